@@ -1,0 +1,7 @@
+//! `ovbits`: what a compressed picture says about itself, read without decoding a pixel.
+
+pub mod bits;
+pub mod error;
+pub mod h264;
+pub mod nal;
+pub mod picture;

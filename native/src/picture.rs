@@ -1,0 +1,114 @@
+//! Result planes of one picture, the same for every codec.
+//!
+//! One compact 32-byte [`Block`] per 16x16 luma cell, in raster order; cells whose motion differs inside
+//! point to a longer [`Split`] record. Everything else (4x4 planes) is expanded from these two on request.
+
+/// How a 16x16 cell was coded. Values are part of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BlockClass {
+    /// No slice covered this cell.
+    Unknown = 0,
+    /// Copied from a reference picture without residual (P_Skip, B_Skip).
+    Skip = 1,
+    /// Predicted from reference pictures.
+    Inter = 2,
+    /// Predicted from its own picture.
+    Intra = 3,
+    /// Raw samples.
+    Pcm = 4,
+}
+
+/// Bits of [`Block::flags`].
+pub mod flags {
+    /// Motion differs inside the cell: `split` indexes the [`super::Split`] records.
+    pub const SPLIT: u8 = 1;
+    /// The residual uses the 8x8 transform.
+    pub const TRANSFORM_8X8: u8 = 2;
+    /// Motion was (partly) inferred by direct prediction.
+    pub const DIRECT: u8 = 4;
+}
+
+/// One 16x16 cell. 32 bytes, part of the ABI.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Block {
+    /// Per list: motion vector (x, y) of the first 4x4 block, quarter luma samples; 0 when the list is not used.
+    pub mv: [[i16; 2]; 2],
+    /// Per list: reference index of the first 8x8 quadrant; -1 when the list is not used (intra: both -1).
+    pub ref_idx: [i8; 2],
+    /// [`BlockClass`] as a number.
+    pub class: u8,
+    /// See [`flags`].
+    pub flags: u8,
+    /// Index into the split records when [`flags::SPLIT`] is set, else 0.
+    pub split: u32,
+    /// Squared dequantised coefficients (luma + chroma), scaled to squared sample units (Parseval), so that they
+    /// compare across QP, scaling lists and transform sizes.
+    pub residual_energy: f32,
+    /// Bits that the macroblock took in the stream.
+    pub bit_cost: u32,
+    /// CodedBlockPatternLuma (4 bits) | CodedBlockPatternChroma << 4.
+    pub cbp: u16,
+    /// Number of non-zero transform coefficients.
+    pub coefficients: u16,
+    /// Luma quantiser QP_Y.
+    pub qp: i8,
+    /// mb_type as numbered in the tables of the slice type (I: 7-11, P: 7-13, B: 7-14; intra in P and B: + 5, + 23).
+    pub mb_type: u8,
+    /// Number of the slice inside the picture, from 0.
+    pub slice: u16,
+}
+
+/// Motion of a cell that is not uniform. 136 bytes, part of the ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Split {
+    /// Per list, per 4x4 block in raster order: (x, y) in quarter luma samples.
+    pub mv: [[[i16; 2]; 16]; 2],
+    /// Per list, per 8x8 quadrant in raster order; -1 when the list is not used.
+    pub ref_idx: [[i8; 4]; 2],
+}
+
+const _: () = assert!(std::mem::size_of::<Block>() == 32 && std::mem::size_of::<Split>() == 136);
+
+/// Identity of a decoded picture inside one stream; never reused.
+pub type PictureId = u32;
+
+/// Reference lists of one slice as picture identities and order counts: what later pictures need for direct
+/// prediction, and what a reader needs to know where a motion vector points.
+#[derive(Clone, Debug, Default)]
+pub struct SliceRefs {
+    /// Per list: (picture, PicOrderCnt, long-term) of every entry.
+    pub lists: [Vec<RefEntry>; 2],
+}
+
+/// One entry of a reference picture list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefEntry {
+    /// Which picture; `None` when it is missing (lost, or the stream was joined in the middle).
+    pub id: Option<PictureId>,
+    /// PicOrderCnt of that picture.
+    pub poc: i32,
+    /// Marked "used for long-term reference".
+    pub long_term: bool,
+}
+
+/// One picture in the making, and afterwards the co-located picture of others.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    /// Identity inside the stream.
+    pub id: PictureId,
+    /// Width in macroblocks.
+    pub mb_cols: usize,
+    /// Height in macroblocks.
+    pub mb_rows: usize,
+    /// PicOrderCnt.
+    pub poc: i32,
+    /// `mb_cols * mb_rows` cells in raster order.
+    pub blocks: Vec<Block>,
+    /// Motion of the cells that are not uniform.
+    pub splits: Vec<Split>,
+    /// Reference lists of each slice, indexed by [`Block::slice`].
+    pub slice_refs: Vec<SliceRefs>,
+}
