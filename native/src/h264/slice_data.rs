@@ -1,7 +1,10 @@
 //! slice_data() (H.264 7.3.4): drives the macroblock layer over one slice.
 
 use super::{pps::Pps, slice_header::SliceHeader, sps::Sps};
-use crate::{error::Result, picture::{Picture, SliceRefs}};
+use crate::{
+    error::{Error, Result},
+    picture::{Picture, SliceRefs},
+};
 
 /// Everything one slice is parsed against.
 pub struct SliceInput<'a> {
@@ -21,4 +24,19 @@ pub struct SliceInput<'a> {
     pub colocated: Option<&'a Picture>,
     /// Whether `residual_energy` is wanted (level "full").
     pub want_energy: bool,
+}
+
+/// Working memory of the slice parser, reusable over slices, pictures and streams.
+#[derive(Debug, Default)]
+pub struct Scratch {}
+
+/// Parses one slice into `picture` and returns the number of macroblocks that it held.
+///
+/// `picture.blocks` has one block per macroblock; `picture.slice_refs` holds the reference lists of every slice so
+/// far, including this one.
+///
+/// # Errors
+/// The place and the syntax element where the slice breaks the specification. Macroblocks before it stay parsed.
+pub fn parse_slice_data(input: &SliceInput<'_>, _scratch: &mut Scratch, _picture: &mut Picture) -> Result<u32> {
+    Err(Error::unsupported("slice_data", input.header.slice_data_bit_offset as u64))
 }
