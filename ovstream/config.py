@@ -1,0 +1,91 @@
+"""Configuration: one pydantic model per stage, one for a stream, one for a file of streams.
+
+Values come from keyword options, a YAML file, or the environment (`OVSTREAM_ENCODE__MODE=exact`); a wrong
+name or value is an error that names its place and lists the right ones.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+DEFAULT_MAX_PIXELS = 8_912_896  # 4096 x 2176: the largest frame of H.264 level 5.1
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceConfig(_Section):
+    """How a stream is read."""
+
+    transport: Literal["tcp", "udp"] = "tcp"
+    username: str | None = None
+    password: SecretStr | None = None
+    open_timeout_seconds: float = Field(default=10.0, gt=0)
+    read_timeout_seconds: float = Field(
+        default=5.0, gt=0, description="silence after which a live source reconnects"
+    )
+    reconnect_initial_seconds: float = Field(default=0.5, gt=0)
+    reconnect_max_seconds: float = Field(default=30.0, gt=0)
+    pace: Literal["realtime", "fast"] = Field(
+        default="fast", description="files: camera speed or as fast as possible"
+    )
+    loop: bool = Field(default=False, description="files: start again at the end, for ever")
+    queue_units: int = Field(default=64, ge=2, description="access units between source and parser")
+    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=256)
+
+
+class PlanConfig(_Section):
+    """Which patches are worth encoding."""
+
+    keep_ratio: float = Field(
+        default=0.125, gt=0, le=1, description="most patches per picture; the paper uses 0.031 to 0.25"
+    )
+    max_tokens: int = Field(default=256, ge=4, le=1024, description="patches in the grid of a picture")
+    dense_above: float = Field(
+        default=0.5, gt=0, le=1, description="changed share above which everything is encoded"
+    )
+    refresh_seconds: float = Field(default=10.0, gt=0, description="longest time without a dense pass")
+    noise_percentile: float = Field(
+        default=90.0, gt=0, lt=100, description="of a quiet cell's energy: its noise floor"
+    )
+    sensitivity: float = Field(default=1.0, gt=0, description="higher: smaller changes count")
+
+
+class EncodeConfig(_Section):
+    """How patches become vectors."""
+
+    model: str = Field(default="ovstream-tiny", description="name of an embedded model, or a model folder")
+    mode: Literal["fast", "exact", "dense"] = "fast"
+    min_change: float = Field(
+        default=0.08, ge=0, description="RMS change, in normalised units, below which a patch stays"
+    )
+    threads: int = Field(default=1, ge=1)
+    provider: Literal["cpu", "cuda", "openvino"] = "cpu"
+
+
+class PublishConfig(_Section):
+    """Where embeddings go."""
+
+    endpoint: str | None = Field(
+        default=None, description="ZeroMQ endpoint to bind, for example tcp://127.0.0.1:5555"
+    )
+    vector_dtype: Literal["float16", "float32"] = "float16"
+    high_water_mark: int = Field(default=1000, ge=1)
+
+
+class StreamConfig(_Section):
+    """One stream, from its URL to its subscribers."""
+
+    url: str
+    stream_id: str = Field(default="stream", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    emit: Literal["all", "changes"] = Field(
+        default="all", description="an embedding per picture, or only when it changed"
+    )
+    kinds: tuple[Literal["scene", "event", "tokens"], ...] = ("scene",)
+    source: SourceConfig = SourceConfig()
+    plan: PlanConfig = PlanConfig()
+    encode: EncodeConfig = EncodeConfig()
+    publish: PublishConfig = PublishConfig()

@@ -1,0 +1,387 @@
+"""What flows between the stages: one frozen, slotted dataclass per arrow.
+
+```
+source ─AccessUnit─▶ bitstream ─FrameMetadata─▶ plan ─PatchPlan─▶ decode ─Patches─▶ encode ─Embedding─▶ publish
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+ClockQuality = Literal["none", "arrival", "sender"]
+SliceType = Literal["I", "P", "B"]
+Origin = Literal["bitstream", "decoder", "difference"]
+Action = Literal["skip", "sparse", "dense"]
+Kind = Literal["scene", "event", "tokens"]
+EventKind = Literal["connected", "reconnecting", "ended", "params", "fallback", "lost", "error"]
+
+
+class BlockClass(IntEnum):
+    """How a 16x16 cell was coded."""
+
+    UNKNOWN = 0
+    SKIP = 1
+    INTER = 2
+    INTRA = 3
+    PCM = 4
+
+
+# One record per 16x16 cell and one per cell with divided motion; the layout of native/src/picture.rs.
+BLOCK_DTYPE = np.dtype(
+    [
+        ("mv", "<i2", (2, 2)),
+        ("ref_idx", "i1", (2,)),
+        ("block_class", "u1"),
+        ("flags", "u1"),
+        ("split", "<u4"),
+        ("residual_energy", "<f4"),
+        ("bit_cost", "<u4"),
+        ("cbp", "<u2"),
+        ("coefficients", "<u2"),
+        ("qp", "i1"),
+        ("mb_type", "u1"),
+        ("slice", "<u2"),
+    ]
+)
+SPLIT_DTYPE = np.dtype([("mv", "<i2", (2, 16, 2)), ("ref_idx", "i1", (2, 4))])
+FLAG_SPLIT = 1
+FLAG_TRANSFORM_8X8 = 2
+FLAG_DIRECT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AccessUnit:
+    """Everything that one coded picture consists of, still compressed.
+
+    Attributes:
+        codec: "h264", "h265", "vp8", or FFmpeg's name of another codec.
+        data: Annex B NAL units (H.264, H.265; parameter sets in band) or one frame of the codec.
+        pts: Presentation time in `time_base` units, unwrapped; None when the source does not know.
+        time_base: Seconds per pts unit.
+        keyframe: A decoder can start here.
+        discontinuity: Data was lost or skipped between the previous unit and this one.
+        params_changed: Codec or parameter sets differ from those before.
+        arrival_ns: Monotonic clock when the last byte arrived.
+        capture_time_ns: Wall clock of the camera (UTC, Unix), or None.
+        clock_quality: Where `capture_time_ns` comes from.
+        extradata: Out-of-band setup for codecs that need it (not H.264/H.265); empty else.
+    """
+
+    codec: str
+    data: bytes = field(repr=False)
+    pts: int | None
+    time_base: Fraction
+    keyframe: bool
+    discontinuity: bool = False
+    params_changed: bool = False
+    arrival_ns: int = 0
+    capture_time_ns: int | None = None
+    clock_quality: ClockQuality = "none"
+    extradata: bytes = field(default=b"", repr=False)
+
+    @property
+    def pts_seconds(self) -> float | None:
+        """Presentation time in seconds."""
+        return None if self.pts is None else float(self.pts * self.time_base)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameMetadata:
+    """What the codec says about one picture, in 16x16 cells (`mb_rows`, `mb_cols`).
+
+    Only `blocks` and `splits` are stored; every plane is a view on them, except `mv` and `ref_idx`, which
+    are expanded to 4x4 cells at each access (1.3 MB at 1080p): keep them in a variable.
+
+    Attributes:
+        codec: As in `AccessUnit`.
+        width: Visible luma samples.
+        height: Visible luma samples.
+        pts: As in `AccessUnit`.
+        time_base: Seconds per pts unit.
+        keyframe: A decoder can start here.
+        reference: Other pictures may refer to this one.
+        slice_type: "I", "P" or "B": the richest kind among the slices.
+        poc: Picture order count; 0 when the codec has none.
+        coverage: Share of cells that the parser knows, 0..1; less than 1 after a damaged or lost slice.
+        origin: "bitstream" (parsed), "decoder" (motion exported by a decoder), "difference" (of decoded pixels).
+        bits: Size of the access unit in bits.
+        blocks: (mb_rows, mb_cols) of `BLOCK_DTYPE`.
+        splits: (n,) of `SPLIT_DTYPE`, indexed by `blocks["split"]` where `FLAG_SPLIT` is set.
+        errors: Damaged slices in this picture.
+    """
+
+    codec: str
+    width: int
+    height: int
+    pts: int | None
+    time_base: Fraction
+    keyframe: bool
+    reference: bool
+    slice_type: SliceType
+    poc: int
+    coverage: float
+    origin: Origin
+    bits: int
+    blocks: npt.NDArray[Any] = field(repr=False)
+    splits: npt.NDArray[Any] = field(repr=False)
+    errors: int = 0
+
+    @property
+    def pts_seconds(self) -> float | None:
+        """Presentation time in seconds."""
+        return None if self.pts is None else float(self.pts * self.time_base)
+
+    @property
+    def mb_shape(self) -> tuple[int, int]:
+        """(mb_rows, mb_cols)."""
+        rows, cols = self.blocks.shape
+        return rows, cols
+
+    @property
+    def block_class(self) -> npt.NDArray[np.uint8]:
+        """(mb_rows, mb_cols) uint8: see `BlockClass`."""
+        return self.blocks["block_class"]
+
+    @property
+    def skip(self) -> BoolArray:
+        """(mb_rows, mb_cols) bool: copied from a reference without residual."""
+        return self.blocks["block_class"] == BlockClass.SKIP
+
+    @property
+    def qp(self) -> npt.NDArray[np.int8]:
+        """(mb_rows, mb_cols) int8: luma quantiser."""
+        return self.blocks["qp"]
+
+    @property
+    def residual_energy(self) -> FloatArray:
+        """(mb_rows, mb_cols) float32: squared dequantised coefficients, in squared sample units."""
+        return self.blocks["residual_energy"]
+
+    @property
+    def bit_cost(self) -> npt.NDArray[np.uint32]:
+        """(mb_rows, mb_cols) uint32: bits in the stream."""
+        return self.blocks["bit_cost"]
+
+    @property
+    def slice_map(self) -> npt.NDArray[np.uint16]:
+        """(mb_rows, mb_cols) uint16: number of the slice inside the picture."""
+        return self.blocks["slice"]
+
+    @property
+    def mv(self) -> npt.NDArray[np.int16]:
+        """(2 lists, 4*mb_rows, 4*mb_cols, 2) int16: quarter luma samples, (x, y) into the reference."""
+        rows, cols = self.mb_shape
+        # (mb_rows, mb_cols, list, 16, xy) -> (list, mb_rows, 4, mb_cols, 4, xy)
+        cells = np.repeat(self.blocks["mv"][:, :, :, None, :], 16, axis=3)
+        where = self._split_cells()
+        cells[where] = self.splits["mv"][self.blocks["split"][where]]
+        planes = cells.reshape(rows, cols, 2, 4, 4, 2).transpose(2, 0, 3, 1, 4, 5)
+        return np.ascontiguousarray(planes).reshape(2, 4 * rows, 4 * cols, 2)
+
+    @property
+    def ref_idx(self) -> npt.NDArray[np.int8]:
+        """(2 lists, 4*mb_rows, 4*mb_cols) int8: reference index, -1 = list not used."""
+        rows, cols = self.mb_shape
+        quadrants = np.repeat(self.blocks["ref_idx"][:, :, :, None], 4, axis=3)
+        where = self._split_cells()
+        quadrants[where] = self.splits["ref_idx"][self.blocks["split"][where]]
+        planes = quadrants.reshape(rows, cols, 2, 2, 2).transpose(2, 0, 3, 1, 4)
+        return planes.reshape(2, 2 * rows, 2 * cols).repeat(2, axis=1).repeat(2, axis=2)
+
+    def _split_cells(self) -> BoolArray:
+        return (self.blocks["flags"] & FLAG_SPLIT) != 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchPlan:
+    """Which patches of a picture to encode, and why.
+
+    Attributes:
+        pts: Of the picture planned for.
+        action: "skip" (nothing: no pixels needed), "sparse" (some patches) or "dense" (all of them).
+        reason: One word for people and counters: "quiet", "change", "keyframe", "cut", "camera", "refresh", "lost".
+        indices: (n,) int32, sorted flat patch numbers (row * cols + col) to encode.
+        saliency: (rows, cols) float32, change above the noise floor, 1.0 = at the floor's threshold.
+        changed: (rows, cols) bool, patches that changed in this picture, planned or not.
+        debt: Patches that changed, did not fit the budget and wait.
+        camera_motion_px: (x, y) global motion of the picture in luma samples.
+    """
+
+    pts: int | None
+    action: Action
+    reason: str
+    indices: npt.NDArray[np.int32] = field(repr=False)
+    saliency: FloatArray = field(repr=False)
+    changed: BoolArray = field(repr=False)
+    debt: int = 0
+    camera_motion_px: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, cols) of patches."""
+        rows, cols = self.saliency.shape
+        return rows, cols
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether the picture must be decoded."""
+        return self.indices.size > 0
+
+    @property
+    def keep_ratio(self) -> float:
+        """Planned patches / all patches."""
+        return self.indices.size / self.saliency.size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patches:
+    """Pixels of some patches of one picture, ready for the encoder.
+
+    Attributes:
+        indices: (n,) int32, flat patch numbers.
+        pixels: (n, 3, patch, patch) float32, RGB, normalised by the model's mean and std.
+        grid: (rows, cols) of patches in the whole picture.
+    """
+
+    indices: npt.NDArray[np.int32] = field(repr=False)
+    pixels: FloatArray = field(repr=False)
+    grid: tuple[int, int]
+
+    def __len__(self) -> int:
+        return int(self.indices.size)
+
+    def positions(self, t: int = 0) -> npt.NDArray[np.int64]:
+        """(n, 3) int64: (t, h, w) of every patch."""
+        h, w = np.divmod(self.indices.astype(np.int64), self.grid[1])
+        return np.stack([np.full_like(h, t), h, w], axis=1)
+
+    def subset(self, keep: BoolArray) -> Patches:
+        """Keeps the patches where `keep`, (n,) bool, is true."""
+        return Patches(self.indices[keep], self.pixels[keep], self.grid)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a subscriber must know about the model behind a vector.
+
+    Attributes:
+        model_id: Name, for example "ovstream-tiny".
+        digest: First 16 hex digits of the SHA-256 over the weights.
+        trained: False while the weights are random: vectors then tell change, not meaning.
+        dim: Length D of an embedding.
+        patch_px: Side of a patch in model pixels.
+        max_tokens: Most patches that one state holds.
+        mean: RGB mean of the normalisation, in 0..1.
+        std: RGB standard deviation, in 0..1.
+    """
+
+    model_id: str
+    digest: str
+    trained: bool
+    dim: int
+    patch_px: int
+    max_tokens: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """One result of a stream.
+
+    Attributes:
+        stream_id: Name of the stream.
+        epoch: Counts (re)connections and stream changes.
+        seq: Number inside the stream, from 0, without holes at the sender.
+        pts_seconds: Presentation time of the picture; None when the source has none.
+        capture_time_ns: Wall clock of the camera (UTC, Unix), or None.
+        publish_time_ns: Wall clock when it left the pipeline.
+        kind: "scene" (pooled over everything known), "event" (mean of just-updated tokens), "tokens".
+        vector: (D,) float32, or (rows * cols, D) for "tokens".
+        changed: (rows, cols) bool, patches encoded for this result.
+        action: What the plan said.
+        reason: Why, in one word.
+        keep_ratio: Encoded patches / all patches.
+        decoded: The picture was decoded for it.
+        drift: Estimated error against a dense pass (0 right after one); None where it is not estimated.
+        staleness_frames: Pictures since the last dense pass.
+        model_id: See `ModelInfo`.
+        model_digest: See `ModelInfo`.
+        trained: See `ModelInfo`.
+        counters: Cumulative counts of the stream: frames_parsed, frames_decoded, frames_encoded, patches_encoded,
+            patches_total, source_lost, parse_errors, dropped.
+    """
+
+    stream_id: str
+    epoch: int
+    seq: int
+    pts_seconds: float | None
+    capture_time_ns: int | None
+    publish_time_ns: int
+    kind: Kind
+    vector: FloatArray = field(repr=False)
+    changed: BoolArray = field(repr=False)
+    action: Action
+    reason: str
+    keep_ratio: float
+    decoded: bool
+    drift: float | None
+    staleness_frames: int
+    model_id: str
+    model_digest: str
+    trained: bool
+    counters: dict[str, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, cols) of patches."""
+        rows, cols = self.changed.shape
+        return rows, cols
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """Something that happened to a stream, beside its frames.
+
+    Attributes:
+        kind: What.
+        stream_id: Where.
+        time_ns: Monotonic clock.
+        detail: One sentence for people; never contains credentials.
+    """
+
+    kind: EventKind
+    stream_id: str
+    time_ns: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that a stream worker must remember to go on elsewhere; caches are rebuilt at the next keyframe.
+
+    Attributes:
+        stream_id: Name of the stream.
+        epoch: Of the worker that wrote it; a successor takes epoch + 1.
+        next_seq: First sequence number that was not used.
+        cursor_pts: pts of the last access unit that was finished, or None.
+        time_base: Of `cursor_pts`.
+        model_digest: Weights that made the embeddings so far.
+    """
+
+    stream_id: str
+    epoch: int
+    next_seq: int
+    cursor_pts: int | None
+    time_base: Fraction
+    model_digest: str
