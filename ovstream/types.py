@@ -75,6 +75,7 @@ class AccessUnit:
         capture_time_ns: Wall clock of the camera (UTC, Unix), or None.
         clock_quality: Where `capture_time_ns` comes from.
         extradata: Out-of-band setup for codecs that need it (not H.264/H.265); empty else.
+        epoch: Counts (re)connections of the source, from 0.
     """
 
     codec: str
@@ -88,6 +89,7 @@ class AccessUnit:
     capture_time_ns: int | None = None
     clock_quality: ClockQuality = "none"
     extradata: bytes = field(default=b"", repr=False)
+    epoch: int = 0
 
     @property
     def pts_seconds(self) -> float | None:
@@ -155,7 +157,8 @@ class FrameMetadata:
     @property
     def skip(self) -> BoolArray:
         """(mb_rows, mb_cols) bool: copied from a reference without residual."""
-        return self.blocks["block_class"] == BlockClass.SKIP
+        skipped: BoolArray = self.blocks["block_class"] == BlockClass.SKIP
+        return skipped
 
     @property
     def qp(self) -> npt.NDArray[np.int8]:
@@ -199,7 +202,8 @@ class FrameMetadata:
         return planes.reshape(2, 2 * rows, 2 * cols).repeat(2, axis=1).repeat(2, axis=2)
 
     def _split_cells(self) -> BoolArray:
-        return (self.blocks["flags"] & FLAG_SPLIT) != 0
+        divided: BoolArray = (self.blocks["flags"] & FLAG_SPLIT) != 0
+        return divided
 
 
 @dataclass(frozen=True, slots=True, eq=False)
