@@ -1,0 +1,1 @@
+"""Where compressed video comes from: files, cameras, a synthetic scene."""
