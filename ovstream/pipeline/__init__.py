@@ -1,0 +1,8 @@
+"""Wires the stages of one stream together, and runs it."""
+
+from ovstream.pipeline.inspection import inspect
+from ovstream.pipeline.stats import StreamStats
+from ovstream.pipeline.stream import Stream, iterate, open  # noqa: A004 - the public verb
+from ovstream.pipeline.worker import FrameTrace, StreamWorker
+
+__all__ = ["FrameTrace", "Stream", "StreamStats", "StreamWorker", "inspect", "iterate", "open"]

@@ -1,0 +1,60 @@
+"""Looks into a stream: metadata of every picture, nothing encoded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from ovstream.bitstream import Level
+from ovstream.config import stream_config
+from ovstream.errors import DecodeError, InvalidBitstream
+from ovstream.pipeline.metadata import MetadataReader
+from ovstream.sources import Source, open_source
+from ovstream.types import EventKind, FrameMetadata
+
+
+def inspect(url: str | Path, *, level: Level = "full", **options: Any) -> Iterator[FrameMetadata]:
+    """Yields what the codec says about every picture, in coded order, without decoding where a parser exists.
+
+    Damaged pictures are left out. Streams without a parser are decoded; `FrameMetadata.origin` tells.
+
+    Args:
+        url: Anything that `ovstream.open` takes.
+        level: "full", or "motion" (cheaper: no residual energy).
+        **options: Of `SourceConfig`.
+
+    Raises:
+        SourceError: The source cannot be opened.
+    """
+    config = stream_config(str(url), **options)
+    source = open_source(config.url, config=config.source, on_event=_ignore)
+    reader = MetadataReader(level=level, max_pixels=config.source.max_pixels)
+    with asyncio.Runner() as runner, contextlib.closing(reader):
+        frames = _frames(source, reader)
+        try:
+            while (frame := runner.run(_next(frames))) is not None:
+                yield frame
+        finally:
+            runner.run(frames.aclose())
+            runner.run(source.aclose())
+
+
+async def _frames(source: Source, reader: MetadataReader) -> AsyncIterator[FrameMetadata]:
+    async with contextlib.aclosing(source.units()) as units:
+        async for unit in units:
+            with contextlib.suppress(InvalidBitstream, DecodeError):
+                for reading in reader.read(unit):
+                    yield reading.frame
+    for reading in reader.flush():
+        yield reading.frame
+
+
+async def _next(frames: AsyncIterator[FrameMetadata]) -> FrameMetadata | None:
+    return await anext(frames, None)
+
+
+def _ignore(kind: EventKind, detail: str) -> None:
+    """Events have no reader here."""

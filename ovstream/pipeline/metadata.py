@@ -1,0 +1,85 @@
+"""Reads metadata by the native parser while it can, by a decoder when it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from ovstream.bitstream import Codec, Level, Parser
+from ovstream.decode import FallbackParser, Picture
+from ovstream.errors import UnsupportedBitstream
+from ovstream.types import AccessUnit, FrameMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Metadata of one picture, and the picture itself where a decoder had to make it anyway."""
+
+    frame: FrameMetadata
+    picture: Picture | None = None
+
+
+class MetadataReader:
+    """Turns access units of one stream into metadata.
+
+    A stream that the parser does not support goes on through the decoder, and comes back when the stream
+    changes its parameters or reconnects.
+
+    Args:
+        level: "motion" or "full", see `ovstream.bitstream.Parser`.
+        max_pixels: Largest picture accepted.
+    """
+
+    def __init__(self, *, level: Level = "full", max_pixels: int) -> None:
+        self._level: Level = level
+        self._max_pixels = max_pixels
+        self._parser: Parser | None = None
+        self._fallback: FallbackParser | None = None
+        self._codec = ""
+        self._epoch = 0
+        self.fallback_reason: str | None = None
+
+    def read(self, unit: AccessUnit) -> list[Reading]:
+        """Reads one access unit.
+
+        Returns:
+            One reading; none or several when a decoder delays or reorders.
+
+        Raises:
+            InvalidBitstream: The bytes are damaged.
+            DecodeError: The fallback decoder gave up on this unit.
+        """
+        if unit.codec != self._codec or unit.epoch != self._epoch or (unit.params_changed and self._fallback):
+            self._reset(unit)
+        if self._fallback is None:
+            try:
+                return [Reading(self._native(unit).parse(unit))]
+            except UnsupportedBitstream as error:
+                self.fallback_reason = str(error)
+                self._parser = None
+                self._fallback = FallbackParser(unit.codec, max_pixels=self._max_pixels)
+        return [Reading(frame, picture) for frame, picture in self._fallback.parse(unit)]
+
+    def flush(self) -> list[Reading]:
+        """Returns what a fallback decoder still holds."""
+        if self._fallback is None:
+            return []
+        return [Reading(frame, picture) for frame, picture in self._fallback.flush()]
+
+    def close(self) -> None:
+        """Frees parser and decoder."""
+        if self._fallback is not None:
+            self._fallback.close()
+        self._parser = self._fallback = None
+
+    def _reset(self, unit: AccessUnit) -> None:
+        self.close()
+        self._codec, self._epoch, self.fallback_reason = unit.codec, unit.epoch, None
+
+    def _native(self, unit: AccessUnit) -> Parser:
+        if self._parser is None:
+            if unit.codec not in ("h264", "h265", "vp8"):
+                raise UnsupportedBitstream(f"there is no parser for {unit.codec}", element="codec")
+            codec = cast(Codec, unit.codec)
+            self._parser = Parser(codec, level=self._level, max_pixels=self._max_pixels)
+        return self._parser

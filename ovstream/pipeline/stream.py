@@ -1,0 +1,283 @@
+"""Runs one stream: owns its tasks, its thread, its queues and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import structlog
+
+from ovstream.config import StreamConfig, stream_config
+from ovstream.encode import Encoder, load_encoder
+from ovstream.errors import ConfigError, OvstreamError
+from ovstream.pipeline.stats import StreamStats
+from ovstream.pipeline.worker import FrameTrace, StreamWorker
+from ovstream.sinks import Sink
+from ovstream.sources import Source, open_source
+from ovstream.types import AccessUnit, Checkpoint, Embedding, EventKind, ModelInfo, StreamEvent
+
+_RESULT_QUEUE = 64  # results waiting for a slow reader; live streams then drop the oldest
+_EVENT_QUEUE = 256
+_HEARTBEAT_SECONDS = 1.0
+
+_T = TypeVar("_T")
+
+_log = structlog.get_logger("ovstream")
+
+
+class Stream:
+    """An async iterator of `Embedding`, and everything one may want to know about its making.
+
+    Use it as `async with ovstream.open(url) as stream: async for embedding in stream: ...`.
+
+    Args:
+        config: Of the stream.
+        source: Replaces the source that `config.url` names.
+        encoder: Replaces the encoder that `config.encode` names; may be shared between streams.
+        sinks: Get every embedding, in order, before the reader does.
+        restore: Where an earlier worker of the same stream stopped.
+        observe: Called with a `FrameTrace` after every picture, in the stream's thread.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        *,
+        source: Source | None = None,
+        encoder: Encoder | None = None,
+        sinks: Sequence[Sink] = (),
+        restore: Checkpoint | None = None,
+        observe: Callable[[FrameTrace], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.stats = StreamStats()
+        self._source = source
+        self._encoder = encoder
+        self._sinks = list(sinks)
+        self._restore = restore
+        self._observe = observe
+        self._worker: StreamWorker | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"ovstream-{config.stream_id}")
+        self._results: asyncio.Queue[Embedding | None] = asyncio.Queue(_RESULT_QUEUE)
+        self._events: asyncio.Queue[StreamEvent | None] = asyncio.Queue(_EVENT_QUEUE)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: BaseException | None = None
+        self._closed = False
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model behind the vectors; known once the stream is open."""
+        if self._encoder is None:
+            raise ConfigError("the stream is not open yet: use 'async with'")
+        return self._encoder.info
+
+    def checkpoint(self) -> Checkpoint:
+        """Epoch, sequence number and position: enough to go on elsewhere."""
+        if self._worker is None:
+            raise ConfigError("the stream is not open yet: use 'async with'")
+        return self._worker.checkpoint
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._open()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> AsyncIterator[Embedding]:
+        return self
+
+    async def __anext__(self) -> Embedding:
+        if not self._tasks and not self._closed:
+            raise ConfigError("the stream is not open: use 'async with ovstream.open(...)'")
+        embedding = None if self._closed and self._results.empty() else await self._results.get()
+        if embedding is not None:
+            return embedding
+        self._closed_results()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        raise StopAsyncIteration
+
+    async def run(self) -> StreamStats:
+        """Consumes the stream to its end, for those who only want its sinks."""
+        async for _ in self:
+            pass
+        return self.stats
+
+    async def events(self) -> AsyncIterator[StreamEvent]:
+        """Yields what happens beside the frames, until the stream ends; the oldest of 256 unread ones give way."""
+        while (event := await self._events.get()) is not None:
+            yield event
+        self._events.put_nowait(None)
+
+    async def aclose(self) -> None:
+        """Ends the stream: no task, thread, socket or decoder is left. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._source is not None:
+            await self._source.aclose()
+        await asyncio.to_thread(self._executor.shutdown)
+        if self._worker is not None:
+            self._worker.close()
+        for sink in self._sinks:
+            sink.close()
+        _put_dropping_oldest(self._results, None)
+        _put_dropping_oldest(self._events, None)
+
+    async def _open(self) -> None:
+        config = self.config
+        if self._encoder is None:
+            self._encoder = await self._in_thread(
+                lambda: load_encoder(
+                    config.encode.model,
+                    mode=config.encode.mode,
+                    threads=config.encode.threads,
+                    provider=config.encode.provider,
+                )
+            )
+        if config.publish.endpoint is not None:
+            from ovstream.publish import Publisher
+
+            self._sinks.append(Publisher(config.publish.endpoint, config=config.publish))
+        if self._source is None:
+            self._source = open_source(config.url, config=config.source, on_event=self._from_source)
+        self._worker = StreamWorker(
+            config,
+            encoder=self._encoder,
+            stats=self.stats,
+            restore=self._restore,
+            on_event=self._from_source,
+            observe=self._observe,
+        )
+        self._tasks = [
+            asyncio.create_task(self._run(self._source, self._worker), name=f"ovstream-{config.stream_id}"),
+            asyncio.create_task(self._heartbeat()),
+        ]
+
+    async def _run(self, source: Source, worker: StreamWorker) -> None:
+        try:
+            units = source.units()
+            async with contextlib.aclosing(units):
+                async for unit in units:
+                    await self._take(source, worker, unit)
+            for embedding in await self._in_thread(worker.flush):
+                await self._deliver(embedding, live=source.live)
+            self._emit("ended", "the source came to its end")
+            for sink in self._sinks:
+                sink.end(self.config.stream_id)
+        except asyncio.CancelledError:
+            raise
+        except OvstreamError as error:
+            self._fail(error)
+        except Exception as error:
+            _log.exception("stream failed", stream_id=self.config.stream_id)
+            self._fail(error)
+        await self._results.put(None)
+
+    async def _take(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> None:
+        for embedding in await self._in_thread(lambda: worker.process(unit)):
+            await self._deliver(embedding, live=source.live)
+        self.stats.source_lost = source.stats.lost
+        self.stats.reconnects = source.stats.reconnects
+
+    async def _deliver(self, embedding: Embedding, *, live: bool) -> None:
+        for sink in self._sinks:
+            sink.publish(embedding)
+        if not live:
+            await self._results.put(embedding)
+        elif _put_dropping_oldest(self._results, embedding):
+            self.stats.dropped += 1
+
+    async def _heartbeat(self) -> None:
+        while True:
+            for sink in self._sinks:
+                sink.heartbeat(time.time_ns())
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await self._loop.run_in_executor(self._executor, call)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._emit("error", str(error))
+
+    def _from_source(self, kind: EventKind, detail: str) -> None:
+        """Takes an event from any thread."""
+        self._loop.call_soon_threadsafe(self._emit, kind, detail)
+
+    def _emit(self, kind: EventKind, detail: str) -> None:
+        event = StreamEvent(kind, self.config.stream_id, time.monotonic_ns(), detail)
+        _log.info(kind, stream_id=self.config.stream_id, detail=detail)
+        _put_dropping_oldest(self._events, event)
+
+    def _closed_results(self) -> None:
+        """Keeps the end of the results readable for whoever asks again."""
+        _put_dropping_oldest(self._results, None)
+
+
+def open(url: str | Path | Source, **options: Any) -> Stream:  # noqa: A001 - the verb users expect
+    """Opens a stream of embeddings.
+
+    Args:
+        url: RTSP URL, path of a video file, `synthetic:`, or a `Source` object (for tests: `MemorySource`).
+        **options: Anything of `StreamConfig`, flat (`keep_ratio=0.06`) or by section (`plan={"keep_ratio": 0.06}`),
+            and `encoder`, `sinks`, `restore`, `observe` of `Stream`.
+
+    Returns:
+        A `Stream`, to be entered with `async with`.
+
+    Raises:
+        ConfigError: An option is unknown or makes no sense.
+    """
+    objects = {name: options.pop(name) for name in ("encoder", "sinks", "restore", "observe") if name in options}
+    if not isinstance(url, (str, Path)):
+        return Stream(stream_config(url.name, **options), source=url, **objects)
+    return Stream(stream_config(str(url), **options), **objects)
+
+
+def iterate(url: str | Path | Source, **options: Any) -> Iterator[Embedding]:
+    """Yields the embeddings of a stream without asyncio; arguments and errors are those of `open`.
+
+    The stream makes progress only while the caller asks for the next embedding.
+    """
+    with asyncio.Runner() as runner:
+        stream = open(url, **options)
+        runner.run(stream.__aenter__())
+        try:
+            while (embedding := runner.run(_next(stream))) is not None:
+                yield embedding
+        finally:
+            runner.run(stream.aclose())
+
+
+async def _next(stream: Stream) -> Embedding | None:
+    """Returns the next embedding, or None at the end."""
+    return await anext(stream, None)
+
+
+def _put_dropping_oldest(queue: asyncio.Queue[_T], item: _T) -> bool:
+    """Puts without waiting; returns whether an older item had to give way."""
+    dropped = False
+    while queue.full():
+        queue.get_nowait()
+        dropped = True
+    queue.put_nowait(item)
+    return dropped

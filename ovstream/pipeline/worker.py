@@ -1,0 +1,337 @@
+"""Takes one stream's access units through the stages; no thread, task, socket or queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from ovstream.config import StreamConfig
+from ovstream.decode import OnDemandDecoder, PatchCropper, Picture
+from ovstream.encode import Encoder, EncoderState, Output
+from ovstream.errors import DecodeError, InvalidBitstream
+from ovstream.pipeline.metadata import MetadataReader, Reading
+from ovstream.pipeline.stats import StreamStats
+from ovstream.plan import PatchGrid, Planner
+from ovstream.types import (
+    AccessUnit,
+    BoolArray,
+    Checkpoint,
+    Embedding,
+    EventKind,
+    FloatArray,
+    FrameMetadata,
+    Kind,
+    Patches,
+    PatchPlan,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameTrace:
+    """All that happened to one picture, for drawings and debugging.
+
+    Attributes:
+        frame: Its metadata.
+        plan: What was decided.
+        encoded: (rows, cols) bool, patches that went through the model.
+        picture: The decoded picture; None when no pixels were needed.
+    """
+
+    frame: FrameMetadata
+    plan: PatchPlan
+    encoded: BoolArray
+    picture: Picture | None
+
+
+@dataclass(slots=True)
+class _Scene:
+    """The stages that depend on the size of the picture."""
+
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    planner: Planner
+    cropper: PatchCropper
+    state: EncoderState
+
+
+class StreamWorker:
+    """Wires the stages of one stream, from access units to embeddings.
+
+    Args:
+        config: Of the stream.
+        encoder: Shared by any number of workers; the worker's state is its own.
+        stats: Counters to add to.
+        restore: Where an earlier worker of the same stream stopped.
+        on_event: Called with (kind, detail) when something happens beside the frames.
+        observe: Called with a `FrameTrace` after every picture.
+        wall_clock_ns: Unix time in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        *,
+        encoder: Encoder,
+        stats: StreamStats,
+        restore: Checkpoint | None = None,
+        on_event: Callable[[EventKind, str], None] = lambda kind, detail: None,
+        observe: Callable[[FrameTrace], None] | None = None,
+        wall_clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._config = config
+        self._encoder = encoder
+        self._stats = stats
+        self._on_event = on_event
+        self._observe = observe
+        self._wall_clock_ns = wall_clock_ns
+        self._reader = MetadataReader(max_pixels=config.source.max_pixels)
+        self._decoder: OnDemandDecoder | None = None
+        self._scene: _Scene | None = None
+        self._source_epoch = 0
+        self._epoch = restore.epoch + 1 if restore else 0
+        self._next_seq = restore.next_seq if restore else 0
+        self._cursor_pts: int | None = None
+        self._time_base = Fraction(1, 1)
+        self._newest_seconds: float | None = None
+        self._lost = False
+        self._since_dense = 0
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What a successor needs to go on: all that this worker knows and cannot rebuild."""
+        return Checkpoint(
+            stream_id=self._config.stream_id,
+            epoch=self._epoch,
+            next_seq=self._next_seq,
+            cursor_pts=self._cursor_pts,
+            time_base=self._time_base,
+            model_digest=self._encoder.info.digest,
+        )
+
+    def process(self, unit: AccessUnit) -> list[Embedding]:
+        """Takes one access unit through every stage that it needs.
+
+        Damaged bits are counted, never raised: the stream goes on with the next unit.
+        """
+        self._stats.units += 1
+        if unit.epoch != self._source_epoch:
+            self._restart(unit.epoch)
+        self._lost |= unit.discontinuity
+        try:
+            with self._stats.clock("parse"):
+                readings = self._reader.read(unit)
+        except (InvalidBitstream, DecodeError) as error:
+            if not self._stats.parse_errors:
+                self._on_event("error", f"damaged picture: {error}")
+            self._stats.parse_errors += 1
+            self._lost = True
+            readings = []
+        return self._finish(unit, readings)
+
+    def flush(self) -> list[Embedding]:
+        """Takes what a fallback decoder still holds through the stages, at the end of a stream."""
+        return [one for reading in self._reader.flush() for one in self._analyse(reading, capture_time_ns=None)]
+
+    def close(self) -> None:
+        """Frees decoders; the worker cannot be used afterwards."""
+        self._reader.close()
+        if self._decoder is not None:
+            self._decoder.close()
+        self._scene = None
+
+    def _restart(self, source_epoch: int) -> None:
+        """Begins a new epoch: nothing decoded before may be used for what comes."""
+        self._source_epoch = source_epoch
+        self._epoch += 1
+        self._newest_seconds = None
+        self._lost = True
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+    def _finish(self, unit: AccessUnit, readings: list[Reading]) -> list[Embedding]:
+        native = all(reading.picture is None for reading in readings)
+        if readings and not native and not self._stats.frames_fallback:
+            self._on_event("fallback", self._reader.fallback_reason or "no parser for this stream")
+        if native and self._reader.fallback_reason is None:
+            reference = readings[0].frame.reference if readings else True
+            self._pixels(unit).push(unit, reference=reference)
+        results = [
+            one for reading in readings for one in self._analyse(reading, capture_time_ns=unit.capture_time_ns)
+        ]
+        self._cursor_pts, self._time_base = unit.pts, unit.time_base
+        return results
+
+    def _analyse(self, reading: Reading, *, capture_time_ns: int | None) -> list[Embedding]:
+        frame = reading.frame
+        if reading.picture is None:
+            self._stats.frames_parsed += 1
+        else:
+            self._stats.frames_fallback += 1
+            self._stats.frames_decoded += 1
+        if frame.errors:
+            self._stats.parse_errors += 1
+        scene = self._scene_of(frame)
+        self._stats.patches_total += scene.grid[0] * scene.grid[1]
+        late = self._is_late(frame)
+        with self._stats.clock("plan"):
+            plan = scene.planner.plan(
+                replace(frame, reference=False) if late else frame, discontinuity=self._lost
+            )
+            if self._config.encode.mode == "dense" and not late:
+                plan = _everything(plan)
+        self._lost = False
+        output, encoded, picture = self._encode(scene, plan, reading.picture)
+        if self._observe is not None:
+            self._observe(FrameTrace(frame, plan, encoded, picture))
+        if late or output is None or (self._config.emit == "changes" and not encoded.any()):
+            return []
+        return [
+            self._embedding(frame, plan, kind, vector, encoded, picture is not None, capture_time_ns)
+            for kind, vector in _vectors(output, self._config.kinds)
+        ]
+
+    def _encode(
+        self, scene: _Scene, plan: PatchPlan, picture: Picture | None
+    ) -> tuple[Output | None, BoolArray, Picture | None]:
+        encoded = np.zeros(scene.grid, np.bool_)
+        self._since_dense += 1
+        patches = None
+        if plan.needs_pixels:
+            picture = picture or self._decode(scene, plan)
+            if picture is not None:
+                patches = self._crop(scene, plan, picture)
+        with self._stats.clock("encode"):
+            if patches is not None and len(patches):
+                output = self._encoder.encode_patches(scene.state, patches, patches.positions())
+                encoded.ravel()[patches.indices] = True
+                self._stats.frames_encoded += 1
+                self._stats.patches_encoded += len(patches)
+                if encoded.all():
+                    self._stats.frames_dense += 1
+                    self._since_dense = 0
+            else:
+                output = scene.state.output
+        return output, encoded, picture
+
+    def _decode(self, scene: _Scene, plan: PatchPlan) -> Picture | None:
+        if self._decoder is None:
+            return None
+        before = self._decoder.units_decoded
+        try:
+            with self._stats.clock("decode"):
+                return self._decoder.picture()
+        except DecodeError as error:
+            if not self._stats.decode_errors:
+                self._on_event("error", str(error))
+            self._stats.decode_errors += 1
+            scene.planner.defer(plan.indices)
+            return None
+        finally:
+            self._stats.frames_decoded += self._decoder.units_decoded - before
+
+    def _crop(self, scene: _Scene, plan: PatchPlan, picture: Picture) -> Patches:
+        """Cuts the planned patches; of a sparse plan only those that differ from what was last encoded."""
+        with self._stats.clock("crop"):
+            patches = scene.cropper.crop(picture, plan.indices)
+            if plan.action == "dense":
+                return patches
+            differs = scene.state.changed(patches, self._config.encode.min_change)
+            scene.planner.settle(plan.indices[~differs])
+            return patches.subset(differs)
+
+    def _embedding(
+        self,
+        frame: FrameMetadata,
+        plan: PatchPlan,
+        kind: Kind,
+        vector: FloatArray,
+        encoded: BoolArray,
+        decoded: bool,
+        capture_time_ns: int | None,
+    ) -> Embedding:
+        info = self._encoder.info
+        embedding = Embedding(
+            stream_id=self._config.stream_id,
+            epoch=self._epoch,
+            seq=self._next_seq,
+            pts_seconds=frame.pts_seconds,
+            capture_time_ns=capture_time_ns,
+            publish_time_ns=self._wall_clock_ns(),
+            kind=kind,
+            vector=vector,
+            changed=encoded,
+            action="skip" if not encoded.any() else "dense" if encoded.all() else "sparse",
+            reason=plan.reason,
+            keep_ratio=float(encoded.mean()),
+            decoded=decoded,
+            drift=0.0 if self._since_dense == 0 else None,
+            staleness_frames=self._since_dense,
+            model_id=info.model_id,
+            model_digest=info.digest,
+            trained=info.trained,
+            counters=self._stats.counters(),
+        )
+        self._next_seq += 1
+        self._stats.embeddings += 1
+        return embedding
+
+    def _pixels(self, unit: AccessUnit) -> OnDemandDecoder:
+        if self._decoder is None or self._decoder.codec != unit.codec:
+            if self._decoder is not None:
+                self._decoder.close()
+            self._decoder = OnDemandDecoder(unit.codec, max_pixels=self._config.source.max_pixels)
+        return self._decoder
+
+    def _scene_of(self, frame: FrameMetadata) -> _Scene:
+        size = frame.width, frame.height
+        if self._scene is None or self._scene.size != size:
+            if self._scene is not None:
+                self._epoch += 1
+                self._on_event("params", f"picture size is now {frame.width}x{frame.height}")
+            self._scene = self._new_scene(frame)
+            self._newest_seconds = None
+        return self._scene
+
+    def _new_scene(self, frame: FrameMetadata) -> _Scene:
+        info = self._encoder.info
+        max_tokens = min(self._config.plan.max_tokens, info.max_tokens)
+        grid = PatchGrid.fit(frame.width, frame.height, max_tokens=max_tokens)
+        return _Scene(
+            size=(frame.width, frame.height),
+            grid=grid.shape,
+            planner=Planner(grid, self._config.plan),
+            cropper=PatchCropper(
+                grid.shape, (frame.width, frame.height), patch_px=info.patch_px, mean=info.mean, std=info.std
+            ),
+            state=self._encoder.new_state(grid=grid.shape),
+        )
+
+    def _is_late(self, frame: FrameMetadata) -> bool:
+        """Whether the picture presents before one already seen, as B pictures do in coded order."""
+        now = frame.pts_seconds
+        if now is None:
+            return not frame.reference and frame.slice_type == "B"
+        if self._newest_seconds is not None and now < self._newest_seconds:
+            return True
+        self._newest_seconds = now
+        return False
+
+
+def _everything(plan: PatchPlan) -> PatchPlan:
+    """The same plan, with every patch in it."""
+    return replace(plan, action="dense", indices=np.arange(plan.saliency.size, dtype=np.int32))
+
+
+def _vectors(output: Output, kinds: tuple[Kind, ...]) -> list[tuple[Kind, FloatArray]]:
+    """The vectors asked for that this picture has; an event needs updated tokens."""
+    wanted: dict[Kind, FloatArray | None] = {
+        "scene": output.scene,
+        "event": output.event,
+        "tokens": output.tokens if "tokens" in kinds else None,
+    }
+    return [(kind, vector) for kind in kinds if (vector := wanted[kind]) is not None]
