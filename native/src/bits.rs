@@ -80,7 +80,8 @@ impl<'a> BitReader<'a> {
     pub fn se(&mut self, element: &'static str) -> Result<i32> {
         let code = i64::from(self.ue(element)?);
         let magnitude = (code + 1) >> 1;
-        Ok(if code & 1 == 1 { magnitude } else { -magnitude } as i32)
+        let value = if code & 1 == 1 { magnitude } else { -magnitude };
+        Ok(value as i32)
     }
 
     /// Signed Exp-Golomb code that must lie in `range`.
@@ -153,7 +154,10 @@ mod tests {
         let largest = [0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x80];
         let mut r = BitReader::new(&largest);
         assert_eq!(r.ue("max").unwrap(), u32::MAX - 1);
-        assert_eq!(BitReader::new(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]).ue("long").unwrap_err().element, "long");
+        assert_eq!(
+            BitReader::new(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]).ue("long").unwrap_err().element,
+            "long"
+        );
         assert_eq!(BitReader::new(&[]).ue("empty").unwrap_err(), Error::invalid("empty", 0));
     }
 }

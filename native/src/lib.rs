@@ -1,5 +1,6 @@
 //! `ovbits`: what a compressed picture says about itself, read without decoding a pixel.
 
+pub mod abi;
 pub mod bits;
 pub mod error;
 pub mod h264;

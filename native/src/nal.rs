@@ -54,7 +54,10 @@ impl<'a> NalUnits<'a> {
 
     /// A length that runs over the end yields what is there: the damage shows in the NAL unit itself.
     fn next_length_prefixed(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (prefix, rest) = self.rest.split_at_checked(bytes)?;
+        if self.rest.len() < bytes {
+            return None;
+        }
+        let (prefix, rest) = self.rest.split_at(bytes);
         let length = prefix.iter().fold(0usize, |length, &byte| length << 8 | usize::from(byte));
         let (nal, rest) = rest.split_at(length.min(rest.len()));
         self.rest = rest;
@@ -146,7 +149,8 @@ mod tests {
 
     #[test]
     fn both_framings_yield_the_same_nal_units() {
-        let nals: Vec<Vec<u8>> = (0..20).map(|seed| [escape(&noise(seed, 40)), vec![0x80]].concat()).collect();
+        let nals: Vec<Vec<u8>> =
+            (0..20).map(|seed| [escape(&noise(seed, 40)), vec![0x80]].concat()).collect();
         let mut annex_b = vec![0; 3];
         let mut prefixed = Vec::new();
         for (i, nal) in nals.iter().enumerate() {

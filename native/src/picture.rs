@@ -112,3 +112,19 @@ pub struct Picture {
     /// Reference lists of each slice, indexed by [`Block::slice`].
     pub slice_refs: Vec<SliceRefs>,
 }
+
+impl Picture {
+    /// Makes a blank picture of this one, keeping its memory.
+    pub fn reset(&mut self, id: PictureId, mb_cols: usize, mb_rows: usize, poc: i32) {
+        (self.id, self.mb_cols, self.mb_rows, self.poc) = (id, mb_cols, mb_rows, poc);
+        self.blocks.clear();
+        self.blocks.resize(mb_cols * mb_rows, Block::default());
+        self.splits.clear();
+        self.slice_refs.clear();
+    }
+
+    /// Cells that some slice covered.
+    pub fn covered(&self) -> usize {
+        self.blocks.iter().filter(|block| block.class != BlockClass::Unknown as u8).count()
+    }
+}

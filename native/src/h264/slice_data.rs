@@ -37,6 +37,10 @@ pub struct Scratch {}
 ///
 /// # Errors
 /// The place and the syntax element where the slice breaks the specification. Macroblocks before it stay parsed.
-pub fn parse_slice_data(input: &SliceInput<'_>, _scratch: &mut Scratch, _picture: &mut Picture) -> Result<u32> {
+pub fn parse_slice_data(
+    input: &SliceInput<'_>,
+    _scratch: &mut Scratch,
+    _picture: &mut Picture,
+) -> Result<u32> {
     Err(Error::unsupported("slice_data", input.header.slice_data_bit_offset as u64))
 }

@@ -1,5 +1,11 @@
 //! Slice header (H.264 7.3.3). Raw values keep the names of the specification.
 
+use super::{param_sets::ParameterSets, pps::Pps, sps::Sps};
+use crate::{
+    bits::BitReader,
+    error::{Error, Result},
+};
+
 /// slice_type modulo 5 (Table 7-6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SliceType {
@@ -47,4 +53,298 @@ pub struct SliceHeader {
     pub slice_qp_delta: i8,
     /// Where slice_data() starts, in bits from the start of the RBSP.
     pub slice_data_bit_offset: usize,
+    /// Per list: commands that move pictures to its front, in order.
+    pub ref_pic_list_modification: [Vec<Modification>; 2],
+    /// What happens to the reference pictures after this picture.
+    pub dec_ref_pic_marking: DecRefPicMarking,
+}
+
+/// One command of ref_pic_list_modification() (Table 7-7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modification {
+    /// abs_diff_pic_num_minus1 + 1 to subtract from (negative) or add to the predicted picture number.
+    PicNum(i32),
+    /// long_term_pic_num
+    LongTerm(u32),
+}
+
+/// dec_ref_pic_marking() (H.264 7.3.3.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DecRefPicMarking {
+    /// IDR: everything before is forgotten; the picture itself becomes long-term on request.
+    Idr {
+        /// The IDR picture is a long-term reference.
+        long_term_reference_flag: bool,
+    },
+    /// The oldest short-term picture leaves when the buffer is full.
+    #[default]
+    SlidingWindow,
+    /// adaptive_ref_pic_marking_mode_flag 1
+    Adaptive(Vec<MemoryManagement>),
+}
+
+/// memory_management_control_operation 1 to 6 (Table 7-9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryManagement {
+    /// 1: forgets a short-term picture.
+    ForgetShortTerm {
+        /// Distance of picture numbers, minus one.
+        difference_of_pic_nums_minus1: u32,
+    },
+    /// 2: forgets a long-term picture.
+    ForgetLongTerm {
+        /// Which.
+        long_term_pic_num: u32,
+    },
+    /// 3: makes a short-term picture long-term.
+    MakeLongTerm {
+        /// Distance of picture numbers, minus one.
+        difference_of_pic_nums_minus1: u32,
+        /// Its new index.
+        long_term_frame_idx: u32,
+    },
+    /// 4: forgets long-term pictures at and above an index.
+    TrimLongTerm {
+        /// First index that may not be used any more.
+        max_long_term_frame_idx_plus1: u32,
+    },
+    /// 5: forgets everything and restarts the counters.
+    ForgetAll,
+    /// 6: makes the current picture long-term.
+    MakeCurrentLongTerm {
+        /// Its index.
+        long_term_frame_idx: u32,
+    },
+}
+
+/// More commands than this appear in no sane stream; the specification has no plain number.
+const MAX_COMMANDS: usize = 66;
+/// num_ref_idx_active_minus1 of frames (7.4.3); fields could have 31.
+const MAX_REF_IDX: u32 = 15;
+
+/// A slice header with the parameter sets that it names.
+pub struct ParsedSlice {
+    /// The header.
+    pub header: SliceHeader,
+    /// Sequence parameter set of the slice.
+    pub sps: std::sync::Arc<Sps>,
+    /// Picture parameter set of the slice.
+    pub pps: std::sync::Arc<Pps>,
+}
+
+impl SliceHeader {
+    /// Reads slice_header() of a NAL unit of type 1 or 5.
+    ///
+    /// # Errors
+    /// `Unsupported` when the slice or its sequence needs what the parser does not have, `Invalid` for anything
+    /// out of range and for parameter sets that never came.
+    // H.264 7.3.3
+    pub fn parse(nal_header: u8, rbsp: &[u8], sets: &mut ParameterSets) -> Result<ParsedSlice> {
+        let r = &mut BitReader::new(rbsp);
+        let mut header = Self {
+            idr_pic_flag: nal_header & 0x1f == 5,
+            nal_ref_idc: nal_header >> 5 & 3,
+            first_mb_in_slice: r.ue("first_mb_in_slice")?,
+            ..Self::default()
+        };
+        header.slice_type = match r.ue_max(9, "slice_type")? % 5 {
+            0 => SliceType::P,
+            1 => SliceType::B,
+            2 => SliceType::I,
+            _ => return Err(r.unsupported("slice_type (SP, SI)")),
+        };
+        header.pic_parameter_set_id = r.ue_max(255, "pic_parameter_set_id")? as u8;
+        let (sps, pps) = sets.get(header.pic_parameter_set_id)?;
+        if header.first_mb_in_slice as usize >= sps.mb_cols() * sps.mb_rows() {
+            return Err(Error::invalid("first_mb_in_slice", 0));
+        }
+        header.read_numbers(r, &sps, &pps)?;
+        header.read_references(r, &pps)?;
+        header.read_coding(r, &pps)?;
+        header.slice_data_bit_offset = r.bit_offset();
+        Ok(ParsedSlice { header, sps, pps })
+    }
+
+    /// frame_num up to redundant_pic_cnt.
+    fn read_numbers(&mut self, r: &mut BitReader<'_>, sps: &Sps, pps: &Pps) -> Result<()> {
+        self.frame_num = r.u(u32::from(sps.log2_max_frame_num_minus4) + 4, "frame_num")?;
+        if self.idr_pic_flag {
+            self.idr_pic_id = r.ue_max(65535, "idr_pic_id")? as u16;
+        }
+        let bottom_present = pps.bottom_field_pic_order_in_frame_present_flag;
+        if sps.pic_order_cnt_type == 0 {
+            let bits = u32::from(sps.log2_max_pic_order_cnt_lsb_minus4) + 4;
+            self.pic_order_cnt_lsb = r.u(bits, "pic_order_cnt_lsb")?;
+            if bottom_present {
+                self.delta_pic_order_cnt_bottom = r.se("delta_pic_order_cnt_bottom")?;
+            }
+        }
+        if sps.pic_order_cnt_type == 1 && !sps.delta_pic_order_always_zero_flag {
+            self.delta_pic_order_cnt[0] = r.se("delta_pic_order_cnt")?;
+            if bottom_present {
+                self.delta_pic_order_cnt[1] = r.se("delta_pic_order_cnt")?;
+            }
+        }
+        if pps.redundant_pic_cnt_present_flag {
+            self.redundant_pic_cnt = r.ue_max(127, "redundant_pic_cnt")? as u8;
+        }
+        Ok(())
+    }
+
+    /// direct_spatial_mv_pred_flag up to dec_ref_pic_marking().
+    fn read_references(&mut self, r: &mut BitReader<'_>, pps: &Pps) -> Result<()> {
+        let lists = self.lists();
+        if self.slice_type == SliceType::B {
+            self.direct_spatial_mv_pred_flag = r.flag("direct_spatial_mv_pred_flag")?;
+        }
+        if lists > 0 {
+            self.num_ref_idx_active_minus1 = pps.num_ref_idx_default_active_minus1;
+            if r.flag("num_ref_idx_active_override_flag")? {
+                for count in self.num_ref_idx_active_minus1.iter_mut().take(lists) {
+                    *count = r.ue_max(MAX_REF_IDX, "num_ref_idx_active_minus1")? as u8;
+                }
+            }
+            if self.num_ref_idx_active_minus1.iter().take(lists).any(|&count| u32::from(count) > MAX_REF_IDX)
+            {
+                return Err(r.invalid("num_ref_idx_default_active_minus1"));
+            }
+        }
+        for list in self.ref_pic_list_modification.iter_mut().take(lists) {
+            *list = read_modification(r)?;
+        }
+        let weighted = match self.slice_type {
+            SliceType::P => pps.weighted_pred_flag,
+            SliceType::B => pps.weighted_bipred_idc == 1,
+            SliceType::I => false,
+        };
+        if weighted {
+            self.skip_pred_weight_table(r, lists)?;
+        }
+        if self.nal_ref_idc != 0 {
+            self.dec_ref_pic_marking = read_marking(r, self.idr_pic_flag)?;
+        }
+        Ok(())
+    }
+
+    /// cabac_init_idc up to the deblocking offsets.
+    fn read_coding(&mut self, r: &mut BitReader<'_>, pps: &Pps) -> Result<()> {
+        if pps.entropy_coding_mode_flag && self.slice_type != SliceType::I {
+            self.cabac_init_idc = r.ue_max(2, "cabac_init_idc")? as u8;
+        }
+        let init_qp = 26 + i32::from(pps.pic_init_qp_minus26);
+        self.slice_qp_delta = r.se_in(-init_qp..=51 - init_qp, "slice_qp_delta")? as i8;
+        if pps.deblocking_filter_control_present_flag && r.ue_max(2, "disable_deblocking_filter_idc")? != 1 {
+            r.se_in(-6..=6, "slice_alpha_c0_offset_div2")?;
+            r.se_in(-6..=6, "slice_beta_offset_div2")?;
+        }
+        Ok(())
+    }
+
+    /// Number of reference lists of the slice type.
+    pub fn lists(&self) -> usize {
+        match self.slice_type {
+            SliceType::I => 0,
+            SliceType::P => 1,
+            SliceType::B => 2,
+        }
+    }
+
+    /// Weights change samples, not motion: only the syntax matters here.
+    // H.264 7.3.3.2
+    fn skip_pred_weight_table(&self, r: &mut BitReader<'_>, lists: usize) -> Result<()> {
+        r.ue_max(7, "luma_log2_weight_denom")?;
+        r.ue_max(7, "chroma_log2_weight_denom")?;
+        for &count in self.num_ref_idx_active_minus1.iter().take(lists) {
+            for _ in 0..=count {
+                if r.flag("luma_weight_flag")? {
+                    r.se_in(-128..=127, "luma_weight")?;
+                    r.se_in(-128..=127, "luma_offset")?;
+                }
+                if r.flag("chroma_weight_flag")? {
+                    for _ in 0..2 {
+                        r.se_in(-128..=127, "chroma_weight")?;
+                        r.se_in(-128..=127, "chroma_offset")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether two slices belong to different primary coded pictures.
+    // H.264 7.4.1.2.4
+    pub fn starts_new_picture(&self, previous: &Self) -> bool {
+        self.frame_num != previous.frame_num
+            || self.pic_parameter_set_id != previous.pic_parameter_set_id
+            || (self.nal_ref_idc == 0) != (previous.nal_ref_idc == 0)
+            || self.idr_pic_flag != previous.idr_pic_flag
+            || self.idr_pic_id != previous.idr_pic_id
+            || self.pic_order_cnt_lsb != previous.pic_order_cnt_lsb
+            || self.delta_pic_order_cnt_bottom != previous.delta_pic_order_cnt_bottom
+            || self.delta_pic_order_cnt != previous.delta_pic_order_cnt
+    }
+}
+
+// H.264 7.3.3.1
+fn read_modification(r: &mut BitReader<'_>) -> Result<Vec<Modification>> {
+    let mut commands = Vec::new();
+    if !r.flag("ref_pic_list_modification_flag")? {
+        return Ok(commands);
+    }
+    loop {
+        let command = match r.ue("modification_of_pic_nums_idc")? {
+            idc @ (0 | 1) => {
+                let difference = r.ue_max((1 << 16) - 1, "abs_diff_pic_num_minus1")? as i32 + 1;
+                Modification::PicNum(if idc == 0 { -difference } else { difference })
+            }
+            2 => Modification::LongTerm(r.ue("long_term_pic_num")?),
+            3 => return Ok(commands),
+            _ => return Err(r.invalid("modification_of_pic_nums_idc")),
+        };
+        if commands.len() == MAX_COMMANDS {
+            return Err(r.invalid("modification_of_pic_nums_idc"));
+        }
+        commands.push(command);
+    }
+}
+
+// H.264 7.3.3.3
+fn read_marking(r: &mut BitReader<'_>, idr_pic_flag: bool) -> Result<DecRefPicMarking> {
+    if idr_pic_flag {
+        r.flag("no_output_of_prior_pics_flag")?;
+        let long_term_reference_flag = r.flag("long_term_reference_flag")?;
+        return Ok(DecRefPicMarking::Idr { long_term_reference_flag });
+    }
+    if !r.flag("adaptive_ref_pic_marking_mode_flag")? {
+        return Ok(DecRefPicMarking::SlidingWindow);
+    }
+    let mut commands = Vec::new();
+    while let Some(command) = read_memory_management(r)? {
+        if commands.len() == MAX_COMMANDS {
+            return Err(r.invalid("memory_management_control_operation"));
+        }
+        commands.push(command);
+    }
+    Ok(DecRefPicMarking::Adaptive(commands))
+}
+
+fn read_memory_management(r: &mut BitReader<'_>) -> Result<Option<MemoryManagement>> {
+    const DIFFERENCE: &str = "difference_of_pic_nums_minus1";
+    const INDEX: &str = "long_term_frame_idx";
+    Ok(Some(match r.ue_max(6, "memory_management_control_operation")? {
+        0 => return Ok(None),
+        1 => MemoryManagement::ForgetShortTerm {
+            difference_of_pic_nums_minus1: r.ue_max((1 << 16) - 1, DIFFERENCE)?,
+        },
+        2 => MemoryManagement::ForgetLongTerm { long_term_pic_num: r.ue("long_term_pic_num")? },
+        3 => MemoryManagement::MakeLongTerm {
+            difference_of_pic_nums_minus1: r.ue_max((1 << 16) - 1, DIFFERENCE)?,
+            long_term_frame_idx: r.ue_max(15, INDEX)?,
+        },
+        4 => MemoryManagement::TrimLongTerm {
+            max_long_term_frame_idx_plus1: r.ue_max(16, "max_long_term_frame_idx_plus1")?,
+        },
+        5 => MemoryManagement::ForgetAll,
+        _ => MemoryManagement::MakeCurrentLongTerm { long_term_frame_idx: r.ue_max(15, INDEX)? },
+    }))
 }

@@ -1,5 +1,11 @@
 //! Sequence parameter set (H.264 7.3.2.1.1). Raw values keep the names of the specification.
 
+use super::{scaling::ScalingLists, vui::Vui};
+use crate::{
+    bits::BitReader,
+    error::{Error, Result},
+};
+
 /// Sequence parameter set as far as metadata needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sps {
@@ -57,7 +63,160 @@ pub struct Sps {
     pub direct_8x8_inference_flag: bool,
     /// Cropping in crop units: left, right, top, bottom.
     pub frame_crop_offsets: [u16; 4],
+    /// Video usability information, as far as it could be read.
+    pub vui: Vui,
 }
+
+impl Sps {
+    /// Reads seq_parameter_set_data(); whether the parser handles what it says is for
+    /// [`Sps::check_supported`] to answer, when a picture uses it.
+    // H.264 7.3.2.1.1
+    pub fn parse(rbsp: &[u8]) -> Result<Self> {
+        let r = &mut BitReader::new(rbsp);
+        let mut sps = Self {
+            profile_idc: r.u(8, "profile_idc")? as u8,
+            constraint_set_flags: r.u(8, "constraint_set_flags")? as u8,
+            level_idc: r.u(8, "level_idc")? as u8,
+            seq_parameter_set_id: r.ue_max(31, "seq_parameter_set_id")? as u8,
+            ..Self::default()
+        };
+        sps.read_format(r)?;
+        sps.log2_max_frame_num_minus4 = r.ue_max(12, "log2_max_frame_num_minus4")? as u8;
+        sps.read_pic_order_cnt(r)?;
+        sps.max_num_ref_frames = r.ue_max(16, "max_num_ref_frames")? as u8;
+        sps.gaps_in_frame_num_value_allowed_flag = r.flag("gaps_in_frame_num_value_allowed_flag")?;
+        sps.read_size(r)?;
+        if r.flag("vui_parameters_present_flag")? {
+            sps.vui = Vui::read(r);
+        }
+        Ok(sps)
+    }
+
+    /// Fields that only the profiles of 7.3.2.1.1 carry; the others imply 4:2:0, 8 bit, flat lists.
+    fn read_format(&mut self, r: &mut BitReader<'_>) -> Result<()> {
+        self.chroma_format_idc = 1;
+        let mut lists = ScalingLists::flat();
+        if HIGH_PROFILES.contains(&self.profile_idc) {
+            self.chroma_format_idc = r.ue_max(3, "chroma_format_idc")? as u8;
+            if self.chroma_format_idc == 3 {
+                self.separate_colour_plane_flag = r.flag("separate_colour_plane_flag")?;
+            }
+            self.bit_depth_luma_minus8 = r.ue_max(6, "bit_depth_luma_minus8")? as u8;
+            self.bit_depth_chroma_minus8 = r.ue_max(6, "bit_depth_chroma_minus8")? as u8;
+            self.qpprime_y_zero_transform_bypass_flag = r.flag("qpprime_y_zero_transform_bypass_flag")?;
+            self.seq_scaling_matrix_present_flag = r.flag("seq_scaling_matrix_present_flag")?;
+            if self.seq_scaling_matrix_present_flag {
+                lists = ScalingLists::read(r, self.scaling_lists_8x8(), &ScalingLists::default_matrices())?;
+            }
+        }
+        self.scaling_list_4x4 = lists.lists_4x4;
+        self.scaling_list_8x8 = lists.lists_8x8;
+        Ok(())
+    }
+
+    fn read_pic_order_cnt(&mut self, r: &mut BitReader<'_>) -> Result<()> {
+        self.pic_order_cnt_type = r.ue_max(2, "pic_order_cnt_type")? as u8;
+        if self.pic_order_cnt_type == 0 {
+            self.log2_max_pic_order_cnt_lsb_minus4 = r.ue_max(12, "log2_max_pic_order_cnt_lsb_minus4")? as u8;
+        } else if self.pic_order_cnt_type == 1 {
+            self.delta_pic_order_always_zero_flag = r.flag("delta_pic_order_always_zero_flag")?;
+            self.offset_for_non_ref_pic = r.se("offset_for_non_ref_pic")?;
+            self.offset_for_top_to_bottom_field = r.se("offset_for_top_to_bottom_field")?;
+            let count = r.ue_max(255, "num_ref_frames_in_pic_order_cnt_cycle")?;
+            self.offset_for_ref_frame =
+                (0..count).map(|_| r.se("offset_for_ref_frame")).collect::<Result<_>>()?;
+        }
+        Ok(())
+    }
+
+    fn read_size(&mut self, r: &mut BitReader<'_>) -> Result<()> {
+        self.pic_width_in_mbs_minus1 = r.ue_max(MAX_SIDE_MINUS1, "pic_width_in_mbs_minus1")? as u16;
+        self.pic_height_in_map_units_minus1 =
+            r.ue_max(MAX_SIDE_MINUS1, "pic_height_in_map_units_minus1")? as u16;
+        self.frame_mbs_only_flag = r.flag("frame_mbs_only_flag")?;
+        if !self.frame_mbs_only_flag {
+            self.mb_adaptive_frame_field_flag = r.flag("mb_adaptive_frame_field_flag")?;
+        }
+        self.direct_8x8_inference_flag = r.flag("direct_8x8_inference_flag")?;
+        if r.flag("frame_cropping_flag")? {
+            for offset in &mut self.frame_crop_offsets {
+                *offset = r.ue_max(u32::from(u16::MAX), "frame_crop_offset")? as u16;
+            }
+            if self.cropped_size().is_none() {
+                return Err(r.invalid("frame_crop_offset"));
+            }
+        }
+        Ok(())
+    }
+
+    /// `Unsupported` unless this is progressive 8-bit 4:2:0 of at most `max_pixels` luma samples.
+    pub fn check_supported(&self, max_pixels: u64) -> Result<()> {
+        let unsupported = |element| Err(Error::unsupported(element, 0));
+        if !self.frame_mbs_only_flag {
+            return unsupported("frame_mbs_only_flag 0 (interlaced)");
+        }
+        if self.chroma_format_idc != 1 {
+            return unsupported("chroma_format_idc (only 4:2:0)");
+        }
+        if self.bit_depth_luma_minus8 != 0 || self.bit_depth_chroma_minus8 != 0 {
+            return unsupported("bit_depth_minus8 (only 8 bit)");
+        }
+        if self.qpprime_y_zero_transform_bypass_flag {
+            return unsupported("qpprime_y_zero_transform_bypass_flag (lossless)");
+        }
+        if (self.mb_cols() * self.mb_rows()) as u64 * 256 > max_pixels {
+            return unsupported("pic_width_in_mbs_minus1 (more than max_pixels)");
+        }
+        Ok(())
+    }
+
+    /// PicWidthInMbs
+    pub fn mb_cols(&self) -> usize {
+        usize::from(self.pic_width_in_mbs_minus1) + 1
+    }
+
+    /// FrameHeightInMbs
+    pub fn mb_rows(&self) -> usize {
+        let fields = if self.frame_mbs_only_flag { 1 } else { 2 };
+        (usize::from(self.pic_height_in_map_units_minus1) + 1) * fields
+    }
+
+    /// Width and height in luma samples after cropping; `None` when nothing would be left.
+    // H.264 7.4.2.1.1, (7-19) to (7-22)
+    pub fn cropped_size(&self) -> Option<(u32, u32)> {
+        let [left, right, top, bottom] = self.frame_crop_offsets.map(u32::from);
+        let unit_x = if matches!(self.chroma_format_idc, 1 | 2) { 2 } else { 1 };
+        let unit_y =
+            if self.chroma_format_idc == 1 { 2 } else { 1 } * (2 - u32::from(self.frame_mbs_only_flag));
+        let width = (self.mb_cols() as u32 * 16).checked_sub(unit_x * (left + right))?;
+        let height = (self.mb_rows() as u32 * 16).checked_sub(unit_y * (top + bottom))?;
+        (width > 0 && height > 0).then_some((width, height))
+    }
+
+    /// Number of 8x8 scaling lists in the bitstream.
+    pub fn scaling_lists_8x8(&self) -> usize {
+        if self.chroma_format_idc == 3 {
+            6
+        } else {
+            2
+        }
+    }
+
+    /// MaxFrameNum
+    pub fn max_frame_num(&self) -> u32 {
+        1 << (self.log2_max_frame_num_minus4 + 4)
+    }
+
+    /// MaxPicOrderCntLsb
+    pub fn max_pic_order_cnt_lsb(&self) -> i32 {
+        1 << (self.log2_max_pic_order_cnt_lsb_minus4 + 4)
+    }
+}
+
+/// Profiles whose SPS carries chroma_format_idc and scaling matrices.
+const HIGH_PROFILES: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
+/// Far above any level, small enough for 32-bit sizes.
+const MAX_SIDE_MINUS1: u32 = (1 << 14) - 1;
 
 /// Six 8x8 scaling lists (an own type because arrays of 64 have no `Default`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,5 +225,42 @@ pub struct ScalingLists8x8(pub [[u8; 64]; 6]);
 impl Default for ScalingLists8x8 {
     fn default() -> Self {
         Self([[16; 64]; 6])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1920x1080 High, cropped from 1088, as x264 writes it (up to the VUI).
+    fn full_hd() -> Sps {
+        Sps {
+            chroma_format_idc: 1,
+            frame_mbs_only_flag: true,
+            pic_width_in_mbs_minus1: 119,
+            pic_height_in_map_units_minus1: 67,
+            frame_crop_offsets: [0, 0, 0, 4],
+            ..Sps::default()
+        }
+    }
+
+    #[test]
+    fn cropping_counts_in_chroma_samples() {
+        assert_eq!(full_hd().cropped_size(), Some((1920, 1080)));
+        let interlaced = Sps { frame_mbs_only_flag: false, pic_height_in_map_units_minus1: 33, ..full_hd() };
+        assert_eq!(Sps { frame_crop_offsets: [0, 0, 0, 2], ..interlaced }.cropped_size(), Some((1920, 1080)));
+        assert_eq!(Sps { frame_crop_offsets: [960, 0, 0, 0], ..full_hd() }.cropped_size(), None);
+        assert_eq!(Sps { frame_crop_offsets: [u16::MAX; 4], ..full_hd() }.cropped_size(), None);
+    }
+
+    #[test]
+    fn each_unsupported_feature_is_named() {
+        let name = |sps: Sps| sps.check_supported(8_912_896).unwrap_err().element;
+        assert_eq!(full_hd().check_supported(8_912_896), Ok(()));
+        assert!(full_hd().check_supported(1_000_000).unwrap_err().element.contains("max_pixels"));
+        assert!(name(Sps { frame_mbs_only_flag: false, ..full_hd() }).contains("interlaced"));
+        assert!(name(Sps { chroma_format_idc: 2, ..full_hd() }).contains("4:2:0"));
+        assert!(name(Sps { bit_depth_luma_minus8: 2, ..full_hd() }).contains("8 bit"));
+        assert!(name(Sps { qpprime_y_zero_transform_bypass_flag: true, ..full_hd() }).contains("lossless"));
     }
 }

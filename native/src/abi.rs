@@ -1,0 +1,258 @@
+//! The C ABI: the only unsafe code. Pointers become slices, panics become a status.
+//!
+//! The caller owns all memory but the parser itself, and no pointer is kept after a call returns.
+#![allow(unsafe_code)]
+
+use std::{
+    panic::{catch_unwind, AssertUnwindSafe},
+    sync::{Mutex, Once, PoisonError},
+};
+
+use crate::{
+    error::{Error, ErrorKind},
+    h264::{
+        slice_header::SliceType,
+        stream::{Options, ParsedPicture, Parser, UnitError},
+    },
+    nal::Framing,
+    picture::{Block, Split},
+};
+
+/// The access unit was parsed.
+pub const OVBITS_OK: i32 = 0;
+/// The bytes break the specification.
+pub const OVBITS_INVALID: i32 = 1;
+/// The specification allows the bytes, the parser does not.
+pub const OVBITS_UNSUPPORTED: i32 = 2;
+/// A mistake in the parser itself; it starts anew.
+pub const OVBITS_INTERNAL: i32 = 3;
+
+/// Option bit: fill `residual_energy`.
+pub const OVBITS_ENERGY: u32 = 1;
+/// Option bit: do not read the macroblocks of I slices.
+pub const OVBITS_SKIP_INTRA: u32 = 2;
+
+/// What a picture is, beside its blocks.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct OvbitsPicture {
+    /// Bits of slice NAL units.
+    pub slice_bits: u64,
+    /// Visible luma samples.
+    pub width: u32,
+    /// Visible luma samples.
+    pub height: u32,
+    /// Width in macroblocks.
+    pub mb_cols: u32,
+    /// Height in macroblocks.
+    pub mb_rows: u32,
+    /// Number of split records.
+    pub splits: u32,
+    /// Number of slices.
+    pub slices: u32,
+    /// Macroblocks that are known.
+    pub covered: u32,
+    /// Entries of reference lists whose picture never came.
+    pub missing_references: u32,
+    /// Damaged NAL units.
+    pub errors: u32,
+    /// PicOrderCnt
+    pub poc: i32,
+    /// 'I', 'P' or 'B'
+    pub slice_type: u8,
+    /// A decoder can start here.
+    pub keyframe: u8,
+    /// Others may refer to it.
+    pub reference: u8,
+    /// The active SPS differs from the one before.
+    pub sequence_changed: u8,
+}
+
+/// The (first) error of the last access unit.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct OvbitsError {
+    /// Offset in bits from the first bit after the NAL unit header.
+    pub bit_offset: u64,
+    /// Number of the NAL unit in the access unit.
+    pub nal_index: u32,
+    /// OVBITS_OK (no error), OVBITS_INVALID, OVBITS_UNSUPPORTED or OVBITS_INTERNAL.
+    pub status: i32,
+    /// Name of the syntax element or of the broken rule, UTF-8, zero-terminated.
+    pub element: [u8; 96],
+}
+
+/// The parser of one stream with its last result.
+pub struct OvbitsParser(Mutex<State>);
+
+struct State {
+    parser: Parser,
+    max_pixels: u64,
+    last: Option<ParsedPicture>,
+    error: OvbitsError,
+}
+
+/// Makes a parser for H.264; pictures of more than `max_pixels` luma samples will be unsupported.
+#[no_mangle]
+pub extern "C" fn ovbits_h264_new(max_pixels: u64) -> *mut OvbitsParser {
+    static QUIET: Once = Once::new();
+    // A panic is reported to the caller as a status; text on stderr would be noise of a library.
+    QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    let state = State { parser: Parser::new(max_pixels), max_pixels, last: None, error: to_c(None) };
+    Box::into_raw(Box::new(OvbitsParser(Mutex::new(state))))
+}
+
+/// Frees a parser; null is allowed.
+///
+/// # Safety
+/// `parser` comes from `ovbits_h264_new` and is not used afterwards.
+#[no_mangle]
+pub unsafe extern "C" fn ovbits_free(parser: *mut OvbitsParser) {
+    if !parser.is_null() {
+        // SAFETY: made by Box::into_raw in ovbits_h264_new, given back once.
+        drop(unsafe { Box::from_raw(parser) });
+    }
+}
+
+/// Parses one access unit; `nal_length_bytes` is 0 for Annex B, else the size of the length fields.
+///
+/// # Safety
+/// `parser` is alive; `data` points to `length` readable bytes (null when `length` is 0); `picture` and `error`
+/// are writable.
+#[no_mangle]
+pub unsafe extern "C" fn ovbits_parse(
+    parser: *const OvbitsParser,
+    data: *const u8,
+    length: usize,
+    nal_length_bytes: u8,
+    options: u32,
+    picture: *mut OvbitsPicture,
+    error: *mut OvbitsError,
+) -> i32 {
+    // SAFETY: promised by the caller.
+    let (parser, picture, error) = unsafe { (&*parser, &mut *picture, &mut *error) };
+    let access_unit = if length == 0 {
+        &[][..]
+    } else {
+        // SAFETY: promised by the caller.
+        unsafe { std::slice::from_raw_parts(data, length) }
+    };
+    let mut state = parser.0.lock().unwrap_or_else(PoisonError::into_inner);
+    state.parse(access_unit, nal_length_bytes, options);
+    *error = state.error;
+    *picture = state.last.as_ref().map_or_else(OvbitsPicture::default, describe);
+    match state.last {
+        Some(_) => OVBITS_OK,
+        None => state.error.status,
+    }
+}
+
+/// Copies the blocks (`mb_rows * mb_cols`, raster order) and splits of the last picture; returns OVBITS_INVALID
+/// and copies nothing when the arrays are not exactly as long.
+///
+/// # Safety
+/// `parser` is alive; `blocks` and `splits` point to as many writable records as said (null when 0).
+#[no_mangle]
+pub unsafe extern "C" fn ovbits_copy(
+    parser: *const OvbitsParser,
+    blocks: *mut u8,
+    blocks_count: usize,
+    splits: *mut u8,
+    splits_count: usize,
+) -> i32 {
+    // SAFETY: promised by the caller.
+    let state = unsafe { &*parser }.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(last) = &state.last else { return OVBITS_INVALID };
+    let source = &last.picture;
+    if source.blocks.len() != blocks_count || source.splits.len() != splits_count {
+        return OVBITS_INVALID;
+    }
+    // SAFETY: the counts are equal, the records are plain data without padding, and the caller's memory is
+    // its own; byte copies need no alignment.
+    unsafe {
+        copy_bytes::<Block>(&source.blocks, blocks);
+        copy_bytes::<Split>(&source.splits, splits);
+    }
+    OVBITS_OK
+}
+
+/// # Safety
+/// `target` has room for all of `source` (it may be null when `source` is empty).
+unsafe fn copy_bytes<T: Copy>(source: &[T], target: *mut u8) {
+    if !source.is_empty() {
+        // SAFETY: promised by the caller.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                source.as_ptr().cast::<u8>(),
+                target,
+                std::mem::size_of_val(source),
+            );
+        }
+    }
+}
+
+impl State {
+    fn parse(&mut self, access_unit: &[u8], nal_length_bytes: u8, options: u32) {
+        self.last = None;
+        let framing = match nal_length_bytes {
+            0 => Framing::AnnexB,
+            bytes => Framing::LengthPrefixed(bytes),
+        };
+        let options = Options {
+            want_energy: options & OVBITS_ENERGY != 0,
+            skip_intra: options & OVBITS_SKIP_INTRA != 0,
+        };
+        let parser = &mut self.parser;
+        match catch_unwind(AssertUnwindSafe(|| parser.parse(access_unit, framing, options))) {
+            Ok(Ok(picture)) => {
+                self.error = to_c(picture.first_error.as_ref());
+                self.last = Some(picture);
+            }
+            Ok(Err(error)) => self.error = to_c(Some(&error)),
+            Err(_) => {
+                self.parser = Parser::new(self.max_pixels);
+                let error = Error::invalid("internal error of the parser", 0);
+                self.error = to_c(Some(&UnitError { error, nal_index: 0 }));
+                self.error.status = OVBITS_INTERNAL;
+            }
+        }
+    }
+}
+
+fn describe(parsed: &ParsedPicture) -> OvbitsPicture {
+    OvbitsPicture {
+        slice_bits: parsed.slice_bits,
+        width: parsed.size.0,
+        height: parsed.size.1,
+        mb_cols: parsed.picture.mb_cols as u32,
+        mb_rows: parsed.picture.mb_rows as u32,
+        splits: parsed.picture.splits.len() as u32,
+        slices: parsed.slices,
+        covered: parsed.covered,
+        missing_references: parsed.missing_references,
+        errors: parsed.errors,
+        poc: parsed.picture.poc,
+        slice_type: match parsed.slice_type {
+            SliceType::I => b'I',
+            SliceType::P => b'P',
+            SliceType::B => b'B',
+        },
+        keyframe: u8::from(parsed.keyframe),
+        reference: u8::from(parsed.reference),
+        sequence_changed: u8::from(parsed.sequence_changed),
+    }
+}
+
+fn to_c(error: Option<&UnitError>) -> OvbitsError {
+    let mut element = [0; 96];
+    let Some(UnitError { error, nal_index }) = error else {
+        return OvbitsError { bit_offset: 0, nal_index: 0, status: OVBITS_OK, element };
+    };
+    let length = error.element.len().min(element.len() - 1);
+    element[..length].copy_from_slice(&error.element.as_bytes()[..length]);
+    let status = match error.kind {
+        ErrorKind::Invalid => OVBITS_INVALID,
+        ErrorKind::Unsupported => OVBITS_UNSUPPORTED,
+    };
+    OvbitsError { bit_offset: error.bit_offset, nal_index: *nal_index, status, element }
+}

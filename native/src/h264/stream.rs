@@ -1,0 +1,341 @@
+//! One H.264 stream: access units in, pictures out, reference state in between.
+
+use std::sync::Arc;
+
+use super::{
+    dpb::Dpb,
+    param_sets::ParameterSets,
+    poc::{OrderCounts, PocState},
+    ref_lists, sei,
+    slice_data::{parse_slice_data, Scratch, SliceInput},
+    slice_header::{ParsedSlice, SliceHeader, SliceType},
+    sps::Sps,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    nal::{self, Framing},
+    picture::{Block, BlockClass, Picture, PictureId},
+};
+
+/// More slices than any level allows in a picture that fits `max_pixels`; bounds the reference lists kept.
+const MAX_SLICES: usize = 2048;
+
+/// What is wanted from an access unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Dequantise coefficients into `residual_energy`.
+    pub want_energy: bool,
+    /// I slices hold no motion: do not read their macroblocks, call them intra with the QP of the slice.
+    pub skip_intra: bool,
+}
+
+/// An error with the number of its NAL unit in the access unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitError {
+    /// What and where in the NAL unit.
+    pub error: Error,
+    /// Which NAL unit, from 0.
+    pub nal_index: u32,
+}
+
+/// One parsed picture.
+#[derive(Clone, Debug)]
+pub struct ParsedPicture {
+    /// Blocks and motion.
+    pub picture: Arc<Picture>,
+    /// Visible size in luma samples.
+    pub size: (u32, u32),
+    /// B if any slice is B, else P if any is P, else I.
+    pub slice_type: SliceType,
+    /// IDR, or an I picture with a recovery point.
+    pub keyframe: bool,
+    /// Others may refer to it.
+    pub reference: bool,
+    /// The active SPS differs from the one of the picture before.
+    pub sequence_changed: bool,
+    /// Bits of slice NAL units.
+    pub slice_bits: u64,
+    /// Slices whose header could be read.
+    pub slices: u32,
+    /// Macroblocks that are known.
+    pub covered: u32,
+    /// Entries of reference lists whose picture never came.
+    pub missing_references: u32,
+    /// Damaged NAL units.
+    pub errors: u32,
+    /// The first of them.
+    pub first_error: Option<UnitError>,
+}
+
+/// The parser of one stream.
+#[derive(Debug)]
+pub struct Parser {
+    sets: ParameterSets,
+    active_sps: Option<Arc<Sps>>,
+    dpb: Dpb,
+    poc: PocState,
+    next_id: PictureId,
+    /// Every picture that may still be in use; those held by nobody else are taken again.
+    pictures: Vec<Arc<Picture>>,
+    scratch: Scratch,
+    rbsp: Vec<u8>,
+}
+
+/// The access unit being parsed.
+struct Unit {
+    options: Options,
+    current: Option<Current>,
+    recovery_point: bool,
+    slice_bits: u64,
+    errors: u32,
+    first_error: Option<UnitError>,
+}
+
+/// The picture being parsed.
+struct Current {
+    picture: Picture,
+    sps: Arc<Sps>,
+    /// Header of the first slice.
+    first: SliceHeader,
+    counts: OrderCounts,
+    sequence_changed: bool,
+    slice_type: SliceType,
+    last_first_mb: u32,
+    missing_references: u32,
+    /// First macroblock and QP of an I slice that is not read.
+    unread_intra: Option<(usize, Block)>,
+}
+
+impl Parser {
+    /// A parser that has seen nothing; pictures of more than `max_pixels` luma samples will be unsupported.
+    pub fn new(max_pixels: u64) -> Self {
+        Self {
+            sets: ParameterSets::new(max_pixels),
+            active_sps: None,
+            dpb: Dpb::default(),
+            poc: PocState::default(),
+            next_id: 0,
+            pictures: Vec::new(),
+            scratch: Scratch::default(),
+            rbsp: Vec::new(),
+        }
+    }
+
+    /// Parses one access unit: one coded picture with whatever parameter sets and messages come with it.
+    ///
+    /// A damaged slice leaves its cells unknown and is counted; the picture and the stream go on.
+    ///
+    /// # Errors
+    /// `Unsupported` as soon as the stream needs what the parser does not have; `Invalid` when there is no
+    /// readable picture at all, or more than one. The next access unit may be parsed in any case.
+    pub fn parse(
+        &mut self,
+        access_unit: &[u8],
+        framing: Framing,
+        options: Options,
+    ) -> std::result::Result<ParsedPicture, UnitError> {
+        let mut unit = Unit {
+            options,
+            current: None,
+            recovery_point: false,
+            slice_bits: 0,
+            errors: 0,
+            first_error: None,
+        };
+        for (nal_index, nal) in nal::split(access_unit, framing).enumerate() {
+            let nal_index = nal_index as u32;
+            match self.parse_nal(nal, &mut unit) {
+                Ok(()) => {}
+                Err(error) if error.kind == ErrorKind::Invalid && error.element != SECOND_PICTURE => {
+                    unit.errors += 1;
+                    unit.first_error.get_or_insert(UnitError { error, nal_index });
+                }
+                Err(error) => {
+                    if error.kind == ErrorKind::Invalid {
+                        self.finish(unit);
+                    }
+                    return Err(UnitError { error, nal_index });
+                }
+            }
+        }
+        let nothing =
+            || UnitError { error: Error::invalid("slice_header (no coded picture)", 0), nal_index: 0 };
+        match unit.current {
+            Some(_) => self.finish(unit).ok_or_else(nothing),
+            None => Err(unit.first_error.unwrap_or_else(nothing)),
+        }
+    }
+
+    // H.264 7.4.1, Table 7-1
+    fn parse_nal(&mut self, nal: &[u8], unit: &mut Unit) -> Result<()> {
+        let header = nal[0];
+        if header & 0x80 != 0 {
+            return Err(Error::invalid("forbidden_zero_bit", 0));
+        }
+        let nal_unit_type = header & 0x1f;
+        if !matches!(nal_unit_type, 1..=8) {
+            // Delimiters, filler, auxiliary pictures, other layers and views: the base picture needs none.
+            return Ok(());
+        }
+        let mut rbsp = std::mem::take(&mut self.rbsp);
+        nal::unescape(nal, &mut rbsp);
+        let result = match nal_unit_type {
+            1 | 5 => {
+                unit.slice_bits += nal.len() as u64 * 8;
+                self.parse_slice(header, &rbsp, unit)
+            }
+            6 => {
+                unit.recovery_point |= sei::has_recovery_point(&rbsp);
+                Ok(())
+            }
+            7 => self.sets.put_sps(&rbsp),
+            8 => self.sets.put_pps(&rbsp),
+            _ => Err(Error::unsupported("nal_unit_type 2 to 4 (data partitioning)", 0)),
+        };
+        self.rbsp = rbsp;
+        result
+    }
+
+    fn parse_slice(&mut self, nal_header: u8, rbsp: &[u8], unit: &mut Unit) -> Result<()> {
+        let slice = SliceHeader::parse(nal_header, rbsp, &mut self.sets)?;
+        if slice.header.redundant_pic_cnt > 0 {
+            return Ok(());
+        }
+        let current = match &mut unit.current {
+            Some(current) => {
+                current.check_next(&slice)?;
+                current
+            }
+            None => unit.current.insert(self.begin(&slice)),
+        };
+        let slice_index = current.picture.slice_refs.len();
+        if slice_index == MAX_SLICES {
+            return Err(Error::unsupported("slice_header (more than 2048 slices)", 0));
+        }
+        current.fill_unread(slice.header.first_mb_in_slice as usize);
+        current.last_first_mb = slice.header.first_mb_in_slice;
+        current.slice_type = richer(current.slice_type, slice.header.slice_type);
+        let refs = ref_lists::build(&self.dpb, &slice.sps, &slice.header, current.counts.frame());
+        let missing = refs.lists.iter().flatten().filter(|entry| entry.id.is_none()).count();
+        current.missing_references += missing as u32;
+        current.picture.slice_refs.push(refs.clone());
+        if unit.options.skip_intra && slice.header.slice_type == SliceType::I {
+            current.unread_intra = Some(unread_intra(&slice, slice_index as u16));
+            return Ok(());
+        }
+        let colocated = refs.lists[1].first().and_then(|entry| self.dpb.motion(entry.id?));
+        let input = SliceInput {
+            rbsp,
+            sps: &slice.sps,
+            pps: &slice.pps,
+            header: &slice.header,
+            slice_index: slice_index as u16,
+            refs: &refs,
+            colocated: colocated.map(Arc::as_ref),
+            want_energy: unit.options.want_energy,
+        };
+        parse_slice_data(&input, &mut self.scratch, &mut current.picture).map(|_| ())
+    }
+
+    /// Opens the picture of its first slice.
+    fn begin(&mut self, slice: &ParsedSlice) -> Current {
+        let sequence_changed = self.active_sps.as_ref() != Some(&slice.sps);
+        if sequence_changed {
+            self.active_sps = Some(Arc::clone(&slice.sps));
+            self.dpb.clear();
+            self.poc = PocState::default();
+        }
+        self.dpb.fill_gap(&slice.sps, &slice.header, &mut self.poc);
+        let counts = self.poc.next(&slice.sps, &slice.header);
+        let mut picture = self.spare_picture();
+        picture.reset(self.next_id, slice.sps.mb_cols(), slice.sps.mb_rows(), counts.frame());
+        self.next_id = self.next_id.wrapping_add(1);
+        Current {
+            picture,
+            sps: Arc::clone(&slice.sps),
+            first: slice.header.clone(),
+            counts,
+            sequence_changed,
+            slice_type: SliceType::I,
+            last_first_mb: 0,
+            missing_references: 0,
+            unread_intra: None,
+        }
+    }
+
+    fn spare_picture(&mut self) -> Picture {
+        let unused = self.pictures.iter().position(|picture| Arc::strong_count(picture) == 1);
+        unused.and_then(|index| Arc::try_unwrap(self.pictures.swap_remove(index)).ok()).unwrap_or_default()
+    }
+
+    /// Closes the picture and makes it a reference.
+    fn finish(&mut self, unit: Unit) -> Option<ParsedPicture> {
+        let mut current = unit.current?;
+        current.fill_unread(current.picture.blocks.len());
+        let picture = Arc::new(current.picture);
+        self.pictures.push(Arc::clone(&picture));
+        self.dpb.mark(&current.sps, &current.first, &picture, current.counts, &mut self.poc);
+        let intra_only = current.slice_type == SliceType::I;
+        Some(ParsedPicture {
+            size: current.sps.cropped_size()?,
+            slice_type: current.slice_type,
+            keyframe: current.first.idr_pic_flag || (intra_only && unit.recovery_point),
+            reference: current.first.nal_ref_idc != 0,
+            sequence_changed: current.sequence_changed,
+            slice_bits: unit.slice_bits,
+            slices: picture.slice_refs.len() as u32,
+            covered: picture.covered() as u32,
+            missing_references: current.missing_references,
+            errors: unit.errors,
+            first_error: unit.first_error,
+            picture,
+        })
+    }
+}
+
+/// Two pictures in one access unit are a mistake of whoever cut the stream, not damage.
+const SECOND_PICTURE: &str = "slice_header (second primary coded picture in the access unit)";
+
+impl Current {
+    /// Whether `slice` may follow the slices so far.
+    fn check_next(&self, slice: &ParsedSlice) -> Result<()> {
+        if slice.sps != self.sps || slice.header.starts_new_picture(&self.first) {
+            return Err(Error::invalid(SECOND_PICTURE, 0));
+        }
+        let first_mb = slice.header.first_mb_in_slice;
+        let block = &self.picture.blocks[first_mb as usize];
+        if block.class != BlockClass::Unknown as u8 {
+            return Err(Error::invalid("first_mb_in_slice (macroblock already coded)", 0));
+        }
+        if first_mb <= self.last_first_mb && !self.picture.slice_refs.is_empty() {
+            return Err(Error::unsupported("first_mb_in_slice (arbitrary slice order)", 0));
+        }
+        Ok(())
+    }
+
+    /// An I slice that is not read reaches to the next slice, or to the end of the picture.
+    fn fill_unread(&mut self, end: usize) {
+        if let Some((begin, block)) = self.unread_intra.take() {
+            self.picture.blocks[begin..end].fill(block);
+        }
+    }
+}
+
+fn unread_intra(slice: &ParsedSlice, slice_index: u16) -> (usize, Block) {
+    let block = Block {
+        ref_idx: [-1; 2],
+        class: BlockClass::Intra as u8,
+        qp: 26 + slice.pps.pic_init_qp_minus26 + slice.header.slice_qp_delta,
+        slice: slice_index,
+        ..Block::default()
+    };
+    (slice.header.first_mb_in_slice as usize, block)
+}
+
+fn richer(a: SliceType, b: SliceType) -> SliceType {
+    match (a, b) {
+        (SliceType::B, _) | (_, SliceType::B) => SliceType::B,
+        (SliceType::P, _) | (_, SliceType::P) => SliceType::P,
+        _ => SliceType::I,
+    }
+}
