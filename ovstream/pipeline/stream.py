@@ -247,7 +247,9 @@ def open(url: str | Path | Source, **options: Any) -> Stream:  # noqa: A001 - th
     Raises:
         ConfigError: An option is unknown or makes no sense.
     """
-    objects = {name: options.pop(name) for name in ("encoder", "sinks", "restore", "observe") if name in options}
+    objects = {
+        name: options.pop(name) for name in ("encoder", "sinks", "restore", "observe") if name in options
+    }
     if not isinstance(url, (str, Path)):
         return Stream(stream_config(url.name, **options), source=url, **objects)
     return Stream(stream_config(str(url), **options), **objects)

@@ -134,7 +134,9 @@ class StreamWorker:
 
     def flush(self) -> list[Embedding]:
         """Takes what a fallback decoder still holds through the stages, at the end of a stream."""
-        return [one for reading in self._reader.flush() for one in self._analyse(reading, capture_time_ns=None)]
+        return [
+            one for reading in self._reader.flush() for one in self._analyse(reading, capture_time_ns=None)
+        ]
 
     def close(self) -> None:
         """Frees decoders; the worker cannot be used afterwards."""
@@ -161,7 +163,9 @@ class StreamWorker:
             reference = readings[0].frame.reference if readings else True
             self._pixels(unit).push(unit, reference=reference)
         results = [
-            one for reading in readings for one in self._analyse(reading, capture_time_ns=unit.capture_time_ns)
+            one
+            for reading in readings
+            for one in self._analyse(reading, capture_time_ns=unit.capture_time_ns)
         ]
         self._cursor_pts, self._time_base = unit.pts, unit.time_base
         return results

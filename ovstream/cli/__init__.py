@@ -1,0 +1,20 @@
+"""The command line: `ovstream demo | run | listen | inspect | export | doctor`."""
+
+from __future__ import annotations
+
+import sys
+
+from ovstream.cli.app import app
+from ovstream.cli.console import error_console
+from ovstream.errors import OvstreamError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Runs the command line; errors that are ours become one clear sentence and exit status 1."""
+    try:
+        app()
+    except OvstreamError as error:
+        error_console.print(f"[bold red]error[/]  {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,47 @@
+"""The verbs of the command line; each lives in a file of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ovstream import __version__
+from ovstream.cli.demo import demo
+from ovstream.cli.doctor import doctor
+from ovstream.cli.export import export
+from ovstream.cli.inspect import inspect
+from ovstream.cli.listen import listen
+from ovstream.cli.run import run
+
+app = typer.Typer(
+    name="ovstream",
+    help="""Understand live video at the edge without paying for pixels.
+
+Start with [bold]ovstream demo[/]: an embedded camera and model, nothing to configure.
+Then [bold]ovstream run rtsp://camera/stream --publish tcp://127.0.0.1:5555[/] in one terminal,
+[bold]ovstream listen tcp://127.0.0.1:5555[/] in another.""",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ovstream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Takes the options that stand before the verb."""
+
+
+for verb in (demo, run, listen, inspect, export, doctor):
+    app.command()(verb)

@@ -1,0 +1,220 @@
+"""`ovstream run`: cameras in, embeddings out, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from ovstream.cli.console import (
+    LogFormat,
+    console,
+    error_console,
+    model_line,
+    run_until_stopped,
+    savings_table,
+    set_up_logging,
+    trouble_line,
+)
+from ovstream.config import StreamConfig, load_config, stream_config
+from ovstream.errors import ConfigError, OvstreamError
+from ovstream.pipeline import Stream
+from ovstream.publish import Publisher
+from ovstream.sinks import JsonlSink, Sink
+
+_REPORT_SECONDS = 10.0
+
+
+class Mode(StrEnum):
+    """Choices of --mode."""
+
+    FAST = "fast"
+    EXACT = "exact"
+    DENSE = "dense"
+
+
+class Pace(StrEnum):
+    """Choices of --pace."""
+
+    REALTIME = "realtime"
+    FAST = "fast"
+
+
+def run(
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            help="rtsp:// URL, video file, or 'synthetic:' (an embedded camera).", show_default=False
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="YAML file with one or many streams.", show_default=False),
+    ] = None,
+    publish: Annotated[
+        str | None,
+        typer.Option(
+            "--publish", "-p", help="ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555.", show_default=False
+        ),
+    ] = None,
+    stream_id: Annotated[
+        str | None, typer.Option("--stream-id", help="Name in messages.", show_default="stream")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Embedded model or model folder.", show_default="ovstream-tiny")
+    ] = None,
+    mode: Annotated[Mode | None, typer.Option(help="How to encode.", show_default="fast")] = None,
+    keep_ratio: Annotated[
+        float | None,
+        typer.Option(help="Most patches per picture, as a share.", min=0.001, max=1.0, show_default="0.125"),
+    ] = None,
+    pace: Annotated[
+        Pace | None, typer.Option(help="Speed of files.", show_default="realtime with --publish, else fast")
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Play files for ever.")] = False,
+    jsonl: Annotated[
+        Path | None, typer.Option(help="Write every embedding to this file, a line each.", show_default=False)
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")] = False,
+) -> None:
+    """Turns cameras into embeddings and publishes them; Ctrl-C or SIGTERM ends it cleanly.
+
+    Passwords may stand in the URL (percent-encoded) or in OVSTREAM_SOURCE__PASSWORD; they are never shown.
+    """
+    log_format: LogFormat = "json" if log_json else "console"
+    set_up_logging(verbose=verbose, log_format=log_format)
+    options: dict[str, Any] = {
+        "stream_id": stream_id,
+        "endpoint": publish,
+        "model": model,
+        "mode": mode and mode.value,
+        "keep_ratio": keep_ratio,
+        "pace": pace.value if pace else "realtime" if publish and url else None,
+        "loop": loop or None,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    configs = _streams(url, config, given)
+    run_until_stopped(_run(configs, jsonl))
+
+
+def _streams(url: str | None, config: Path | None, options: dict[str, Any]) -> list[StreamConfig]:
+    if (url is None) == (config is None):
+        raise ConfigError("give either a URL or --config FILE (see 'ovstream run --help')")
+    if url is not None:
+        return [stream_config(url, **options)]
+    if options:
+        raise ConfigError(f"with --config, these belong into the file: {', '.join(sorted(options))}")
+    assert config is not None
+    return list(load_config(config).streams)
+
+
+async def _run(configs: list[StreamConfig], jsonl: Path | None) -> None:
+    with contextlib.ExitStack() as stack:
+        sinks = _publishers(configs, stack)
+        file_sinks = [stack.enter_context(contextlib.closing(JsonlSink(jsonl)))] if jsonl else []
+        streams = [
+            Stream(
+                one.model_copy(update={"publish": one.publish.model_copy(update={"endpoint": None})}),
+                sinks=[*sinks.get(one.publish.endpoint or "", []), *file_sinks],
+            )
+            for one in configs
+        ]
+        failures: dict[str, OvstreamError] = {}
+        started = time.monotonic()
+        report = asyncio.create_task(_report(streams, failures, started))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for stream in streams:
+                    group.create_task(_one(stream, failures))
+        finally:
+            report.cancel()
+            await asyncio.gather(report, return_exceptions=True)
+            _summary(streams, failures)
+    if failures and len(failures) == len(streams):
+        raise next(iter(failures.values()))
+
+
+def _publishers(configs: list[StreamConfig], stack: contextlib.ExitStack) -> dict[str, list[Sink]]:
+    """One publisher per endpoint, shared by the streams that name it."""
+    found: dict[str, list[Sink]] = {}
+    for config in configs:
+        endpoint = config.publish.endpoint
+        if endpoint and endpoint not in found:
+            found[endpoint] = [
+                stack.enter_context(contextlib.closing(Publisher(endpoint, config=config.publish)))
+            ]
+    return found
+
+
+async def _one(stream: Stream, failures: dict[str, OvstreamError]) -> None:
+    """Runs one stream; its failure must not end the others."""
+    try:
+        async with stream:
+            await stream.run()
+    except OvstreamError as error:
+        failures[stream.config.stream_id] = error
+        error_console.print(f"[bold red]{stream.config.stream_id}[/]  {error}", highlight=False)
+
+
+async def _report(streams: list[Stream], failures: dict[str, OvstreamError], started: float) -> None:
+    if not console.is_terminal:
+        while True:
+            await asyncio.sleep(_REPORT_SECONDS)
+            for stream in streams:
+                console.print(_plain_line(stream, started), soft_wrap=True, highlight=False)
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        while True:
+            live.update(_live_table(streams, failures, started))
+            await asyncio.sleep(0.25)
+
+
+def _plain_line(stream: Stream, started: float) -> str:
+    stats = stream.stats
+    fps = stats.frames / max(time.monotonic() - started, 1e-9)
+    trouble = trouble_line(stats)
+    return (
+        f"{stream.config.stream_id}: {stats.frames} pictures ({fps:.1f}/s), decoded {stats.decoded_ratio:.1%}, "
+        f"patches encoded {stats.encoded_ratio:.1%}, {stats.embeddings} embeddings"
+        + (f", {trouble}" if trouble else "")
+    )
+
+
+def _live_table(streams: list[Stream], failures: dict[str, OvstreamError], started: float) -> Table:
+    table = Table(header_style="dim", box=None)
+    for name in ("stream", "pictures", "per second", "decoded", "patches encoded", "embeddings", ""):
+        table.add_column(name, justify="left" if name in ("stream", "") else "right")
+    elapsed = max(time.monotonic() - started, 1e-9)
+    for stream in streams:
+        stats, name = stream.stats, stream.config.stream_id
+        table.add_row(
+            f"[bold]{name}[/]",
+            f"{stats.frames:,}",
+            f"{stats.frames / elapsed:.1f}",
+            f"{stats.decoded_ratio:.1%}",
+            f"{stats.encoded_ratio:.1%}",
+            f"{stats.embeddings:,}",
+            "[red]failed[/]" if name in failures else f"[yellow]{trouble_line(stats)}[/]",
+        )
+    return table
+
+
+def _summary(streams: list[Stream], failures: dict[str, OvstreamError]) -> None:
+    for stream in streams:
+        name = stream.config.stream_id
+        if name in failures:
+            continue
+        with contextlib.suppress(ConfigError):  # stopped before it was open
+            console.print(model_line(stream.model), highlight=False)
+        console.print(savings_table(stream.stats, title=f"{name}: {stream.stats.embeddings:,} embeddings"))
+        cpu = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in stream.stats.cpu_seconds.items())
+        console.print(f"[dim]CPU seconds: {cpu}[/]", highlight=False)
+        if trouble := trouble_line(stream.stats):
+            console.print(f"[yellow]{trouble}[/]", highlight=False)
