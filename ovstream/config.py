@@ -48,6 +48,9 @@ class PlanConfig(_Section):
         default=0.5, gt=0, le=1, description="changed share above which everything is encoded"
     )
     refresh_seconds: float = Field(default=10.0, gt=0, description="longest time without a dense pass")
+    dense_interval_seconds: float = Field(
+        default=0.5, ge=0, description="shortest time between dense passes that camera, loss or change ask for"
+    )
     noise_percentile: float = Field(
         default=90.0, gt=0, lt=100, description="of a quiet cell's energy: its noise floor"
     )
@@ -73,7 +76,13 @@ class PublishConfig(_Section):
         default=None, description="ZeroMQ endpoint to bind, for example tcp://127.0.0.1:5555"
     )
     vector_dtype: Literal["float16", "float32"] = "float16"
-    high_water_mark: int = Field(default=1000, ge=1)
+    high_water_mark: int = Field(
+        default=1000, ge=1, description="messages kept per subscriber; a slower one loses the rest and sees it"
+    )
+    linger_seconds: float = Field(default=1.0, ge=0, le=60, description="longest wait for the last messages")
+    allow_insecure: bool = Field(
+        default=False, description="bind beyond this machine without keys: anyone there can listen"
+    )
 
 
 class StreamConfig(_Section):

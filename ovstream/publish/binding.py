@@ -1,0 +1,80 @@
+"""Decides whether an endpoint may be bound: without keys, only what this machine alone can reach."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+
+from ovstream.errors import ConfigError, InsecureBindError
+
+_TRANSPORTS = ("tcp", "ipc", "inproc")
+
+
+def bind_address(endpoint: str, *, allow_insecure: bool = False) -> str:
+    """Checks an endpoint before it is bound.
+
+    A host counts as local only when it is an address that is certainly a loopback one. Names of hosts and
+    of network interfaces do not: what they stand for can change after the check.
+
+    Args:
+        endpoint: ZeroMQ endpoint, for example `tcp://127.0.0.1:5555` or `ipc:///run/ovstream/e.sock`.
+        allow_insecure: Binds any TCP address.
+
+    Returns:
+        The endpoint to bind; `localhost` has become `127.0.0.1`, since ZeroMQ binds addresses only.
+
+    Raises:
+        InsecureBindError: The socket would be open to the network.
+        ConfigError: This is no endpoint, or its transport is not one of tcp, ipc, inproc.
+    """
+    transport, host, port = split_endpoint(endpoint)
+    if transport != "tcp":
+        return endpoint
+    if host == "localhost":
+        return f"tcp://127.0.0.1:{port}"
+    if not allow_insecure and not _is_loopback(host):
+        raise InsecureBindError(
+            f"{endpoint} would be open to the network, and there are no keys to guard it: bind to 127.0.0.1 "
+            "or to an ipc:// path, or set publish.allow_insecure if the network itself is trusted"
+        )
+    return endpoint
+
+
+def split_endpoint(endpoint: str) -> tuple[str, str, str]:
+    """Splits an endpoint into transport, host or path, and port ("" where there is none).
+
+    Raises:
+        ConfigError: This is no endpoint of a known transport.
+    """
+    transport, separator, address = endpoint.partition("://")
+    if not separator or transport not in _TRANSPORTS or not address:
+        raise ConfigError(f"{endpoint!r} is no endpoint: tcp://HOST:PORT, ipc://PATH or inproc://NAME")
+    if transport != "tcp":
+        return transport, address, ""
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not re.fullmatch(r"[0-9]{1,5}|\*", port):
+        raise ConfigError(f"{endpoint!r} needs a host and a port: tcp://HOST:PORT")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    return transport, host, port
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return _is_legacy_loopback(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+def _is_legacy_loopback(host: str) -> bool:
+    """Understands `127.1`, `0x7f.1` and `2130706433` as the C library does."""
+    if not re.fullmatch(r"[0-9a-fA-FxX.]+", host) or not host[0].isdigit():
+        return False
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host)).is_loopback
+    except OSError:
+        return False

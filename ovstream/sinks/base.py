@@ -1,0 +1,33 @@
+"""What a pipeline expects of anything that takes its results."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ovstream.types import Embedding, StreamEvent
+
+
+class Sink(Protocol):
+    """Takes embeddings, in order, without making the pipeline wait.
+
+    Derive from it and write `publish`; the other methods do nothing unless they are overridden. They are
+    called from one thread at a time.
+    """
+
+    def publish(self, embedding: Embedding) -> None:
+        """Takes one embedding."""
+
+    def announce(self, stream_id: str, *, epoch: int = 0, next_seq: int = 0) -> None:
+        """Learns that an epoch starts, before its first embedding."""
+
+    def heartbeat(self, now_ns: int) -> None:
+        """Learns the wall clock (UTC, Unix), once a second."""
+
+    def event(self, event: StreamEvent) -> None:
+        """Learns what happened to a stream."""
+
+    def end(self, stream_id: str) -> None:
+        """Learns that a stream is over."""
+
+    def close(self) -> None:
+        """Finishes what is on its way; may be called twice."""

@@ -1,0 +1,163 @@
+"""Reads a msgpack map field by field; every field is typed and bounded where it is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, cast, get_args
+
+import msgpack
+
+from ovstream.errors import WireError
+from ovstream.wire import limits
+
+WIRE_MAJOR = 1
+
+STREAM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # the pattern of StreamConfig.stream_id
+
+
+def pack(fields: Mapping[str, Any]) -> bytes:
+    """Packs a map of plain values; floats as 64 bits, strings as UTF-8, no extension types."""
+    data = cast(bytes, msgpack.packb(fields, use_bin_type=True))
+    if len(data) > limits.MAX_HEADER_BYTES:
+        raise WireError(f"header of {len(data)} bytes, at most {limits.MAX_HEADER_BYTES}")
+    return data
+
+
+def stream_topic(prefix: Literal["e", "h", "s"], stream_id: str) -> str:
+    """Names the topic of a stream; the trailing slash keeps `cam1` from matching `cam10`."""
+    if not STREAM_ID.fullmatch(stream_id):
+        raise WireError(f"{stream_id!r} is no stream id: letters, digits, '.', '_', '-', at most 64")
+    return f"{prefix}/{stream_id}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The header of one message, not yet believed.
+
+    Every reader names the key in its `WireError`. Optional readers take a missing key and nil as None.
+    """
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Fields:
+        """Unpacks and checks the version.
+
+        Raises:
+            WireError: Too large, not a msgpack map with string keys, or of an unknown major version.
+        """
+        if len(data) > limits.MAX_HEADER_BYTES:
+            raise WireError(f"header of {len(data)} bytes, at most {limits.MAX_HEADER_BYTES}")
+        try:
+            values = msgpack.unpackb(
+                data,
+                raw=False,
+                strict_map_key=True,
+                ext_hook=_refuse_extension,
+                max_str_len=limits.MAX_TEXT,
+                max_bin_len=limits.MAX_HEADER_BYTES,
+                max_array_len=limits.MAX_HEADER_ITEMS,
+                max_map_len=limits.MAX_HEADER_ITEMS,
+                max_ext_len=0,
+            )
+        except (ValueError, msgpack.UnpackException) as error:
+            raise WireError(f"header is not msgpack: {error}") from None
+        if not isinstance(values, dict):
+            raise WireError(f"header is a {type(values).__name__}, not a map")
+        fields = cls(values)
+        major = fields.integer("v")
+        if major != WIRE_MAJOR:
+            raise WireError(f"wire version {major}, this side reads {WIRE_MAJOR}")
+        return fields
+
+    def integer(self, key: str, *, low: int = 0, high: int = limits.MAX_UINT) -> int:
+        """Reads a whole number in [low, high]."""
+        value = self._required(key)
+        if type(value) is not int or not low <= value <= high:
+            raise WireError(f"'{key}' must be a whole number in {low}..{high}")
+        return value
+
+    def optional_integer(self, key: str, *, low: int = 0, high: int = limits.MAX_UINT) -> int | None:
+        """Reads a whole number in [low, high], or None."""
+        return None if self.values.get(key) is None else self.integer(key, low=low, high=high)
+
+    def real(self, key: str) -> float:
+        """Reads a finite number; whole ones count, since some languages pack 1.0 as 1."""
+        value = self._required(key)
+        if type(value) is int:
+            return float(value)  # msgpack has at most 64 bits: always finite
+        if type(value) is not float or not math.isfinite(value):
+            raise WireError(f"'{key}' must be a finite number")
+        return value
+
+    def optional_real(self, key: str) -> float | None:
+        """Reads a finite number, or None."""
+        return None if self.values.get(key) is None else self.real(key)
+
+    def flag(self, key: str) -> bool:
+        """Reads a boolean."""
+        value = self._required(key)
+        if type(value) is not bool:
+            raise WireError(f"'{key}' must be a boolean")
+        return value
+
+    def text(self, key: str) -> str:
+        """Reads a printable string: it ends up in terminals and logs."""
+        value = self._required(key)
+        if type(value) is not str or not value.isprintable():
+            raise WireError(f"'{key}' must be a printable string")
+        return value
+
+    def choice(self, key: str, literal: Any) -> Any:
+        """Reads one of the strings of a `Literal`."""
+        value = self._required(key)
+        if type(value) is not str or value not in get_args(literal):
+            raise WireError(f"'{key}' must be one of {', '.join(get_args(literal))}")
+        return value
+
+    def stream_id(self) -> str:
+        """Reads the stream id."""
+        value = self._required("id")
+        if type(value) is not str or not STREAM_ID.fullmatch(value):
+            raise WireError("'id' is no stream id")
+        return value
+
+    def sizes(self, key: str, *, high: int) -> tuple[int, ...]:
+        """Reads one or two whole numbers in [1, high]."""
+        value = self._required(key)
+        if type(value) is not list or not 1 <= len(value) <= 2:
+            raise WireError(f"'{key}' must be one or two sizes")
+        if any(type(size) is not int or not 1 <= size <= high for size in value):
+            raise WireError(f"'{key}' must hold sizes in 1..{high}")
+        return tuple(value)
+
+    def counters(self, key: str) -> dict[str, int]:
+        """Reads a map from names to cumulative counts."""
+        value = self._required(key)
+        if type(value) is not dict or len(value) > limits.MAX_COUNTERS:
+            raise WireError(f"'{key}' must be a map of at most {limits.MAX_COUNTERS} counters")
+        for name, count in value.items():
+            if type(name) is not str or not name.isidentifier() or not name.isascii():
+                raise WireError(f"'{key}' holds a name that is no identifier")
+            if type(count) is not int or not 0 <= count <= limits.MAX_UINT:
+                raise WireError(f"'{key}' holds a count that is none")
+        return value
+
+    def _required(self, key: str) -> Any:
+        try:
+            return self.values[key]
+        except KeyError:
+            raise WireError(f"header lacks '{key}'") from None
+
+
+def check_topic(frames: Sequence[bytes], prefix: Literal["e", "h", "s"], stream_id: str) -> None:
+    """Checks that a message came under the topic of the stream that it speaks of."""
+    if frames[0] != stream_topic(prefix, stream_id).encode():
+        raise WireError("topic and stream id differ")
+
+
+def _refuse_extension(code: int, data: bytes) -> NoReturn:
+    raise WireError(f"msgpack extension type {code}")
