@@ -1,1 +1,77 @@
-"""Where compressed video comes from: files, cameras, a synthetic scene."""
+"""Where compressed video comes from: cameras, files, a synthetic scene.
+
+Every source is an async iterator of `AccessUnit`s; nothing is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ovstream.config import SourceConfig
+from ovstream.errors import ConfigError
+from ovstream.sources.base import OnEvent, Source, SourceStats, ignore_event
+from ovstream.sources.memory import MemorySource, Notice, Pause
+from ovstream.sources.scene import Scene
+from ovstream.sources.urls import redact_url
+
+__all__ = [
+    "MemorySource",
+    "Notice",
+    "OnEvent",
+    "Pause",
+    "Scene",
+    "Source",
+    "SourceStats",
+    "open_source",
+    "redact_url",
+]
+
+NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "udp")
+WEBRTC_SCHEMES = re.compile(r"wh[ei]p(\+https?)?")
+RIGHT_FORMS = (
+    f"a file path, file://, synthetic:, /dev/videoN, {', '.join(s + '://' for s in NETWORK_SCHEMES)}"
+)
+
+
+def open_source(
+    url: str | os.PathLike[str],
+    *,
+    config: SourceConfig | None = None,
+    on_event: OnEvent = ignore_event,
+    keep_trying: bool = False,
+) -> Source:
+    """Makes the source that fits a URL or path; nothing is opened before its first unit is asked for.
+
+    Args:
+        url: A path, `file://`, `rtsp://`, `synthetic:?fps=10` ...
+        config: How to read it.
+        on_event: Called in the consumer's event loop with what happens beside the units.
+        keep_trying: A live source goes on also when its first connection attempt fails.
+
+    Raises:
+        ConfigError: Nothing here reads such a URL.
+    """
+    text = os.fspath(url)
+    used = config or SourceConfig()
+    if text.startswith("synthetic:"):
+        from ovstream.sources.synthetic import SyntheticSource, parse_options
+
+        return SyntheticSource(parse_options(text), config=used, on_event=on_event)
+    scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower()
+    if (separator and scheme in NETWORK_SCHEMES) or text.startswith("/dev/video"):
+        from ovstream.sources.ffmpeg import FFmpegSource
+
+        return FFmpegSource(text, config=used, on_event=on_event, keep_trying=keep_trying)
+    if separator and scheme != "file":
+        raise ConfigError(_wrong_scheme(scheme))
+    from ovstream.sources.file import FileSource
+
+    return FileSource(rest if separator else text, config=used, on_event=on_event)
+
+
+def _wrong_scheme(scheme: str) -> str:
+    if WEBRTC_SCHEMES.fullmatch(scheme):
+        return f"{scheme}:// (WebRTC) is not supported yet; supported: {RIGHT_FORMS}"
+    return f"{scheme}:// is not supported; supported: {RIGHT_FORMS}"

@@ -1,0 +1,283 @@
+"""FFmpeg's demuxers as a stream of access units; nothing is decoded. Everything here blocks."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import Self
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from ovstream.errors import (
+    SourceAuthError,
+    SourceError,
+    SourceNotFound,
+    SourceProtocolError,
+    SourceTimeout,
+)
+from ovstream.sources.parameter_sets import ParameterSets, extradata_nals
+
+CODEC_NAMES = {"hevc": "h265"}
+ANNEXB_FILTERS = {"h264": "h264_mp4toannexb", "h265": "hevc_mp4toannexb"}
+DEFAULT_FPS = Fraction(25)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One access unit as the demuxer sees it.
+
+    Attributes:
+        data: Annex B with parameter sets at starting points, or one frame of the codec.
+        pts: `time_base` units; counted on from the packet before where the container has no time stamps.
+        dts: Decode time in the same units; `pts` where the container has none.
+        duration: In the same units, at least 1.
+        keyframe: A decoder can start here.
+        damaged: The container says that bytes are missing, or packets before it could not be read.
+        params_changed: Parameter sets or codec setup differ from those before.
+        arrival_ns: Monotonic clock.
+        sender_time_ns: The sender's wall clock (RTCP sender report), or None.
+    """
+
+    data: bytes
+    pts: int
+    dts: int
+    duration: int
+    keyframe: bool
+    damaged: bool
+    params_changed: bool
+    arrival_ns: int
+    sender_time_ns: int | None
+
+
+class Demuxer:
+    """An open container or stream.
+
+    Args:
+        url: What FFmpeg opens, with credentials.
+        name: The same for people, without them; the only form that errors show.
+        format: FFmpeg's name of the container; None to probe.
+        options: FFmpeg's options.
+        timeout_seconds: For opening, and for each read; None waits for ever (local files).
+        max_pixels: Largest picture, width times height.
+        parameter_sets: Those of the connection before, so that a change is noticed; None at first.
+        extradata: Likewise.
+
+    Raises:
+        SourceError: It cannot be opened, or has no video.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        format: str | None = None,
+        options: Mapping[str, str],
+        timeout_seconds: tuple[float, float] | None = None,
+        max_pixels: int,
+        parameter_sets: ParameterSets | None = None,
+        extradata: bytes | None = None,
+    ) -> None:
+        self._name = name
+        self._next_pts = 0
+        self._pending_damage = False
+        self._pending_change = False
+        self._started = False
+        self._container = _open(url, name, format, options, timeout_seconds)
+        try:
+            self._stream = self._video_stream(max_pixels)
+            self._setup(parameter_sets, extradata)
+        except Exception:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    @property
+    def description(self) -> str:
+        """Codec, and size where the container tells it."""
+        width, height = self._stream.width, self._stream.height
+        return f"{self.codec} {width}x{height}" if width else self.codec
+
+    def samples(self) -> Iterator[Sample | None]:
+        """Yields access units in coded order, and None after each read that timed out.
+
+        Raises:
+            SourceError: The container breaks; an end is no error.
+        """
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:
+                        yield from self._convert(packet)
+                return
+            except (av.error.ExitError, av.error.BlockingIOError):
+                failure = None
+            except EOFError:
+                return
+            except av.error.FFmpegError as error:
+                failure = translate(error, self._name)
+            if failure is not None:
+                raise failure
+            yield None
+
+    def _setup(self, parameter_sets: ParameterSets | None, extradata_before: bytes | None) -> None:
+        context = self._stream.codec_context
+        self.codec = CODEC_NAMES.get(context.name, context.name)
+        self.time_base = self._stream.time_base or Fraction(1, 90_000)
+        self.finite = self._container.duration is not None
+        self._default_duration = self._frame_duration()
+        extradata = bytes(context.extradata or b"")
+        self.parameter_sets: ParameterSets | None = None
+        self.extradata = b""
+        self._filter: BitStreamFilterContext | None = None
+        if self.codec not in ANNEXB_FILTERS:
+            self.extradata = extradata
+            self._pending_change = extradata_before is not None and (
+                extradata != extradata_before or parameter_sets is not None
+            )
+            return
+        self._filter = self._annexb_filter()
+        if parameter_sets is not None and parameter_sets.codec == self.codec:
+            self.parameter_sets = parameter_sets
+        else:
+            self.parameter_sets = ParameterSets(self.codec)
+            self._pending_change = extradata_before is not None
+        self._pending_change |= self.parameter_sets.absorb(extradata_nals(extradata, self.codec))
+
+    def _annexb_filter(self) -> BitStreamFilterContext:
+        try:
+            return BitStreamFilterContext(ANNEXB_FILTERS[self.codec], self._stream)
+        except av.error.FFmpegError as error:  # damaged avcC or hvcC
+            failure = translate(error, self._name)
+        raise failure
+
+    def _video_stream(self, max_pixels: int) -> VideoStream:
+        stream = self._container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.codec_context is None:
+            raise SourceProtocolError(f"{self._name} has no video track that FFmpeg knows")
+        width, height = stream.width, stream.height
+        if width * height > max_pixels:
+            raise SourceProtocolError(
+                f"{self._name} sends {width}x{height}, more than max_pixels = {max_pixels}"
+            )
+        return stream
+
+    def _frame_duration(self) -> int:
+        rate = self._stream.guessed_rate or self._stream.average_rate or DEFAULT_FPS
+        return max(round(1 / (rate * self.time_base)), 1)
+
+    def _convert(self, packet: Packet[VideoStream]) -> Iterator[Sample]:
+        arrival_ns = time.monotonic_ns()
+        damaged = packet.is_corrupt
+        sender_time_ns = _sender_time_ns(packet)
+        self._take_new_extradata(packet)
+        for part in self._filtered(packet):
+            data, changed = bytes(part), False
+            if self.parameter_sets is not None:
+                start = part.is_keyframe or not self._started
+                data, changed = self.parameter_sets.complete(data, start=start)
+            pts, dts, duration = self._times(part)
+            yield Sample(
+                data=data,
+                pts=pts,
+                dts=dts,
+                duration=duration,
+                keyframe=part.is_keyframe,
+                damaged=damaged or self._pending_damage,
+                params_changed=changed or self._pending_change,
+                arrival_ns=arrival_ns,
+                sender_time_ns=sender_time_ns,
+            )
+            self._started, self._pending_damage, self._pending_change = True, False, False
+
+    def _filtered(self, packet: Packet[VideoStream]) -> list[Packet[VideoStream]]:
+        if self._filter is None:
+            return [packet]
+        try:
+            return self._filter.filter(packet)
+        except av.error.FFmpegError:  # broken NAL unit lengths: this packet is lost, the next may be whole
+            self._pending_damage = True
+            return []
+
+    def _times(self, packet: Packet[VideoStream]) -> tuple[int, int, int]:
+        known = packet.pts if packet.pts is not None else packet.dts
+        pts = self._next_pts if known is None else known
+        dts = pts if packet.dts is None else packet.dts
+        duration = packet.duration or self._default_duration
+        self._next_pts = dts + duration
+        return pts, dts, duration
+
+    def _take_new_extradata(self, packet: Packet[VideoStream]) -> None:
+        if not packet.has_sidedata("new_extradata"):
+            return
+        extradata = bytes(packet.get_sidedata("new_extradata"))
+        if self.parameter_sets is not None:
+            self._pending_change |= self.parameter_sets.absorb(extradata_nals(extradata, self.codec))
+        elif extradata != self.extradata:
+            self.extradata = extradata
+            self._pending_change = True
+
+
+def translate(error: Exception, name: str) -> SourceError:
+    """The error of ours that says what FFmpeg's `error` means; its text has `name` for the URL.
+
+    Raise it outside of the `except` block: FFmpeg's text contains the URL with the password.
+    """
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
+        return SourceAuthError(f"{name}: user name or password is missing or wrong ({reason})")
+    if isinstance(error, av.error.HTTPNotFoundError | FileNotFoundError):
+        return SourceNotFound(f"{name} does not exist ({reason})")
+    if isinstance(error, ConnectionRefusedError):
+        return SourceNotFound(f"{name}: nothing listens at this address and port ({reason})")
+    if isinstance(error, PermissionError):
+        return SourceAuthError(f"{name} may not be read ({reason})")
+    if isinstance(error, TimeoutError | av.error.ExitError):
+        return SourceTimeout(f"{name} does not answer in time")
+    return SourceProtocolError(f"{name} cannot be read ({reason})")
+
+
+def host_is_unknown(host: str) -> bool:
+    """Whether a name has no address: FFmpeg calls that an input/output error."""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return True
+    return False
+
+
+def _open(
+    url: str,
+    name: str,
+    format: str | None,
+    options: Mapping[str, str],
+    timeout_seconds: tuple[float, float] | None,
+) -> InputContainer:
+    try:
+        return av.open(url, "r", format=format, options=dict(options), timeout=timeout_seconds)
+    except (av.error.FFmpegError, ValueError) as error:
+        failure = translate(error, name)
+    raise failure
+
+
+def _sender_time_ns(packet: Packet[VideoStream]) -> int | None:
+    """AVProducerReferenceTime: an int64 in microseconds of Unix time, in native byte order, then flags."""
+    if not packet.has_sidedata("prft"):
+        return None
+    microseconds = int.from_bytes(bytes(packet.get_sidedata("prft"))[:8], "little", signed=True)
+    return microseconds * 1000

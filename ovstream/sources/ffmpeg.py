@@ -1,0 +1,240 @@
+"""Live streams through FFmpeg: RTSP and whatever else it can open. One thread per stream."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+
+from ovstream.config import SourceConfig
+from ovstream.errors import ConfigError, SourceAuthError, SourceError, SourceNotFound, SourceTimeout
+from ovstream.sources.base import OnEvent, ignore_event
+from ovstream.sources.demux import Demuxer, Sample, host_is_unknown
+from ovstream.sources.gate import KeyframeGate
+from ovstream.sources.pacing import Backoff
+from ovstream.sources.parameter_sets import ParameterSets
+from ovstream.sources.urls import CameraUrl, parse_url, redact_url
+from ovstream.sources.worker import ThreadedSource, Timed, Worker
+from ovstream.types import AccessUnit
+
+# How long a read blocks before the thread looks whether it should stop. A shorter time would interrupt FFmpeg
+# inside RTP packets more often, which costs the packet.
+READ_POLL_SECONDS = 0.5
+# Never "file": a playlist or a redirect must not reach local files.
+PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,hls,rtmp,rtmps,srt"
+UDP_BUFFER_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Timeline:
+    """Keeps pts rising over reconnects: a new connection goes on where the old one would be by now."""
+
+    time_base: Fraction = Fraction(1, 90_000)
+    shift: int = 0
+    last_pts: int = 0
+    last_arrival_ns: int | None = None
+    joined: bool = False
+
+    def connect(self, time_base: Fraction) -> None:
+        self.last_pts = round(self.last_pts * self.time_base / time_base)
+        self.time_base, self.joined = time_base, False
+
+    def place(self, sample: Sample) -> int:
+        """Moves a sample's pts to the common line."""
+        if not self.joined:
+            self.shift = self._resume_pts(sample.arrival_ns) - sample.pts if self.last_arrival_ns else 0
+            self.joined = True
+        pts = sample.pts + self.shift
+        if self.last_arrival_ns is None or pts > self.last_pts:
+            self.last_pts, self.last_arrival_ns = pts, sample.arrival_ns
+        return pts
+
+    def _resume_pts(self, arrival_ns: int) -> int:
+        assert self.last_arrival_ns is not None
+        away_seconds = Fraction(arrival_ns - self.last_arrival_ns, 1_000_000_000)
+        return self.last_pts + max(round(away_seconds / self.time_base), 1)
+
+
+class FFmpegSource(ThreadedSource):
+    """Receives a camera and never gives it up.
+
+    The first connection attempt raises its error; after one success every failure leads to another attempt, with
+    growing pauses. Each new connection counts `epoch` up and starts at a keyframe with `discontinuity` set.
+
+    Closing during a connection attempt that hangs leaves its thread to end by itself, at most
+    `open_timeout_seconds` later. With `transport="udp"` FFmpeg hides lost packets: damage is not flagged.
+
+    Args:
+        url: Any URL that FFmpeg opens, or `/dev/video0`.
+        config: Uses all but `pace` and `loop`.
+        on_event: Called in the consumer's event loop.
+        keep_trying: Goes on also when the first attempt fails.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        config: SourceConfig | None = None,
+        on_event: OnEvent = ignore_event,
+        keep_trying: bool = False,
+    ) -> None:
+        self._config = config or SourceConfig()
+        super().__init__(redact_url(url), queue_units=self._config.queue_units, on_event=on_event)
+        self._url = parse_url(url) if "://" in url else CameraUrl("v4l2", None, None, url)
+        self._keep_trying = keep_trying
+        self._gate = KeyframeGate(self.stats)
+        self._timeline = _Timeline()
+        self._epoch = 0
+        self._connected_before = False
+        self._parameter_sets: ParameterSets | None = None
+        self._extradata: bytes | None = None
+
+    def _read(self, worker: Worker[Timed]) -> None:
+        backoff = Backoff(
+            initial_seconds=self._config.reconnect_initial_seconds,
+            max_seconds=self._config.reconnect_max_seconds,
+        )
+        while not worker.stopped:
+            before = self._timeline.last_arrival_ns
+            failure = self._connection(worker)
+            if failure is None:
+                return
+            if not self._connected_before and not self._keep_trying:
+                raise failure
+            if self._timeline.last_arrival_ns != before:
+                backoff.reset()
+            pause_seconds = backoff.next_seconds(slow=isinstance(failure, SourceAuthError))
+            self._emit(worker, "reconnecting", f"{failure}; next attempt in {pause_seconds:.1f} s")
+            worker.wait(pause_seconds)
+
+    def _connection(self, worker: Worker[Timed]) -> SourceError | None:
+        """Connects once and reads until it breaks; returns why, None at the end of a finite stream."""
+        try:
+            with self._open() as demuxer:
+                self._joined(worker, demuxer)
+                self._receive(worker, demuxer)
+                if demuxer.finite and self._url.scheme in ("http", "https"):
+                    return None
+                return SourceError(f"{self.name} ended the stream")
+        except SourceError as error:
+            return error.with_traceback(None)  # its frames know the password
+
+    def _open(self) -> Demuxer:
+        options, format = self._options()
+        secret = self._config.password
+        url = self._url.location
+        if format is None:
+            password = secret.get_secret_value() if secret else None
+            url = self._url.text(username=self._config.username, password=password)
+        try:
+            return Demuxer(
+                url,
+                name=self.name,
+                format=format,
+                options=options,
+                timeout_seconds=(self._config.open_timeout_seconds, READ_POLL_SECONDS),
+                max_pixels=self._config.max_pixels,
+                parameter_sets=self._parameter_sets,
+                extradata=self._extradata,
+            )
+        except (SourceAuthError, SourceNotFound, SourceTimeout):
+            raise
+        except SourceError:
+            if format is not None or not host_is_unknown(self._url.host):
+                raise
+        raise SourceNotFound(f"{self.name}: the host name is unknown")
+
+    def _options(self) -> tuple[dict[str, str], str | None]:
+        """FFmpeg's options and container for the scheme; the container is None where FFmpeg finds it."""
+        scheme = self._url.scheme
+        if scheme == "v4l2":
+            if "v4l2" not in av.formats_available:
+                raise ConfigError("this build of FFmpeg (PyAV) cannot open V4L2 devices")
+            return {}, "v4l2"
+        options = {"protocol_whitelist": PROTOCOLS}
+        if scheme in ("rtsp", "rtsps"):
+            options |= {
+                "rtsp_transport": self._config.transport,
+                "allowed_media_types": "video",
+                "probesize": "32",  # the SDP says it all; probing would cost seconds
+                "analyzeduration": "0",
+                "buffer_size": str(UDP_BUFFER_BYTES),
+            }
+        if scheme in ("rtsps", "https", "rtmps"):
+            options |= {"tls_verify": "1"}
+            if trusted := ssl.get_default_verify_paths().cafile:
+                options |= {"ca_file": trusted}
+        return options, None
+
+    def _joined(self, worker: Worker[Timed], demuxer: Demuxer) -> None:
+        if self._connected_before:
+            self._epoch += 1
+            self.stats.reconnects += 1
+            self._gate.lost()
+        self._connected_before = True
+        self._timeline.connect(demuxer.time_base)
+        self._emit(worker, "connected", f"{self.name}: {demuxer.description}")
+
+    def _receive(self, worker: Worker[Timed], demuxer: Demuxer) -> None:
+        queue = _Queue(worker)
+        heard_ns = time.monotonic_ns()
+        for sample in demuxer.samples():
+            if worker.stopped:
+                return
+            silence_seconds = (time.monotonic_ns() - heard_ns) / 1e9
+            if sample is None:
+                if silence_seconds > self._config.read_timeout_seconds:
+                    raise SourceTimeout(f"{self.name} is silent for {silence_seconds:.1f} s")
+                continue
+            heard_ns = sample.arrival_ns
+            self._remember(worker, demuxer, sample)
+            if sample.damaged:
+                self._damage(worker)
+                continue
+            self._gate.deliver(self._unit(sample, demuxer), queue)
+
+    def _remember(self, worker: Worker[Timed], demuxer: Demuxer, sample: Sample) -> None:
+        self._parameter_sets, self._extradata = demuxer.parameter_sets, demuxer.extradata
+        if sample.params_changed:
+            self._emit(worker, "params", f"{self.name}: parameter sets changed")
+
+    def _damage(self, worker: Worker[Timed]) -> None:
+        self.stats.lost += 1
+        self._gate.lost()
+        self._emit(worker, "lost", f"{self.name}: damaged data; waiting for a keyframe")
+
+    def _unit(self, sample: Sample, demuxer: Demuxer) -> AccessUnit:
+        capture_time_ns = sample.sender_time_ns
+        return AccessUnit(
+            codec=demuxer.codec,
+            data=sample.data,
+            pts=self._timeline.place(sample),
+            time_base=demuxer.time_base,
+            keyframe=sample.keyframe,
+            params_changed=sample.params_changed,
+            arrival_ns=sample.arrival_ns,
+            capture_time_ns=time.time_ns() if capture_time_ns is None else capture_time_ns,
+            clock_quality="arrival" if capture_time_ns is None else "sender",
+            extradata=demuxer.extradata,
+            epoch=self._epoch,
+        )
+
+
+class _Queue:
+    """The worker's queue as the gate sees it."""
+
+    def __init__(self, worker: Worker[Timed]) -> None:
+        self._worker = worker
+
+    def offer(self, unit: AccessUnit) -> bool:
+        return self._worker.offer(Timed(unit, 0.0))
+
+    def take_all(self) -> Iterable[AccessUnit]:
+        return [item.unit for item in self._worker.take_all()]

@@ -1,0 +1,140 @@
+"""Parameter sets of H.264 and H.265: found, remembered, and put in band where a stream leaves them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+START_CODE = b"\0\0\0\1"
+# nal_unit_type: H.264 table 7-1, H.265 table 7-1.
+_SETS = {"h264": frozenset({7, 8}), "h265": frozenset({32, 33, 34})}
+_SEQUENCE_SETS = {"h264": frozenset({7}), "h265": frozenset({32, 33})}
+_DELIMITER = {"h264": 9, "h265": 35}
+# A parameter set is below 200 bytes; larger ones are not worth remembering, whoever sent them.
+MAX_SET_BYTES = 4096
+
+
+def nal_type(nal: bytes, codec: str) -> int:
+    """nal_unit_type of a NAL unit without start code (H.264 7.3.1, H.265 7.3.1.2)."""
+    return nal[0] & 0x1F if codec == "h264" else nal[0] >> 1 & 0x3F
+
+
+def is_slice(kind: int, codec: str) -> bool:
+    """Whether a nal_unit_type carries coded picture data."""
+    return 1 <= kind <= 5 or kind == 20 if codec == "h264" else kind < 32
+
+
+def leading_nals(data: bytes, codec: str) -> Iterator[bytes]:
+    """Yields the NAL units of Annex B `data` before its first slice, without start codes."""
+    start = data.find(b"\0\0\1")
+    while 0 <= start < len(data) - 3:
+        start += 3
+        if is_slice(nal_type(data[start : start + 1], codec), codec):
+            return
+        end = data.find(b"\0\0\1", start)
+        nal = data[start : end if end >= 0 else len(data)].rstrip(b"\0")
+        if nal:
+            yield nal
+        start = end
+
+
+def extradata_nals(extradata: bytes, codec: str) -> list[bytes]:
+    """Parameter sets of a container's codec setup: Annex B, avcC or hvcC (ISO/IEC 14496-15 5.3.3.1, 8.3.3.1).
+
+    Returns:
+        NAL units without start codes; those before the damage when `extradata` is damaged.
+    """
+    if extradata.startswith((b"\0\0\1", START_CODE)):
+        return list(leading_nals(extradata, codec))
+    nals: list[bytes] = []
+    if codec == "h264" and len(extradata) > 6:
+        position = _take_array(extradata, 6, extradata[5] & 0x1F, nals)
+        if position < len(extradata):
+            _take_array(extradata, position + 1, extradata[position], nals)
+    elif codec == "h265" and len(extradata) > 22:
+        position = 23
+        for _ in range(extradata[22]):
+            count = int.from_bytes(extradata[position + 1 : position + 3], "big")
+            position = _take_array(extradata, position + 3, count, nals)
+    return [nal for nal in nals if nal_type(nal, codec) in _SETS[codec]]
+
+
+def _take_array(data: bytes, position: int, count: int, into: list[bytes]) -> int:
+    """Reads `count` NAL units with 16-bit lengths; returns the position behind them."""
+    for _ in range(count):
+        length = int.from_bytes(data[position : position + 2], "big")
+        position += 2
+        if not 0 < length <= len(data) - position:
+            return len(data)
+        into.append(data[position : position + length])
+        position += length
+    return position
+
+
+class ParameterSets:
+    """The newest parameter sets of one stream, by type and identifier.
+
+    Args:
+        codec: "h264" or "h265".
+    """
+
+    def __init__(self, codec: str) -> None:
+        self.codec = codec
+        self._known: dict[tuple[int, int], bytes] = {}
+
+    def absorb(self, nals: list[bytes]) -> bool:
+        """Remembers parameter sets; tells whether a sequence or video parameter set replaced another one."""
+        known_before = any(kind in _SEQUENCE_SETS[self.codec] for kind, _ in self._known)
+        changed = False
+        for nal in nals:
+            kind = nal_type(nal, self.codec)
+            if kind not in _SETS[self.codec] or not 2 < len(nal) <= MAX_SET_BYTES:
+                continue
+            key = (kind, _set_id(nal, kind, self.codec))
+            if self._known.get(key) != nal:
+                changed |= known_before and kind in _SEQUENCE_SETS[self.codec]
+                self._known[key] = nal
+        return changed
+
+    def complete(self, data: bytes, *, start: bool) -> tuple[bytes, bool]:
+        """Follows one access unit.
+
+        Args:
+            data: Annex B.
+            start: A decoder may start here: sets that are missing are put in front, behind a delimiter.
+
+        Returns:
+            `data` with its sets, and whether the sequence changed.
+        """
+        nals = list(leading_nals(data, self.codec))
+        changed = self.absorb(nals)
+        present = {nal_type(nal, self.codec) for nal in nals}
+        if not start or present >= _SETS[self.codec] or not self._known:
+            return data, changed
+        at = 0
+        if nals and nal_type(nals[0], self.codec) == _DELIMITER[self.codec]:
+            at = data.find(nals[0]) + len(nals[0])
+        own = b"".join(START_CODE + nal for nal in self._ordered())
+        return data[:at] + own + data[at:], changed
+
+    def _ordered(self) -> list[bytes]:
+        """Video before sequence before picture parameter sets, as they refer to each other."""
+        return [self._known[key] for key in sorted(self._known)]
+
+
+def _set_id(nal: bytes, kind: int, codec: str) -> int:
+    """Identifier of a parameter set; 0 for an H.265 SPS, whose identifier stands behind the profile."""
+    if codec == "h264":
+        return _ue(nal[4:8] if kind == 7 else nal[1:5])
+    if kind == 32:
+        return nal[2] >> 4
+    return 0 if kind == 33 else _ue(nal[2:6])
+
+
+def _ue(data: bytes) -> int:
+    """Reads ue(v) at the first bit (H.264 9.1); 0 when it does not end in `data`."""
+    bits = int.from_bytes(data, "big")
+    width = 8 * len(data)
+    zeros = width - bits.bit_length()
+    if bits == 0 or 2 * zeros + 1 > width:
+        return 0
+    return (bits >> (width - 2 * zeros - 1)) - 1

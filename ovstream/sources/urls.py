@@ -1,0 +1,79 @@
+"""Camera URLs: credentials in and out, and a form that may be shown to anybody."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+# host or [IPv6], then a port: what may stand between the credentials and the path (RFC 3986 3.2).
+_HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#:@\[\]]+)(?::\d{1,5})?(?=[/?#]|$)")
+# Some cameras want the password in the path or query: rtsp://cam/user=admin_password=secret_channel=1
+_SECRET = re.compile(r"((?:pass\w*?|pwd|token|secret|key|auth\w*?|sig\w*?)=)[^&/;?#\s]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraUrl:
+    """A URL taken apart.
+
+    Attributes:
+        scheme: Lower case, without "://".
+        username: Percent-decoded, or None.
+        password: Percent-decoded, or None.
+        location: Host, port, path and query.
+    """
+
+    scheme: str
+    username: str | None
+    password: str | None = field(repr=False)
+    location: str = field(repr=False)
+
+    def text(self, *, username: str | None = None, password: str | None = None) -> str:
+        """Builds the URL with percent-encoded credentials; arguments win over those of the URL."""
+        user = self.username if username is None else username
+        secret = self.password if password is None else password
+        if user is None and secret is None:
+            return f"{self.scheme}://{self.location}"
+        credentials = quote(user or "", safe="") + ":" + quote(secret or "", safe="")
+        return f"{self.scheme}://{credentials}@{self.location}"
+
+    @property
+    def host(self) -> str:
+        """Host name or address, without port and brackets."""
+        matched = _HOST_PORT.match(self.location)
+        authority = matched.group() if matched else ""
+        return authority.rsplit(":", 1)[0].strip("[]") if not authority.endswith("]") else authority[1:-1]
+
+
+def parse_url(url: str) -> CameraUrl:
+    """Takes a URL apart; special characters in the password need not be percent-encoded.
+
+    The reading of RFC 3986 comes first. Where it gives no valid host (`rtsp://me:a/b@cam/1`), the credentials
+    end at the last "@".
+    """
+    scheme, _, rest = url.partition("://")
+    userinfo, location = _split_userinfo(rest)
+    if userinfo is None:
+        return CameraUrl(scheme.lower(), None, None, location)
+    username, colon, password = userinfo.partition(":")
+    return CameraUrl(scheme.lower(), unquote(username), unquote(password) if colon else None, location)
+
+
+def redact_url(url: str) -> str:
+    """Removes everything secret from a URL; text that is no URL comes back unchanged."""
+    if "://" not in url:
+        return url
+    parsed = parse_url(url)
+    shown = _SECRET.sub(r"\1***", parsed.location)
+    return f"{parsed.scheme}://{shown}"
+
+
+def _split_userinfo(rest: str) -> tuple[str | None, str]:
+    authority_end = re.search(r"[/?#]|$", rest)
+    assert authority_end is not None
+    inside = rest.rfind("@", 0, authority_end.start())
+    if inside < 0 and ("@" not in rest or _HOST_PORT.match(rest)):
+        return None, rest
+    if inside < 0 or not _HOST_PORT.match(rest, inside + 1):
+        inside = rest.rfind("@")
+    return rest[:inside], rest[inside + 1 :]
