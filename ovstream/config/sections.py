@@ -1,23 +1,21 @@
-"""Configuration: one pydantic model per stage, one for a stream, one for a file of streams.
-
-Values come from keyword options, a YAML file, or the environment (`OVSTREAM_ENCODE__MODE=exact`); a wrong
-name or value is an error that names its place and lists the right ones.
-"""
+"""The options: one pydantic model per stage, one for a stream, one for a file of streams."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 DEFAULT_MAX_PIXELS = 8_912_896  # 4096 x 2176: the largest frame of H.264 level 5.1
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A group of options; unknown names are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SourceConfig(_Section):
+class SourceConfig(Section):
     """How a stream is read."""
 
     transport: Literal["tcp", "udp"] = "tcp"
@@ -37,7 +35,7 @@ class SourceConfig(_Section):
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=256)
 
 
-class PlanConfig(_Section):
+class PlanConfig(Section):
     """Which patches are worth encoding."""
 
     keep_ratio: float = Field(
@@ -49,7 +47,9 @@ class PlanConfig(_Section):
     )
     refresh_seconds: float = Field(default=10.0, gt=0, description="longest time without a dense pass")
     dense_interval_seconds: float = Field(
-        default=0.5, ge=0, description="shortest time between dense passes that camera, loss or change ask for"
+        default=0.5,
+        ge=0,
+        description="shortest time between dense passes that camera, loss or change ask for",
     )
     noise_percentile: float = Field(
         default=90.0, gt=0, lt=100, description="of a quiet cell's energy: its noise floor"
@@ -57,7 +57,7 @@ class PlanConfig(_Section):
     sensitivity: float = Field(default=1.0, gt=0, description="higher: smaller changes count")
 
 
-class EncodeConfig(_Section):
+class EncodeConfig(Section):
     """How patches become vectors."""
 
     model: str = Field(default="ovstream-tiny", description="name of an embedded model, or a model folder")
@@ -69,7 +69,7 @@ class EncodeConfig(_Section):
     provider: Literal["cpu", "cuda", "openvino"] = "cpu"
 
 
-class PublishConfig(_Section):
+class PublishConfig(Section):
     """Where embeddings go."""
 
     endpoint: str | None = Field(
@@ -77,7 +77,9 @@ class PublishConfig(_Section):
     )
     vector_dtype: Literal["float16", "float32"] = "float16"
     high_water_mark: int = Field(
-        default=1000, ge=1, description="messages kept per subscriber; a slower one loses the rest and sees it"
+        default=1000,
+        ge=1,
+        description="messages kept per subscriber; a slower one loses the rest and sees it",
     )
     linger_seconds: float = Field(default=1.0, ge=0, le=60, description="longest wait for the last messages")
     allow_insecure: bool = Field(
@@ -85,10 +87,10 @@ class PublishConfig(_Section):
     )
 
 
-class StreamConfig(_Section):
+class StreamConfig(Section):
     """One stream, from its URL to its subscribers."""
 
-    url: str
+    url: str = Field(min_length=1, repr=False)  # may hold credentials: never shown
     stream_id: str = Field(default="stream", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     emit: Literal["all", "changes"] = Field(
         default="all", description="an embedding per picture, or only when it changed"
@@ -98,3 +100,21 @@ class StreamConfig(_Section):
     plan: PlanConfig = PlanConfig()
     encode: EncodeConfig = EncodeConfig()
     publish: PublishConfig = PublishConfig()
+
+
+class RunConfig(Section):
+    """The streams of one process."""
+
+    streams: tuple[StreamConfig, ...] = Field(min_length=1)
+
+    @field_validator("streams")
+    @classmethod
+    def _stream_ids_differ(cls, streams: tuple[StreamConfig, ...]) -> tuple[StreamConfig, ...]:
+        seen: set[str] = set()
+        for stream in streams:
+            if stream.stream_id in seen:
+                raise ValueError(
+                    f"stream_id '{stream.stream_id}' is used twice: subscribers tell streams by it"
+                )
+            seen.add(stream.stream_id)
+        return streams

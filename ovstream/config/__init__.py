@@ -1,0 +1,30 @@
+"""Configuration: what can be set, and where it comes from.
+
+Values come from keyword options (`stream_config`), a YAML file (`load_config`), or the environment
+(`OVSTREAM_ENCODE__MODE=exact`). Options win over the environment, the environment wins over a file. A wrong
+name or value is a `ConfigError` that names its place and lists the right ones; secrets are never shown.
+"""
+
+from ovstream.config.files import load_config
+from ovstream.config.options import stream_config
+from ovstream.config.sections import (
+    DEFAULT_MAX_PIXELS,
+    EncodeConfig,
+    PlanConfig,
+    PublishConfig,
+    RunConfig,
+    SourceConfig,
+    StreamConfig,
+)
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "EncodeConfig",
+    "PlanConfig",
+    "PublishConfig",
+    "RunConfig",
+    "SourceConfig",
+    "StreamConfig",
+    "load_config",
+    "stream_config",
+]
