@@ -34,6 +34,7 @@ FOREIGN: dict[str, set[str]] = {
     "cli/doctor.py": {"av", "zmq"},  # reports their versions
     "pipeline": {"numpy", "structlog"},
     "sources": {"numpy", "av", "aiortc", "tenacity", "structlog"},
+    "sources/synthetic.py": {"pydantic"},  # checks the query of its URL
     "decode": {"numpy", "av"},
     "encode": {"numpy", "onnxruntime", "PIL"},
     "publish": {"numpy", "zmq", "structlog"},
