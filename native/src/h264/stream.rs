@@ -17,8 +17,9 @@ use crate::{
     picture::{Block, BlockClass, Picture, PictureId},
 };
 
-/// More slices than any level allows in a picture that fits `max_pixels`; bounds the reference lists kept.
-const MAX_SLICES: usize = 2048;
+/// Reference list entries kept per picture, over all slices: bounds the memory that a picture of one-macroblock
+/// slices takes; 8160 slices with 8 references each still fit.
+const MAX_REF_ENTRIES: usize = 1 << 16;
 
 /// What is wanted from an access unit.
 #[derive(Clone, Copy, Debug)]
@@ -100,10 +101,10 @@ struct Current {
     counts: OrderCounts,
     sequence_changed: bool,
     slice_type: SliceType,
-    last_first_mb: u32,
+    ref_entries: usize,
     missing_references: u32,
-    /// First macroblock and QP of an I slice that is not read.
-    unread_intra: Option<(usize, Block)>,
+    /// First macroblock and content of the I slices that are not read.
+    unread_intra: Vec<(usize, Block)>,
 }
 
 impl Parser {
@@ -209,18 +210,17 @@ impl Parser {
             None => unit.current.insert(self.begin(&slice)),
         };
         let slice_index = current.picture.slice_refs.len();
-        if slice_index == MAX_SLICES {
-            return Err(Error::unsupported("slice_header (more than 2048 slices)", 0));
-        }
-        current.fill_unread(slice.header.first_mb_in_slice as usize);
-        current.last_first_mb = slice.header.first_mb_in_slice;
         current.slice_type = richer(current.slice_type, slice.header.slice_type);
         let refs = ref_lists::build(&self.dpb, &slice.sps, &slice.header, current.counts.frame());
+        current.ref_entries += refs.lists.iter().map(Vec::len).sum::<usize>();
+        if current.ref_entries > MAX_REF_ENTRIES || slice_index > usize::from(u16::MAX) {
+            return Err(Error::unsupported("slice_header (too many slices)", 0));
+        }
         let missing = refs.lists.iter().flatten().filter(|entry| entry.id.is_none()).count();
         current.missing_references += missing as u32;
         current.picture.slice_refs.push(refs.clone());
         if unit.options.skip_intra && slice.header.slice_type == SliceType::I {
-            current.unread_intra = Some(unread_intra(&slice, slice_index as u16));
+            current.unread_intra.push(unread_intra(&slice, slice_index as u16));
             return Ok(());
         }
         let colocated = refs.lists[1].first().and_then(|entry| self.dpb.motion(entry.id?));
@@ -257,9 +257,9 @@ impl Parser {
             counts,
             sequence_changed,
             slice_type: SliceType::I,
-            last_first_mb: 0,
+            ref_entries: 0,
             missing_references: 0,
-            unread_intra: None,
+            unread_intra: Vec::new(),
         }
     }
 
@@ -271,7 +271,7 @@ impl Parser {
     /// Closes the picture and makes it a reference.
     fn finish(&mut self, unit: Unit) -> Option<ParsedPicture> {
         let mut current = unit.current?;
-        current.fill_unread(current.picture.blocks.len());
+        current.fill_unread();
         let picture = Arc::new(current.picture);
         self.pictures.push(Arc::clone(&picture));
         self.dpb.mark(&current.sps, &current.first, &picture, current.counts, &mut self.poc);
@@ -302,21 +302,20 @@ impl Current {
         if slice.sps != self.sps || slice.header.starts_new_picture(&self.first) {
             return Err(Error::invalid(SECOND_PICTURE, 0));
         }
-        let first_mb = slice.header.first_mb_in_slice;
-        let block = &self.picture.blocks[first_mb as usize];
+        // Slices are parsed independently of each other: any order will do (ASO), but each macroblock comes once.
+        let block = &self.picture.blocks[slice.header.first_mb_in_slice as usize];
         if block.class != BlockClass::Unknown as u8 {
             return Err(Error::invalid("first_mb_in_slice (macroblock already coded)", 0));
-        }
-        if first_mb <= self.last_first_mb && !self.picture.slice_refs.is_empty() {
-            return Err(Error::unsupported("first_mb_in_slice (arbitrary slice order)", 0));
         }
         Ok(())
     }
 
     /// An I slice that is not read reaches to the next slice, or to the end of the picture.
-    fn fill_unread(&mut self, end: usize) {
-        if let Some((begin, block)) = self.unread_intra.take() {
-            self.picture.blocks[begin..end].fill(block);
+    fn fill_unread(&mut self) {
+        self.unread_intra.sort_by_key(|&(begin, _)| std::cmp::Reverse(begin));
+        for &(begin, block) in &self.unread_intra {
+            let rest = self.picture.blocks.iter_mut().skip(begin);
+            rest.take_while(|cell| cell.class == BlockClass::Unknown as u8).for_each(|cell| *cell = block);
         }
     }
 }

@@ -1,0 +1,141 @@
+"""The bitstream parser: the sole importer of the native core."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NoReturn, get_args
+
+import numpy as np
+
+from ovstream._native import ffi, lib
+from ovstream.errors import BitstreamError, ConfigError, InvalidBitstream, UnsupportedBitstream
+from ovstream.types import BLOCK_DTYPE, SPLIT_DTYPE, AccessUnit, FrameMetadata, SliceType
+
+Codec = Literal["h264", "h265", "vp8"]
+Level = Literal["motion", "full"]
+
+DEFAULT_MAX_PIXELS = 4096 * 2176
+"""Largest picture that is parsed, in luma samples: bounds the memory of a parser."""
+
+_SLICE_TYPES: dict[int, SliceType] = {ord("I"): "I", ord("P"): "P", ord("B"): "B"}
+_ERRORS: dict[int, tuple[type[BitstreamError], str]] = {
+    lib.OVBITS_INVALID: (InvalidBitstream, "invalid"),
+    lib.OVBITS_UNSUPPORTED: (UnsupportedBitstream, "unsupported"),
+    lib.OVBITS_INTERNAL: (BitstreamError, "failed at"),
+}
+
+
+class Parser:
+    """Reads motion, quantisers, residual energy and bit costs of one stream, picture by picture.
+
+    Holds the reference state of the stream (parameter sets, order counts, co-located motion): access units go in
+    in decoding order. It has no thread; the native call releases the GIL.
+
+    Args:
+        codec: Of the stream.
+        level: "full", or "motion" to leave `residual_energy` at 0, which is cheaper.
+        max_pixels: Larger pictures (in luma samples) are unsupported; bounds the memory.
+        skip_intra: Do not read the macroblocks of I slices, which hold no motion: they appear as INTRA with the
+            quantiser of their slice, no energy and no bit cost.
+        nal_length_bytes: 0 for Annex B start codes, 1 to 4 when a length of so many bytes precedes each NAL unit.
+
+    Raises:
+        ConfigError: An argument is out of range.
+        UnsupportedBitstream: There is no parser for `codec`.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        level: Level = "full",
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        skip_intra: bool = False,
+        nal_length_bytes: int = 0,
+    ) -> None:
+        if codec not in get_args(Codec):
+            raise ConfigError(f"codec must be one of {', '.join(get_args(Codec))}, not {codec!r}")
+        if level not in get_args(Level):
+            raise ConfigError(f"level must be one of {', '.join(get_args(Level))}, not {level!r}")
+        if not 0 <= nal_length_bytes <= 4:
+            raise ConfigError(f"nal_length_bytes must be 0 to 4, not {nal_length_bytes}")
+        if not 0 < max_pixels < 1 << 32:
+            raise ConfigError(f"max_pixels must be 1 to 2**32 - 1, not {max_pixels}")
+        if codec != "h264":
+            raise UnsupportedBitstream(f"no bitstream parser for {codec} yet, only for h264", element=codec)
+        self.codec = codec
+        self._nal_length_bytes = nal_length_bytes
+        energy = lib.OVBITS_ENERGY if level == "full" else 0
+        self._options: int = energy | (lib.OVBITS_SKIP_INTRA if skip_intra else 0)
+        self._parser = ffi.gc(lib.ovbits_h264_new(max_pixels), lib.ovbits_free)
+        self._picture = ffi.new("OvbitsPicture *")
+        self._error = ffi.new("OvbitsError *")
+
+    def parse(self, access_unit: AccessUnit) -> FrameMetadata:
+        """Parses one coded picture with the parameter sets and messages around it.
+
+        A damaged slice does not raise: its cells stay UNKNOWN, `coverage` falls below 1 and `errors` counts it.
+
+        Args:
+            access_unit: Exactly one picture, in decoding order.
+
+        Returns:
+            The metadata; it owns its arrays.
+
+        Raises:
+            InvalidBitstream: There is no readable picture, or more than one.
+            UnsupportedBitstream: The stream needs something that the parser does not have.
+            Either way the next access unit may be parsed.
+        """
+        data = access_unit.data
+        picture = self._picture
+        status = lib.ovbits_parse(
+            self._parser,
+            ffi.from_buffer(data),
+            len(data),
+            self._nal_length_bytes,
+            self._options,
+            picture,
+            self._error,
+        )
+        if status != lib.OVBITS_OK:
+            self._raise(status)
+        blocks: np.ndarray[Any, Any] = np.empty((picture.mb_rows, picture.mb_cols), BLOCK_DTYPE)
+        splits: np.ndarray[Any, Any] = np.empty(picture.splits, SPLIT_DTYPE)
+        copied = lib.ovbits_copy(
+            self._parser,
+            ffi.from_buffer("uint8_t[]", blocks, require_writable=True),
+            blocks.size,
+            ffi.from_buffer("uint8_t[]", splits, require_writable=True),
+            splits.size,
+        )
+        if copied != lib.OVBITS_OK:
+            raise BitstreamError(f"{self.codec}: one parser was used from two threads at the same time")
+        return FrameMetadata(
+            codec=self.codec,
+            width=picture.width,
+            height=picture.height,
+            pts=access_unit.pts,
+            time_base=access_unit.time_base,
+            keyframe=picture.keyframe != 0,
+            reference=picture.reference != 0,
+            slice_type=_SLICE_TYPES[picture.slice_type],
+            poc=picture.poc,
+            coverage=picture.covered / blocks.size,
+            origin="bitstream",
+            bits=8 * len(data),
+            blocks=blocks,
+            splits=splits,
+            errors=picture.errors,
+        )
+
+    def _raise(self, status: int) -> NoReturn:
+        error = self._error
+        kind, verb = _ERRORS[status]
+        element = ffi.string(ffi.cast("char *", error.element)).decode()
+        place = f"bit {error.bit_offset} of NAL unit {error.nal_index}"
+        raise kind(
+            f"{self.codec}: {verb} {element} at {place}",
+            element=element,
+            bit_offset=error.bit_offset,
+            nal_index=error.nal_index,
+        )

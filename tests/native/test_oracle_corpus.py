@@ -1,0 +1,52 @@
+"""Real streams by others: the parser says what FFmpeg says.
+
+The small ones run here, all of them by `python -m tests.native.table`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ovstream.errors import UnsupportedBitstream
+from tests.conftest import Corpus, load_corpus
+from tests.native.oracle import compare, parse, read_units
+from tests.native.streams import comparable
+
+SMALL_BYTES = 130_000
+# One larger file of each family: cameras with their own encoders, long-term references, temporal direct.
+CHOSEN = ("fi001.mp4", "MR2_TANDBERG_E", "FRExt_MMCO4_Sony_B", "jm_1080p_allslice", "test_video.mp4")
+
+
+def _chosen() -> list[str]:
+    corpus = load_corpus()
+    if corpus is None:
+        return []
+    names = comparable(corpus)
+    return [
+        name
+        for name in names
+        if corpus.path(name).stat().st_size < SMALL_BYTES or any(part in name for part in CHOSEN)
+    ]
+
+
+@pytest.mark.parametrize("name", _chosen())
+def test_vectors_and_quantisers_equal_ffmpeg(corpus: Corpus, name: str) -> None:
+    score = compare(read_units(corpus.path(name)))
+    assert not score.first_difference
+    assert score.perfect
+
+
+def test_other_features_are_unsupported_and_named(corpus: Corpus) -> None:
+    expected = {
+        "CVFI1_SVA_C.264": "interlaced",
+        "CAMA3_Sand_E.264": "interlaced",
+        "FM2_SVA_C.264": "FMO",
+        "HPCAMOLQ_BRCM_B.264": "4:2:0",
+        "PPH10I2_Panasonic_A.264": "8 bit",
+        "320x180_422p_action-libx264.264": "4:2:0",
+    }
+    for name, reason in expected.items():
+        path = corpus.path(f"conformance-h264/{name}")
+        units = [path.read_bytes()] if name == "FM2_SVA_C.264" else read_units(path)
+        with pytest.raises(UnsupportedBitstream, match=reason):
+            list(parse(units))
