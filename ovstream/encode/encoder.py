@@ -1,0 +1,220 @@
+"""Encoders: a model folder, opened in one of three modes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from ovstream.encode.output import Output
+from ovstream.encode.state import EncoderState
+from ovstream.errors import ConfigError, ModelError
+from ovstream.model.folder import (
+    GOLDEN_GRID,
+    ModelFolder,
+    Precision,
+    digest_files,
+    golden_patches,
+    graph_name,
+)
+from ovstream.types import ModelInfo, Patches
+
+if TYPE_CHECKING:
+    from ovstream.encode.session import Binding, GraphSession
+    from ovstream.types import FloatArray
+
+Mode = Literal["fast", "exact", "dense"]
+Provider = Literal["cpu", "cuda", "openvino"]
+
+EMBEDDED = Path(__file__).parents[1] / "models"
+GOLDEN_TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "int8": 0.3}
+"""Largest error of the self-test, in units of the distance between the two golden embeddings."""
+
+
+def load_encoder(
+    name_or_folder: str | Path = "ovstream-tiny",
+    *,
+    mode: Mode = "fast",
+    threads: int = 1,
+    provider: Provider = "cpu",
+) -> Encoder:
+    """Opens a model and checks that it computes what it should.
+
+    Args:
+        name_or_folder: Name of an embedded model, or a folder written by `ovstream export`.
+        mode: "fast": int8, runs only the given patches. "exact": float32, runs only the given patches; the result
+            is that of one call over every version of every token, each seeing the tokens that were alive when it was
+            encoded. "dense": float32, runs all patches in every call, from the pixels that the state keeps. "fast"
+            and "exact" let the context of old tokens age until they are encoded again; the caller refreshes.
+        threads: For one call.
+        provider: Where onnxruntime computes.
+
+    Returns:
+        An encoder; it serves any number of states.
+
+    Raises:
+        ModelError: The folder is missing, partial, damaged, or its self-test gives a wrong vector.
+        ConfigError: An option makes no sense, or this onnxruntime lacks the provider.
+    """
+    if mode not in get_args(Mode):
+        raise ConfigError(f"mode is '{mode}': must be one of {', '.join(get_args(Mode))}")
+    folder = _find(name_or_folder)
+    manifest = ModelFolder.read(folder)
+    precision: Precision = "int8" if mode == "fast" else "float32"
+    for name in (graph_name(precision), manifest.weights_name(precision)):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} lacks {name}, which the mode '{mode}' needs")
+    if precision == "float32" or manifest.storage == "int8":
+        _check_digest(folder / manifest.weights_name(precision), manifest.digest)
+
+    from ovstream.encode.session import GraphSession
+
+    session = GraphSession(folder / graph_name(precision), threads=threads, provider=provider)
+    encoder = Encoder(manifest, session, mode=mode)
+    tolerance = GOLDEN_TOLERANCE[precision]
+    if not encoder.golden_error <= tolerance:  # NaN is wrong as well
+        raise ModelError(
+            f"{folder}: self-test failed: error {encoder.golden_error:.2g}, tolerance {tolerance} "
+            f"(graph {graph_name(precision)}, provider {provider})"
+        )
+    return encoder
+
+
+class Encoder:
+    """A model that turns patches into vectors, given the state of their stream; made by `load_encoder`.
+
+    Attributes:
+        info: What a subscriber must know about the model.
+        mode: As in `load_encoder`.
+        golden_error: Distance between this machine's answer to the self-test and torch's, in units of the distance
+            between two unrelated inputs; about 1e-6 in float32.
+    """
+
+    def __init__(self, manifest: ModelFolder, session: GraphSession, *, mode: Mode) -> None:
+        config = manifest.architecture
+        self.info = ModelInfo(
+            model_id=manifest.model_id,
+            digest=manifest.digest,
+            trained=manifest.trained,
+            dim=config.hidden_size,
+            patch_px=config.patch_size,
+            max_tokens=manifest.max_tokens,
+            mean=manifest.mean,
+            std=manifest.std,
+        )
+        self.mode: Mode = mode
+        self._config = config
+        self._session = session
+        self._bindings: WeakKeyDictionary[EncoderState, Binding] = WeakKeyDictionary()
+        self.golden_error = self._self_test(manifest)
+
+    def __repr__(self) -> str:
+        return f"Encoder({self.info.model_id!r}, mode={self.mode!r}, digest={self.info.digest!r})"
+
+    def new_state(self, grid: tuple[int, int]) -> EncoderState:
+        """Makes the memory of one stream.
+
+        Args:
+            grid: (rows, cols) of patches, at most `info.max_tokens` in all.
+
+        Raises:
+            ConfigError: The grid is empty or too large.
+        """
+        rows, cols = grid
+        if min(grid) < 1 or rows * cols > self.info.max_tokens:
+            raise ConfigError(f"a grid of {rows}x{cols}: must have 1 to {self.info.max_tokens} patches")
+        state = EncoderState(self._config, grid=(rows, cols), digest=self.info.digest)
+        self._bindings[state] = self._session.bind(state)
+        return state
+
+    def encode_patches(
+        self,
+        state: EncoderState,
+        patches: Patches | FloatArray,
+        positions: npt.NDArray[np.int64] | None = None,
+    ) -> Output:
+        """Encodes the patches of one picture; all others stay what they were.
+
+        Without patches nothing runs and the scene is the previous one, bit for bit. The order of the patches makes no
+        difference.
+
+        Args:
+            state: Made by `new_state` of this encoder; it is changed.
+            patches: Of the state's grid, or (n, 3, patch, patch) float32, normalised.
+            positions: (n, 3) int64 (t, h, w), the slot being h * cols + w; may be None for `Patches`, which then
+                stand at t = 0.
+
+        Returns:
+            Scene and event embedding; tokens on request.
+
+        Raises:
+            ConfigError: The arguments do not fit each other or the state, or nothing was ever encoded.
+            ModelError: onnxruntime failed.
+        """
+        binding = self._bindings.get(state)
+        if binding is None:
+            raise ConfigError("this state was made by another encoder")
+        pixels, places, slots = state.locate(patches, positions)
+        if slots.size == 0:
+            state.updated(slots)
+            if state.output is None:
+                raise ConfigError("the state is empty: encode some patches first")
+            return state.output
+        state.store(pixels, places, slots)
+        run = np.flatnonzero(state.alive) if self.mode == "dense" else np.sort(slots)
+        binding.run(state.reference[run], state.positions[run], run)
+        state.updated(run)
+        return state.publish(
+            event=state.tokens[slots].mean(axis=0),
+            n_updated=run.size,
+            flops=self._config.flops(run.size, len(state.alive)),
+        )
+
+    def encode_image(self, rgb: npt.NDArray[np.uint8], *, max_tokens: int | None = None) -> Output:
+        """Encodes one picture by itself.
+
+        Args:
+            rgb: (H, W, 3) uint8; it is scaled to the grid of patches that fits its aspect.
+            max_tokens: Most patches; by default as many as the images of training had.
+
+        Raises:
+            ConfigError: `rgb` is not an image.
+            ModelError: onnxruntime failed.
+        """
+        from ovstream.encode.images import image_patches
+
+        usual = (self._config.image_size // self._config.patch_size) ** 2
+        limit = min(max_tokens or usual, self.info.max_tokens)
+        patches = image_patches(rgb, self.info, max_tokens=limit)
+        return self.encode_patches(self.new_state(patches.grid), patches)
+
+    def _self_test(self, manifest: ModelFolder) -> float:
+        rows, cols = GOLDEN_GRID
+        everywhere = np.stack(
+            [np.zeros(rows * cols, np.int64), *np.divmod(np.arange(rows * cols), cols)], axis=1
+        )
+        expected = np.array(manifest.golden)
+        found = [
+            self.encode_patches(self.new_state(GOLDEN_GRID), patches, everywhere).scene
+            for patches in golden_patches(self._config)
+        ]
+        distance = np.linalg.norm(expected[0] - expected[1])
+        return float(np.linalg.norm(np.array(found) - expected, axis=1).max() / distance)
+
+
+def _find(name_or_folder: str | Path) -> Path:
+    embedded = EMBEDDED / name_or_folder
+    for folder in (Path(name_or_folder), embedded):
+        if folder.is_dir():
+            return folder
+    names = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
+    raise ModelError(f"'{name_or_folder}' is neither a folder nor an embedded model ({', '.join(names)})")
+
+
+def _check_digest(weights: Path, digest: str) -> None:
+    found = digest_files([weights])
+    if found != digest:
+        raise ModelError(f"{weights}: digest is {found}, must be {digest}: damaged or foreign weights")

@@ -1,0 +1,234 @@
+"""Everything that an encoder remembers of one stream."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovstream.encode.output import Output
+from ovstream.errors import ConfigError, ModelError
+from ovstream.model.config import TEMPORAL_POSITIONS, VisionConfig
+from ovstream.types import BoolArray, FloatArray, Patches
+
+MASKED = np.float32(-1e30)
+"""Added to the score of a dead slot: its weight becomes exactly 0."""
+
+_MAGIC = b"ovstate1"
+_HEADER = struct.Struct("<8s16sHHQ")  # magic, model digest, rows, cols, bytes
+_ALIGN = 64
+
+Layout = dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
+
+
+class EncoderState:
+    """Caches of one stream, one slot per patch of its grid (canvas mode: slot = h * cols + w).
+
+    All arrays are views of one block of memory that never moves, so a session is bound to them once, and a
+    snapshot is a copy of the block. Not for two threads at a time.
+
+    Attributes:
+        grid: (rows, cols) of patches; N = rows * cols.
+        keys: (layers, heads, N, head_dim) float32, turned by their position, in the order of `pair_split`.
+        values: (layers, heads, N, head_dim) float32.
+        head_keys: (heads, N, head_dim) float32, of the pooling head; absent (None) without one.
+        head_values: As `head_keys`.
+        tokens: (N, D) float32, last hidden state.
+        reference: (N, 3 * patch * patch) float32, the pixels that were last encoded.
+        positions: (N, 3) int64, (t, h, w).
+        ages: (N,) int32, calls since the slot was encoded.
+        alive: (N,) bool, whether the slot was ever encoded.
+        mask: (1, N) float32, 0 where alive, `MASKED` elsewhere.
+        scene: (D,) float32, last scene embedding.
+    """
+
+    def __init__(self, config: VisionConfig, *, grid: tuple[int, int], digest: str) -> None:
+        self.grid = grid
+        self.digest = digest
+        layout = _layout(config, grid[0] * grid[1])
+        self._memory, views = _allocate(layout)
+        self.keys: FloatArray = views["keys"]
+        self.values: FloatArray = views["values"]
+        self.head_keys: FloatArray | None = views.get("head_keys")
+        self.head_values: FloatArray | None = views.get("head_values")
+        self.tokens: FloatArray = views["tokens"]
+        self.reference: FloatArray = views["reference"]
+        self.positions: npt.NDArray[np.int64] = views["positions"]
+        self.ages: npt.NDArray[np.int32] = views["ages"]
+        self.alive: BoolArray = views["alive"]
+        self.mask: FloatArray = views["mask"]
+        self.scene: FloatArray = views["scene"]
+        self.mask[:] = MASKED
+        self._version = 0
+        self._published: FloatArray | None = None
+
+    def __repr__(self) -> str:
+        known = int(self.alive.sum())
+        return f"EncoderState(grid={self.grid}, alive={known}, memory_bytes={self.memory_bytes})"
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size of all arrays together; constant over the life of the state."""
+        return self._memory.nbytes
+
+    @property
+    def version(self) -> int:
+        """Counts the changes of the state in this process."""
+        return self._version
+
+    @property
+    def output(self) -> Output | None:
+        """What is known without running anything: the last scene; None before the first patch."""
+        return self.publish(event=None, n_updated=0, flops=0) if self.alive.any() else None
+
+    def publish(self, *, event: FloatArray | None, n_updated: int, flops: int) -> Output:
+        """Makes an output of the current scene; one array serves all outputs of a version."""
+        if self._published is None:
+            self._published = self.scene.copy()
+            self._published.flags.writeable = False
+        return Output(self._published, event, n_updated, flops, _state=self, _version=self._version)
+
+    def locate(
+        self, patches: Patches | FloatArray, positions: npt.NDArray[np.int64] | None = None
+    ) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Brings patches to the form of the graph and finds their slots.
+
+        Args:
+            patches: Of the grid of this state, or (n, 3, patch, patch) float32, normalised.
+            positions: (n, 3) int64 (t, h, w); may be None for `Patches`, which then stand at t = 0.
+
+        Returns:
+            pixels: (n, 3 * patch * patch) float32.
+            positions: (n, 3) int64.
+            slots: (n,) int64.
+
+        Raises:
+            ConfigError: Shapes do not fit, a position lies outside the grid, or two share a slot.
+        """
+        if isinstance(patches, Patches):
+            if patches.grid != self.grid:
+                raise ConfigError(f"patches of a grid {patches.grid} for a state of {self.grid}")
+            positions = patches.positions() if positions is None else positions
+            patches = patches.pixels
+        if positions is None:
+            raise ConfigError("a plain array of patches needs positions")
+        values = self.reference.shape[1]
+        pixels = np.ascontiguousarray(patches, np.float32).reshape(len(patches), -1)
+        places = np.ascontiguousarray(positions, np.int64)
+        if places.shape != (len(pixels), 3) or (len(pixels) and pixels.shape[1] != values):
+            raise ConfigError(
+                f"patches {np.shape(patches)} at positions {np.shape(positions)}: a patch must have {values} numbers "
+                "and a position three"
+            )
+        limits = (TEMPORAL_POSITIONS, *self.grid)
+        if np.any(places < 0) or np.any(places >= limits):
+            raise ConfigError(f"positions (t, h, w) must be inside {limits}")
+        slots = places[:, 1] * self.grid[1] + places[:, 2]
+        if len(np.unique(slots)) != len(slots):
+            raise ConfigError("two patches share a slot")
+        return pixels, places, slots
+
+    def changed(
+        self,
+        patches: Patches | FloatArray,
+        threshold: float,
+        *,
+        positions: npt.NDArray[np.int64] | None = None,
+    ) -> BoolArray:
+        """Tells which patches differ from what was last *encoded* there, so that slow fades are noticed.
+
+        Args:
+            patches: As in `locate`.
+            threshold: RMS difference in normalised units.
+            positions: As in `locate`.
+
+        Returns:
+            (n,) bool; true as well where nothing was encoded yet.
+
+        Raises:
+            ConfigError: As `locate`.
+        """
+        pixels, _, slots = self.locate(patches, positions)
+        difference = pixels - self.reference[slots]
+        mean_square = np.einsum("np,np->n", difference, difference) / np.float32(pixels.shape[1] or 1)
+        moved: BoolArray = (mean_square > threshold**2) | ~self.alive[slots]
+        return moved
+
+    def store(
+        self, pixels: FloatArray, positions: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]
+    ) -> None:
+        """Takes over what is about to be encoded; arguments as from `locate`."""
+        self.reference[slots] = pixels
+        self.positions[slots] = positions
+        self.alive[slots] = True
+        self.mask[0, slots] = 0
+
+    def updated(self, slots: npt.NDArray[np.int64]) -> None:
+        """Closes a call: every slot is one call older, and those that were encoded are new."""
+        self.ages += 1
+        self.ages[slots] = 0
+        if slots.size:
+            self._new_version()
+
+    def _new_version(self) -> None:
+        self._version += 1
+        self._published = None
+
+    def snapshot(self) -> bytes:
+        """Copies the whole state; `restore` brings it back bit for bit, also in another process."""
+        rows, cols = self.grid
+        header = _HEADER.pack(_MAGIC, self.digest.encode(), rows, cols, self.memory_bytes)
+        return header + self._memory.tobytes()
+
+    def restore(self, snapshot: bytes) -> None:
+        """Takes over a `snapshot`.
+
+        Raises:
+            ModelError: It is damaged, or of another model or grid; the state is then as before.
+        """
+        rows, cols = self.grid
+        expected = _HEADER.pack(_MAGIC, self.digest.encode(), rows, cols, self.memory_bytes)
+        if snapshot[: len(expected)] != expected or len(snapshot) != len(expected) + self.memory_bytes:
+            raise ModelError(f"not a snapshot of model {self.digest} with a grid of {rows}x{cols}")
+        self._memory[:] = np.frombuffer(snapshot, np.uint8, offset=len(expected))
+        self._new_version()
+
+
+def _layout(config: VisionConfig, slots: int) -> Layout:
+    heads, head_dim = config.num_attention_heads, config.head_dim
+    cache = (heads, slots, head_dim)
+    layout: Layout = {
+        "keys": ((config.num_hidden_layers, *cache), np.float32),
+        "values": ((config.num_hidden_layers, *cache), np.float32),
+        "tokens": ((slots, config.hidden_size), np.float32),
+        "reference": ((slots, config.patch_values), np.float32),
+        "positions": ((slots, 3), np.int64),
+        "ages": ((slots,), np.int32),
+        "alive": ((slots,), np.bool_),
+        "mask": ((1, slots), np.float32),
+        "scene": ((config.hidden_size,), np.float32),
+    }
+    if config.use_head:
+        layout |= {"head_keys": (cache, np.float32), "head_values": (cache, np.float32)}
+    return layout
+
+
+def _allocate(layout: Layout) -> tuple[npt.NDArray[np.uint8], dict[str, npt.NDArray[Any]]]:
+    """One block of zeros with a view for every array, each at a multiple of `_ALIGN` bytes."""
+    offsets, end = {}, 0
+    for name, (shape, dtype) in layout.items():
+        offsets[name] = end
+        end += -(-math.prod(shape) * np.dtype(dtype).itemsize // _ALIGN) * _ALIGN
+    block = np.zeros(end + _ALIGN, np.uint8)
+    start = -block.ctypes.data % _ALIGN
+    memory = block[start : start + end]
+    views = {
+        name: memory[offsets[name] :][: math.prod(shape) * np.dtype(dtype).itemsize]
+        .view(dtype)
+        .reshape(shape)
+        for name, (shape, dtype) in layout.items()
+    }
+    return memory, views

@@ -1,0 +1,152 @@
+"""Writes the folder that `ovstream.encode` runs.
+
+As a program it writes the embedded default model, bit for bit the same wherever it runs:
+
+```
+python -m ovstream.model.export ovstream/models/ovstream-tiny
+```
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import Tensor
+
+from ovstream.model.config import PRESETS, VisionConfig
+from ovstream.model.encoder import OneVisionEncoder, grid_positions
+from ovstream.model.folder import (
+    CLIP_MEAN,
+    CLIP_STD,
+    GOLDEN_GRID,
+    INT8_WEIGHTS_NAME,
+    WEIGHTS_NAME,
+    ModelFolder,
+    Precision,
+    digest_files,
+    golden_patches,
+    graph_name,
+)
+from ovstream.model.graph import build_graph
+from ovstream.model.weights import dequantise, quantise, random_weights, write_tensors
+
+DEFAULT_NAME = "ovstream-tiny"
+DEFAULT_SEED = 20260208
+DEFAULT_LICENCE = "Apache-2.0; random weights made by ovstream, trained on nothing"
+
+
+def export_model(
+    model: OneVisionEncoder,
+    folder: str | Path,
+    *,
+    model_id: str,
+    trained: bool,
+    licence: str = "as the checkpoint it was exported from",
+    weights: Precision = "float32",
+    max_tokens: int = 1024,
+    mean: tuple[float, float, float] = CLIP_MEAN,
+    std: tuple[float, float, float] = CLIP_STD,
+) -> ModelFolder:
+    """Writes a model folder: graphs, weights, configuration.
+
+    Args:
+        model: What to export; it is not changed.
+        folder: Made if absent; files of the same names are replaced.
+        model_id: Name that subscribers will see.
+        trained: Whether the vectors mean something.
+        licence: Of the weights, one sentence.
+        weights: "float32" keeps the weights and adds int8 ones for the mode "fast"; "int8" holds the matrices of
+            all modes as int8 rows, a quarter of the size, and so rounds what "exact" computes with.
+        max_tokens: Most patches that a state may hold.
+        mean: RGB mean of the normalisation, in 0..1.
+        std: RGB standard deviation, in 0..1.
+
+    Returns:
+        What `config.json` says.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.detach().float().cpu().numpy() for key, value in model.state_dict().items()}
+    rounded = quantise(tensors)
+    kept = {key: torch.from_numpy(value) for key, value in tensors.items()}
+    if weights == "int8":
+        kept = dequantise({key: torch.from_numpy(value) for key, value in rounded.items()})
+        write_tensors(target / WEIGHTS_NAME, rounded)
+    else:
+        write_tensors(target / WEIGHTS_NAME, tensors)
+        write_tensors(target / INT8_WEIGHTS_NAME, rounded)
+    manifest = ModelFolder(
+        model_id=model_id,
+        digest=digest_files([target / WEIGHTS_NAME]),
+        trained=trained,
+        licence=licence,
+        max_tokens=max_tokens,
+        mean=mean,
+        std=std,
+        storage=weights,
+        architecture=model.config,
+        golden=_golden(model_from(model.config, kept)),
+    )
+    precisions: tuple[Precision, Precision] = ("float32", "int8")
+    for precision in precisions:
+        graph = build_graph(model.config, target / manifest.weights_name(precision), precision=precision)
+        onnx.save(graph, target / graph_name(precision))
+        onnx.checker.check_model(target / graph_name(precision))
+    manifest.write(target)
+    return manifest
+
+
+def model_from(config: VisionConfig, tensors: dict[str, Tensor]) -> OneVisionEncoder:
+    """Makes a model of tensors with official keys, in evaluation mode."""
+    model = OneVisionEncoder(config)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def random_model(config: VisionConfig, *, seed: int) -> OneVisionEncoder:
+    """Makes an untrained model whose embeddings tell inputs apart: see `random_weights`."""
+    drawn = random_weights(OneVisionEncoder.shapes(config), seed=seed)
+    return model_from(config, {key: torch.from_numpy(value) for key, value in drawn.items()})
+
+
+def export_default(folder: str | Path) -> ModelFolder:
+    """Writes the embedded default model: the same weights and graphs on every machine."""
+    return export_model(
+        random_model(PRESETS["tiny"], seed=DEFAULT_SEED),
+        folder,
+        model_id=DEFAULT_NAME,
+        trained=False,
+        licence=DEFAULT_LICENCE,
+        weights="int8",
+    )
+
+
+@torch.no_grad()
+def _golden(model: OneVisionEncoder) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Scene embeddings of the golden inputs, to six digits."""
+    positions = grid_positions(torch.zeros(1, dtype=torch.int64), *GOLDEN_GRID).expand(2, -1, -1)
+    patches = torch.from_numpy(golden_patches(model.config))
+    tokens, scene = model.encode_tokens(patches, positions)
+    first, second = (tokens.mean(1) if scene is None else scene).numpy().astype(np.float64)
+    return _digits(first), _digits(second)
+
+
+def _digits(vector: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in vector)
+
+
+def main() -> None:
+    """Writes the default model to the folder on the command line."""
+    parser = argparse.ArgumentParser(description="Writes the embedded default model.")
+    parser.add_argument("folder", type=Path)
+    manifest = export_default(parser.parse_args().folder)
+    print(f"{manifest.model_id} {manifest.digest}")
+
+
+if __name__ == "__main__":
+    main()
