@@ -15,11 +15,14 @@ from ovstream.plan.grid import CELL_PX
 from ovstream.types import FLAG_SPLIT, BoolArray, FloatArray, FrameMetadata
 
 QPEL_PER_PX = 4.0
-MAX_SAMPLES = 800  # cells that the fit looks at: enough for a median, few enough to be cheap
+MAX_SAMPLES = 500  # cells that the fit looks at: enough for a median, few enough to be cheap
+PROBES = 16  # of them, whose pairs are tried as starts of the fit
+JUDGES = 127  # of them, that choose among those starts
+ENOUGH_PX = 0.1  # a pure shift that fits this well needs no zoom or rotation
 MIN_KNOWN_SHARE = 0.25  # of the sampled cells: with less motion known, no verdict
 MIN_SUPPORT = 0.5  # of the known cells: a camera moves the majority
-KEPT_SHARE = 0.55  # of the cells stay in the least-squares fit
-FIT_STEPS = 4
+KEPT_SHARE = 0.5  # of the cells stay in the fit: just under half may move by themselves
+FIT_STEPS = 3
 INLIER_PX = 0.75
 MIN_GAIN = 0.8  # a similarity must cut the trimmed error of a pure shift to this
 START_SPEED_PX = 0.75
@@ -27,6 +30,11 @@ STOP_SPEED_PX = 0.3
 STOP_FRAMES = 3
 
 ComplexArray = npt.NDArray[np.complex64]
+
+# Of the 16 parts (4x4 samples, raster order) of a divided cell: offset from its centre, number of the quadrant.
+_PART_Y, _PART_X = np.divmod(np.arange(16), 4)
+_PART_OFFSET = ((_PART_X - 1.5) * 4 + 1j * (_PART_Y - 1.5) * 4).astype(np.complex64)
+_QUADRANT_OF_PART = _PART_Y // 2 * 2 + _PART_X // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +85,6 @@ class MotionReader:
         while -(-rows // step) * -(-cols // step) > MAX_SAMPLES:
             step += 1
         self._sample = np.s_[step // 2 :: step, step // 2 :: step]
-        block_y, block_x = np.divmod(np.arange(16), 4)
-        offset = (block_x - 1.5) * 4 + 1j * (block_y - 1.5) * 4
-        self._split_offset = offset.astype(np.complex64)
 
     def read(self, frame: FrameMetadata) -> tuple[CameraMotion, FloatArray]:
         """Fits the camera's motion and measures every cell against it.
@@ -97,15 +102,15 @@ class MotionReader:
         content, known, older = _content_motion(blocks, both_lists=frame.slice_type == "B")
         camera = self._camera(content[self._sample], known[self._sample])
         moved = self._beside(camera, content, known, older)
-        self._read_splits(frame, blocks, camera, moved)
+        if frame.splits.size:
+            self._read_splits(frame.splits, blocks, camera, moved)
         return camera, moved
 
     def _camera(self, content: ComplexArray, known: BoolArray) -> CameraMotion:
-        samples = int(np.count_nonzero(known))
-        if samples < max(MIN_KNOWN_SHARE * known.size, 1):
-            return STILL
         motion = content[known]
-        still_share = np.count_nonzero(motion == 0) / samples
+        if motion.size < max(MIN_KNOWN_SHARE * known.size, 1):
+            return STILL
+        still_share = 1 - np.count_nonzero(motion) / motion.size
         if still_share >= MIN_SUPPORT:
             return CameraMotion(support=still_share)
         position = self._position[self._sample][known]
@@ -121,44 +126,30 @@ class MotionReader:
         self, camera: CameraMotion, content: ComplexArray, known: BoolArray, older: npt.NDArray[np.int8]
     ) -> FloatArray:
         """(mb_rows, mb_cols) float32, distance of each cell's motion from the camera's."""
-        if camera.shift == 0 and camera.slope == 0:
-            model = np.zeros(1, np.complex64)
-            moved = _length(content)
-        else:
-            model = self._model(camera, self._position)
-            moved = _length(content - model)
-            moved *= known
-        far = np.nonzero(older > 0)
-        if far[0].size:
-            model_far = np.broadcast_to(model, self._shape)[far]
-            per_step = _length(content[far] / (older[far] + np.float32(1)) - model_far)
-            moved[far] = np.minimum(moved[far], per_step)
+        model = _model(camera, self._position)
+        moved: FloatArray = np.abs(content - model)
+        moved *= known
+        far = np.flatnonzero(older > 0)
+        if far.size:
+            per_step = content.ravel()[far] / (older.ravel()[far] + np.float32(1))
+            np.put(moved, far, np.minimum(moved.ravel()[far], np.abs(per_step - model.ravel()[far])))
         return moved
 
     def _read_splits(
-        self, frame: FrameMetadata, blocks: npt.NDArray[np.void], camera: CameraMotion, moved: FloatArray
+        self,
+        splits: npt.NDArray[np.void],
+        blocks: npt.NDArray[np.void],
+        camera: CameraMotion,
+        moved: FloatArray,
     ) -> None:
-        """Raises `moved` of divided cells to their fastest part."""
-        if not frame.splits.size:
-            return
-        where = np.nonzero(blocks["flags"] & FLAG_SPLIT)
-        splits = frame.splits[blocks["split"][where]]
-        used = np.repeat(splits["ref_idx"][:, 0] >= 0, 4, axis=1)  # quadrants; all four parts of one are alike
-        parts = _complex(splits["mv"][:, 0].reshape(-1, 4, 4, 2)) * np.float32(-1 / QPEL_PER_PX)
-        quadrants = parts.reshape(-1, 2, 2, 2, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 16)
-        position = self._position[where][:, None] + self._split_offset[_QUADRANT_ORDER]
-        beside = _length(quadrants - self._model(camera, position)) * used
-        older = np.repeat(splits["ref_idx"][:, 0], 4, axis=1)
-        beside[older > 0] /= older[older > 0] + np.float32(1)
-        moved[where] = np.maximum(moved[where], beside.max(axis=1))
-
-    @staticmethod
-    def _model(camera: CameraMotion, position: ComplexArray) -> ComplexArray:
-        return np.complex64(camera.shift) + np.complex64(camera.slope) * position
-
-
-# Raster numbers of the 16 parts of a cell, quadrant by quadrant.
-_QUADRANT_ORDER = np.arange(16).reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).ravel()
+        """Raises `moved` of divided cells to their fastest part (list 0)."""
+        where = np.flatnonzero(np.ascontiguousarray(blocks["flags"]) & FLAG_SPLIT)
+        records = splits[np.ascontiguousarray(blocks["split"]).ravel()[where]]
+        ref_idx = records["ref_idx"][:, 0][:, _QUADRANT_OF_PART]
+        content = _content(records["mv"][:, 0]) / np.maximum(ref_idx + np.float32(1), 1)
+        position = self._position.ravel()[where][:, None] + _PART_OFFSET
+        beside = np.abs(content - _model(camera, position)) * (ref_idx >= 0)
+        np.put(moved, where, np.maximum(moved.ravel()[where], beside.max(axis=1)))
 
 
 class CameraWatch:
@@ -200,56 +191,65 @@ class CameraWatch:
 def _content_motion(
     blocks: npt.NDArray[np.void], *, both_lists: bool
 ) -> tuple[ComplexArray, BoolArray, npt.NDArray[np.int8]]:
-    """Content motion (opposite to the vector) of every cell, where it is known, and the reference's index.
+    """Content motion of every cell, where it is known, and the index of its reference in list 0.
 
-    A cell that is predicted from list 1 alone points to the future: its vector is taken as it is.
+    A cell that is predicted from list 1 alone points to the future: its content moves along its vector.
     """
     older = np.ascontiguousarray(blocks["ref_idx"][:, :, 0])
-    content = _complex(blocks["mv"][:, :, 0]) * np.float32(-1 / QPEL_PER_PX)
+    content = _content(blocks["mv"][:, :, 0])
     known = older >= 0
     if both_lists:
-        from_future = np.nonzero(~known & (blocks["ref_idx"][:, :, 1] >= 0))
-        content[from_future] = _complex(blocks["mv"][:, :, 1][from_future]) * np.float32(1 / QPEL_PER_PX)
-        known[from_future] = True
+        from_future = ~known & (blocks["ref_idx"][:, :, 1] >= 0)
+        content[from_future] = -_content(blocks["mv"][:, :, 1])[from_future]
+        known |= from_future
     return content, known, older
 
 
-def _complex(vectors: npt.NDArray[np.int16]) -> ComplexArray:
-    """(..., 2) int16 to (...) complex64."""
-    pairs = np.ascontiguousarray(vectors.astype(np.float32))
+def _content(vectors: npt.NDArray[np.int16]) -> ComplexArray:
+    """(..., 2) int16 quarter-sample vectors to (...) complex64 motion of the content: the other way, in samples."""
+    packed = np.ascontiguousarray(vectors.view(np.int32)).view(np.int16)  # one copy of pairs is much quicker
+    pairs = packed.astype(np.float32)
+    pairs *= np.float32(-1 / QPEL_PER_PX)
     return pairs.view(np.complex64)[..., 0]
 
 
-def _length(vectors: ComplexArray) -> FloatArray:
-    """Absolute value; several times faster than `np.abs`, which guards against overflow."""
-    return np.sqrt(vectors.real**2 + vectors.imag**2)
-
-
-def _median(values: ComplexArray) -> complex:
-    return complex(np.median(values.real), np.median(values.imag))
+def _model(camera: CameraMotion, position: ComplexArray) -> ComplexArray:
+    if camera.slope == 0:
+        return np.full_like(position, camera.shift)
+    model: ComplexArray = position * np.complex64(camera.slope)
+    model += np.complex64(camera.shift)
+    return model
 
 
 def _fit_similarity(position: ComplexArray, motion: ComplexArray) -> tuple[complex, complex]:
-    """Trimmed least squares from two robust starts, without chance: the same input gives the same result.
+    """Trimmed least squares, without chance: the same input gives the same result.
 
-    The starts are the median shift, and the median slope over pairs of cells half a picture apart; each is
-    improved by fitting the best `KEPT_SHARE` of the cells again (Rousseeuw's concentration steps).
+    Two starts, the median shift and the best of all similarities through two of `PROBES` cells spread over the
+    picture, are improved by fitting the best `KEPT_SHARE` of the cells again (Rousseeuw's concentration steps).
 
     Returns:
         (shift, slope) of `CameraMotion`.
     """
-    plain = _median(motion)
-    plain_error = _trimmed_error(np.abs(motion - plain))
-    half = motion.size // 2
-    if half < 8 or plain_error == 0:
+    plain = complex(_median(motion.real), _median(motion.imag))
+    plain_error = _trimmed_error(np.abs(motion - np.complex64(plain)))
+    if motion.size < 2 * PROBES or plain_error <= ENOUGH_PX:
         return plain, 0j
-    span = position[half : 2 * half] - position[:half]
-    slope = _median((motion[half : 2 * half] - motion[:half]) / span)
-    starts = ((plain, 0j), (_median(motion - slope * position), slope))
-    error, shift, slope = min(
-        (_concentrate(position, motion, *start) for start in starts), key=lambda fit: fit[0]
-    )
+    starts = ((plain, 0j), _best_through_pairs(position, motion))
+    error, shift, slope = min((_concentrate(position, motion, *start) for start in starts), key=_first)
     return (shift, slope) if error < MIN_GAIN * plain_error else (plain, 0j)
+
+
+def _best_through_pairs(position: ComplexArray, motion: ComplexArray) -> tuple[complex, complex]:
+    probes = np.linspace(0, motion.size - 1, PROBES).astype(np.intp)
+    one, other = np.triu_indices(PROBES, 1)
+    span = position[probes[other]] - position[probes[one]]
+    slopes = (motion[probes[other]] - motion[probes[one]]) / span
+    shifts = motion[probes[one]] - slopes * position[probes[one]]
+    judges = np.linspace(0, motion.size - 1, JUDGES).astype(np.intp)  # a stride could hit the same columns
+    distance_px = np.abs(motion[judges] - shifts[:, None] - slopes[:, None] * position[judges])
+    kept_count = int(KEPT_SHARE * distance_px.shape[1])
+    best = int(np.partition(distance_px, kept_count, axis=1)[:, kept_count].argmin())
+    return complex(shifts[best]), complex(slopes[best])
 
 
 def _concentrate(
@@ -258,16 +258,26 @@ def _concentrate(
     """Fits again and again to the cells that fitted best; returns (trimmed error, shift, slope)."""
     kept_count = max(int(KEPT_SHARE * motion.size), 2)
     for _ in range(FIT_STEPS):
-        kept = np.argpartition(_length(motion - shift - slope * position), kept_count - 1)[:kept_count]
+        distance_px = np.abs(motion - np.complex64(shift) - np.complex64(slope) * position)
+        kept = np.argpartition(distance_px, kept_count - 1)[:kept_count]
         x, y = position[kept], motion[kept]
-        x_mean, y_mean = complex(x.mean()), complex(y.mean())
-        centred = x - np.complex64(x_mean)
-        spread = float(np.vdot(centred, centred).real)
-        slope = complex(np.vdot(centred, y)) / spread if spread > 0 else 0j
-        shift = y_mean - slope * x_mean
-    return _trimmed_error(np.abs(motion - shift - slope * position)), shift, slope
+        x_mean = x.mean()
+        x = x - x_mean
+        spread = float(np.vdot(x, x).real)
+        slope = complex(np.vdot(x, y)) / spread if spread > 0 else 0j
+        shift = complex(y.mean()) - slope * complex(x_mean)
+    return _trimmed_error(np.abs(motion - np.complex64(shift) - np.complex64(slope) * position)), shift, slope
 
 
 def _trimmed_error(distance_px: FloatArray) -> float:
     kept_count = max(int(KEPT_SHARE * distance_px.size), 1)
     return float(np.partition(distance_px, kept_count - 1)[:kept_count].mean())
+
+
+def _median(values: FloatArray) -> float:
+    """The upper median: `np.median` costs several times as much on short arrays."""
+    return float(np.partition(values, values.size // 2)[values.size // 2])
+
+
+def _first(fit: tuple[float, complex, complex]) -> float:
+    return fit[0]

@@ -73,7 +73,7 @@ class NoiseFloor:
         first = self._frames <= self.FIRST_FRAMES
         step = self.FIRST_STEP if first else self.STEP
         sample = evidence.ravel()[:: max(1, evidence.size // 1024)]
-        usual = float(np.median(sample))
+        usual = float(np.partition(sample, sample.size // 2)[sample.size // 2])
         rate = max(self.USUAL_RATE, 1.0 / self._frames)
         self._usual += rate * (usual - self._usual)
         down, up = np.exp(-step * (1 - self._part)), np.exp(step * self._part)
@@ -100,6 +100,7 @@ class SaliencyMeter:
         self._sensitivity = config.sensitivity
         self._floor = NoiseFloor(grid.cells_shape, percentile=config.noise_percentile)
         self._recoded = RecodedProfile(grid.cells_shape)
+        self._none = np.zeros(grid.shape, np.bool_)
 
     def measure(self, frame: FrameMetadata, moved_px: FloatArray, *, learn: bool = True) -> Evidence:
         """Measures one picture.
@@ -130,7 +131,7 @@ class SaliencyMeter:
         evidence[unknown] = UNKNOWN_EVIDENCE
         return Evidence(
             saliency=self._to_patches(evidence),
-            unknown=self._grid.to_patches_max(unknown) > 0,
+            unknown=self._grid.to_patches_max(unknown) > 0 if unknown.any() else self._none,
             recoded_share=novelty.size / recoded.size,
             novel_share=float(np.mean(novelty > 1)) if novelty.size else 0.0,
         )
@@ -183,7 +184,3 @@ class RecodedProfile:
         scale = 1 / (self.GAIN * max(self._noise or 0.0, self.MIN_NOISE))
         return np.nan_to_num(ratio * np.float32(scale), copy=False, nan=1.0)
 
-
-def cells_of(frame: FrameMetadata) -> npt.NDArray[np.void]:
-    """The records of a picture."""
-    return frame.blocks
