@@ -1,9 +1,20 @@
 //! slice_data() (H.264 7.3.4): drives the macroblock layer over one slice.
 
-use super::{pps::Pps, slice_header::SliceHeader, sps::Sps};
+use super::{
+    cabac_syntax::CabacReader,
+    cavlc::CavlcReader,
+    direct::Direct,
+    energy::EnergyWeights,
+    macroblock::SliceParser,
+    neighbours::{Coded, Place},
+    pps::Pps,
+    slice_header::{SliceHeader, SliceType},
+    sps::Sps,
+    syntax::Syntax,
+};
 use crate::{
     error::{Error, Result},
-    picture::{Picture, SliceRefs},
+    picture::{BlockClass, Picture, SliceRefs, Split},
 };
 
 /// Everything one slice is parsed against.
@@ -28,19 +39,189 @@ pub struct SliceInput<'a> {
 
 /// Working memory of the slice parser, reusable over slices, pictures and streams.
 #[derive(Debug, Default)]
-pub struct Scratch {}
+pub struct Scratch {
+    columns: Vec<Coded>,
+    weights: EnergyWeights,
+}
 
 /// Parses one slice into `picture` and returns the number of macroblocks that it held.
 ///
 /// `picture.blocks` has one block per macroblock; `picture.slice_refs` holds the reference lists of every slice so
-/// far, including this one.
+/// far, including this one. The slice must be a progressive frame slice in 4:2:0, 8 bit, without FMO.
 ///
 /// # Errors
 /// The place and the syntax element where the slice breaks the specification. Macroblocks before it stay parsed.
-pub fn parse_slice_data(
-    input: &SliceInput<'_>,
-    _scratch: &mut Scratch,
-    _picture: &mut Picture,
-) -> Result<u32> {
-    Err(Error::unsupported("slice_data", input.header.slice_data_bit_offset as u64))
+pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: &mut Picture) -> Result<u32> {
+    let start = input.header.slice_data_bit_offset;
+    let first = input.header.first_mb_in_slice as usize;
+    if picture.mb_cols == 0 || picture.blocks.len() % picture.mb_cols != 0 || first >= picture.blocks.len() {
+        return Err(Error::invalid("first_mb_in_slice", start as u64));
+    }
+    let payload_bits = payload_bits(input.rbsp);
+    if start as u64 >= payload_bits {
+        return Err(Error::invalid("slice_data", start as u64));
+    }
+    let slice_qp = 26 + i32::from(input.pps.pic_init_qp_minus26) + i32::from(input.header.slice_qp_delta);
+    let Some(qp) = u8::try_from(slice_qp).ok().filter(|qp| *qp <= 51) else {
+        return Err(Error::invalid("slice_qp_delta", start as u64));
+    };
+    if input.pps.entropy_coding_mode_flag {
+        let set = match input.header.slice_type {
+            SliceType::I => 0,
+            _ => usize::from(input.header.cabac_init_idc.min(2)) + 1,
+        };
+        let reader = CabacReader::new(input.rbsp, start.div_ceil(8), set, slice_qp);
+        parser(reader, input, scratch, picture, qp).cabac_slice(payload_bits)
+    } else {
+        parser(CavlcReader::new(input.rbsp, start, payload_bits), input, scratch, picture, qp).cavlc_slice()
+    }
+}
+
+/// Bits before rbsp_stop_one_bit.
+fn payload_bits(rbsp: &[u8]) -> u64 {
+    let Some(last) = rbsp.iter().rposition(|&byte| byte != 0) else { return 0 };
+    (last as u64) * 8 + 7 - u64::from(rbsp[last].trailing_zeros())
+}
+
+fn parser<'a, S: Syntax>(
+    syntax: S,
+    input: &'a SliceInput<'a>,
+    scratch: &'a mut Scratch,
+    picture: &'a mut Picture,
+    qp: u8,
+) -> SliceParser<'a, S> {
+    scratch.columns.resize(picture.mb_cols, Coded::default());
+    if input.want_energy {
+        scratch.weights.activate(input.sps, input.pps);
+    }
+    let colocated = input.colocated.filter(|other| other.blocks.len() == picture.blocks.len());
+    let direct = Direct::new(
+        input.header.direct_spatial_mv_pred_flag,
+        input.sps.direct_8x8_inference_flag,
+        colocated,
+        input.refs,
+        picture.poc,
+    );
+    let mut parser = SliceParser {
+        position: syntax.position(),
+        syntax,
+        input,
+        direct,
+        weights: &mut scratch.weights,
+        blocks: &mut picture.blocks,
+        splits: &mut picture.splits,
+        columns: &mut scratch.columns,
+        place: Place::default(),
+        motion: Split { mv: [[[0; 2]; 16]; 2], ref_idx: [[-1; 4]; 2] },
+        qp: 0,
+        chroma_qp: [0; 2],
+    };
+    parser.set_qp(qp);
+    parser
+}
+
+impl<S: Syntax> SliceParser<'_, S> {
+    /// Address and column of the first macroblock.
+    fn first(&self) -> (usize, usize) {
+        let first = self.input.header.first_mb_in_slice as usize;
+        (first, first % self.columns.len())
+    }
+
+    /// Column after `x`.
+    #[inline(always)]
+    fn next_column(&self, x: usize) -> usize {
+        let next = x.wrapping_add(1);
+        if next == self.columns.len() {
+            0
+        } else {
+            next
+        }
+    }
+
+    /// Number of macroblocks when the slice ends before `address`.
+    fn count_to(&self, address: usize) -> u32 {
+        address.wrapping_sub(self.first().0) as u32
+    }
+}
+
+impl SliceParser<'_, CavlcReader<'_>> {
+    fn cavlc_slice(&mut self) -> Result<u32> {
+        let slice_type = self.input.header.slice_type;
+        let (mut address, mut x) = self.first();
+        loop {
+            if slice_type != SliceType::I {
+                let run = self.syntax.mb_skip_run();
+                if self.syntax.is_exhausted() || run as usize > self.mb_count() - address {
+                    return Err(self.invalid("mb_skip_run"));
+                }
+                for _ in 0..run {
+                    self.go_to(address, x);
+                    match slice_type {
+                        SliceType::B => self.b_skip(),
+                        _ => self.p_skip(),
+                    }
+                    (address, x) = (address.wrapping_add(1), self.next_column(x));
+                }
+                if run > 0 && !self.syntax.more_rbsp_data() {
+                    return Ok(self.count_to(address));
+                }
+            }
+            if address >= self.mb_count() {
+                return Err(self.invalid("rbsp_slice_trailing_bits"));
+            }
+            self.go_to(address, x);
+            self.macroblock()?;
+            if self.syntax.is_exhausted() {
+                return Err(self.invalid("macroblock_layer"));
+            }
+            (address, x) = (address.wrapping_add(1), self.next_column(x));
+            if !self.syntax.more_rbsp_data() {
+                return Ok(self.count_to(address));
+            }
+        }
+    }
+}
+
+impl SliceParser<'_, CabacReader<'_>> {
+    fn cabac_slice(&mut self, payload_bits: u64) -> Result<u32> {
+        let slice_type = self.input.header.slice_type;
+        let (mut address, mut x) = self.first();
+        loop {
+            self.go_to(address, x);
+            if slice_type != SliceType::I && self.mb_skip_flag(slice_type) {
+                match slice_type {
+                    SliceType::B => self.b_skip(),
+                    _ => self.p_skip(),
+                }
+            } else {
+                self.macroblock()?;
+            }
+            if self.syntax.is_exhausted() {
+                return Err(self.invalid("macroblock_layer"));
+            }
+            (address, x) = (address.wrapping_add(1), self.next_column(x));
+            if self.syntax.end_of_slice_flag() {
+                break;
+            }
+            if address >= self.mb_count() {
+                return Err(self.invalid("end_of_slice_flag"));
+            }
+        }
+        // The last bit that the engine reads is rbsp_stop_one_bit.
+        if self.syntax.end_position() != payload_bits + 1 {
+            return Err(self.invalid("rbsp_slice_trailing_bits"));
+        }
+        Ok(self.count_to(address))
+    }
+
+    #[inline(always)]
+    fn mb_skip_flag(&mut self, slice_type: SliceType) -> bool {
+        let Place { address, a, b, .. } = self.place;
+        let unskipped = |available: bool, address: usize| {
+            available && self.blocks.get(address).is_some_and(|block| block.class != BlockClass::Skip as u8)
+        };
+        let count = usize::from(unskipped(a, address.wrapping_sub(1)))
+            + usize::from(unskipped(b, address.wrapping_sub(self.columns.len())));
+        self.syntax.mb_skip_flag(slice_type == SliceType::B, count)
+    }
 }

@@ -1,0 +1,252 @@
+//! CABAC arithmetic decoding engine (H.264 9.3.1.2, 9.3.3.2).
+//!
+//! codIOffset is kept scaled in a 64-bit window together with bits that were read ahead, so that most bins
+//! need no access to the bitstream: a refill brings 48 bits.
+
+use super::cabac_tables::{CONTEXTS, CONTEXT_INIT, LPS_RANGE, NEXT_LPS, NEXT_MPS, RENORM_SHIFT};
+
+const REFILL_BYTES: usize = 6;
+const REFILL_BITS: i32 = 8 * REFILL_BYTES as i32;
+
+/// Context states, `pStateIdx << 1 | valMPS`; a power of two so that masked indices need no check.
+pub type Contexts = [u8; 512];
+
+/// Decoding engine and its context variables.
+pub struct Cabac<'a> {
+    data: &'a [u8],
+    /// Byte that the next refill reads first; runs past the end, where zeros are read.
+    next: usize,
+    /// codIOffset << `ahead`, with bits that were read ahead below.
+    value: u64,
+    /// codIRange, 256..=510 between bins.
+    range: u32,
+    /// Number of bits read ahead, not negative between bins.
+    ahead: i32,
+    contexts: Contexts,
+}
+
+impl<'a> Cabac<'a> {
+    /// Starts at byte `start` of `data` with the contexts of `set` (0: I slices, else cabac_init_idc + 1).
+    pub fn new(data: &'a [u8], start: usize, set: usize, slice_qp: i32) -> Self {
+        let mut engine = Self {
+            data,
+            next: start,
+            value: 0,
+            range: 510,
+            ahead: 0,
+            contexts: init_contexts(set, slice_qp),
+        };
+        engine.restart(start);
+        engine
+    }
+
+    /// H.264 9.3.1.2: initialises the engine at a byte; the contexts stay.
+    pub fn restart(&mut self, start: usize) {
+        self.next = start;
+        self.value = 0;
+        self.range = 510;
+        self.ahead = -9;
+        self.refill();
+    }
+
+    /// Bits of `data` that were shifted into codIOffset so far.
+    #[inline(always)]
+    pub fn position(&self) -> u64 {
+        (self.next as u64).wrapping_mul(8).wrapping_sub(self.ahead as u64)
+    }
+
+    /// H.264 9.3.3.2.1 DecodeDecision.
+    #[inline(always)]
+    pub fn decision(&mut self, context: usize) -> bool {
+        let slot = context & (self.contexts.len() - 1);
+        let state = self.contexts[slot];
+        let quarter = (self.range >> 6 & 3) as usize;
+        let lps = u32::from(LPS_RANGE[usize::from(state) << 2 | quarter]);
+        let range = self.range.wrapping_sub(lps);
+        let scaled = u64::from(range).wrapping_shl(self.ahead as u32);
+        if self.value < scaled {
+            let shift = range >> 8 & 1 ^ 1;
+            self.range = range.wrapping_shl(shift);
+            self.ahead = self.ahead.wrapping_sub(shift as i32);
+            self.contexts[slot] = NEXT_MPS[usize::from(state)];
+            if self.ahead < 0 {
+                self.refill();
+            }
+            state & 1 != 0
+        } else {
+            let shift = RENORM_SHIFT[(lps >> 3 & 31) as usize];
+            self.value = self.value.wrapping_sub(scaled);
+            self.range = lps.wrapping_shl(u32::from(shift));
+            self.ahead = self.ahead.wrapping_sub(i32::from(shift));
+            self.contexts[slot] = NEXT_LPS[usize::from(state)];
+            if self.ahead < 0 {
+                self.refill();
+            }
+            state & 1 == 0
+        }
+    }
+
+    /// Like [`Self::decision`], as a number for sums.
+    #[inline(always)]
+    pub fn bin(&mut self, context: usize) -> u32 {
+        u32::from(self.decision(context))
+    }
+
+    /// H.264 9.3.3.2.3 DecodeBypass.
+    #[inline(always)]
+    pub fn bypass(&mut self) -> bool {
+        self.ahead = self.ahead.wrapping_sub(1);
+        if self.ahead < 0 {
+            self.refill();
+        }
+        let scaled = u64::from(self.range).wrapping_shl(self.ahead as u32);
+        let one = self.value >= scaled;
+        self.value = self.value.wrapping_sub(if one { scaled } else { 0 });
+        one
+    }
+
+    /// H.264 9.3.3.2.2 DecodeTerminate.
+    #[inline(always)]
+    pub fn terminate(&mut self) -> bool {
+        self.range = self.range.wrapping_sub(2);
+        if self.value >= u64::from(self.range).wrapping_shl(self.ahead as u32) {
+            return true;
+        }
+        let shift = self.range >> 8 & 1 ^ 1;
+        self.range = self.range.wrapping_shl(shift);
+        self.ahead = self.ahead.wrapping_sub(shift as i32);
+        if self.ahead < 0 {
+            self.refill();
+        }
+        false
+    }
+
+    /// Bits read when decoding ends after [`Self::terminate`] returned true: RenormD shifts seven more in.
+    pub fn position_after_terminate(&self) -> u64 {
+        self.position().wrapping_add(7)
+    }
+
+    #[inline(never)]
+    fn refill(&mut self) {
+        let bytes = match self.data.get(self.next..self.next.wrapping_add(8)).map(<[u8; 8]>::try_from) {
+            Some(Ok(bytes)) => u64::from_be_bytes(bytes) >> 16,
+            _ => self.last_bytes(),
+        };
+        self.value = self.value << REFILL_BITS | bytes;
+        self.ahead = self.ahead.wrapping_add(REFILL_BITS);
+        self.next = self.next.wrapping_add(REFILL_BYTES);
+    }
+
+    /// The next bytes near the end of the data, and zeros behind it.
+    #[cold]
+    fn last_bytes(&self) -> u64 {
+        let rest = self.data.get(self.next..).unwrap_or_default();
+        (0..REFILL_BYTES)
+            .fold(0, |bits, index| bits << 8 | rest.get(index).map_or(0, |&byte| u64::from(byte)))
+    }
+}
+
+/// H.264 9.3.1.1: initial states of all contexts.
+fn init_contexts(set: usize, slice_qp: i32) -> Contexts {
+    let mut contexts = [0; 512];
+    for (context, &(m, n)) in contexts.iter_mut().zip(&CONTEXT_INIT[set & 3][..CONTEXTS]) {
+        let state = ((i32::from(m) * slice_qp.clamp(0, 51) >> 4) + i32::from(n)).clamp(1, 126);
+        *context = if state <= 63 { (63 - state) << 1 } else { (state - 64) << 1 | 1 } as u8;
+    }
+    contexts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The decoder of the specification, bit by bit.
+    struct Slow<'a> {
+        data: &'a [u8],
+        at: usize,
+        range: u32,
+        offset: u32,
+        contexts: Contexts,
+    }
+
+    impl<'a> Slow<'a> {
+        fn new(data: &'a [u8], set: usize, qp: i32) -> Self {
+            let mut slow = Self { data, at: 0, range: 510, offset: 0, contexts: init_contexts(set, qp) };
+            for _ in 0..9 {
+                slow.shift();
+            }
+            slow
+        }
+
+        fn shift(&mut self) {
+            let byte = self.data.get(self.at / 8).copied().unwrap_or(0);
+            self.offset = self.offset << 1 | u32::from(byte >> (7 - self.at % 8) & 1);
+            self.at += 1;
+        }
+
+        fn decision(&mut self, context: usize) -> bool {
+            let state = self.contexts[context] as usize;
+            let lps = u32::from(LPS_RANGE[state << 2 | (self.range >> 6 & 3) as usize]);
+            self.range -= lps;
+            let mut bin = state & 1 != 0;
+            if self.offset >= self.range {
+                self.offset -= self.range;
+                self.range = lps;
+                bin = !bin;
+                self.contexts[context] = NEXT_LPS[state];
+            } else {
+                self.contexts[context] = NEXT_MPS[state];
+            }
+            while self.range < 256 {
+                self.range <<= 1;
+                self.shift();
+            }
+            bin
+        }
+
+        fn bypass(&mut self) -> bool {
+            self.shift();
+            let one = self.offset >= self.range;
+            self.offset -= if one { self.range } else { 0 };
+            one
+        }
+
+        fn terminate(&mut self) -> bool {
+            self.range -= 2;
+            if self.offset >= self.range {
+                return true;
+            }
+            while self.range < 256 {
+                self.range <<= 1;
+                self.shift();
+            }
+            false
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_bit_by_bit_engine_on_random_bytes() {
+        let mut seed = 1_u64;
+        let mut random = move || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize
+        };
+        for round in 0..200 {
+            let data: Vec<u8> = (0..random() % 200).map(|_| random() as u8).collect();
+            let (set, qp) = (round % 4, random() as i32 % 52);
+            let (mut fast, mut slow) = (Cabac::new(&data, 0, set, qp), Slow::new(&data, set, qp));
+            for step in 0..4000 {
+                let context = random() % CONTEXTS;
+                let (a, b) = match random() % 8 {
+                    0..=4 => (fast.decision(context), slow.decision(context)),
+                    5..=6 => (fast.bypass(), slow.bypass()),
+                    _ => (fast.terminate(), slow.terminate()),
+                };
+                assert_eq!((a, fast.position()), (b, slow.at as u64), "round {round} step {step}");
+                if a && fast.range < 256 {
+                    break;
+                }
+            }
+        }
+    }
+}

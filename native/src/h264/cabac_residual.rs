@@ -1,0 +1,141 @@
+//! residual_block_cabac() (H.264 7.3.5.3.3, 9.3.3.1.3).
+
+use super::{
+    cabac_syntax::CabacReader,
+    cabac_tables::{LAST_8X8, SIGNIFICANT_8X8},
+    syntax::{
+        block_kind::{self, CHROMA_DC, LUMA_8X8},
+        Residual,
+    },
+};
+
+/// coded_block_flag contexts by kind of block.
+const CODED_BLOCK_FLAG: [usize; 5] = [85, 89, 93, 97, 101];
+/// significant_coeff_flag contexts of frame macroblocks by kind of block.
+const SIGNIFICANT: [usize; 6] = [105, 120, 134, 149, 152, 402];
+/// last_significant_coeff_flag contexts of frame macroblocks by kind of block.
+const LAST: [usize; 6] = [166, 181, 195, 210, 213, 417];
+/// coeff_abs_level_minus1 contexts by kind of block.
+const ABS_LEVEL: [usize; 6] = [227, 237, 247, 257, 266, 426];
+
+/// coeff_abs_level_minus1 up to here is unary.
+const LEVEL_PREFIX: i32 = 15;
+
+/// How many levels were seen, as far as contexts care: 0..=3 levels of 1 (3: or more), then 4..=7 for one to
+/// four levels above 1. Context increment of the first bin by that state.
+const FIRST_BIN: [u8; 8] = [1, 2, 3, 4, 0, 0, 0, 0];
+/// Context increment of the other bins.
+const OTHER_BINS: [u8; 8] = [5, 5, 5, 5, 6, 7, 8, 9];
+/// The same for chroma DC, which has one context less.
+const OTHER_BINS_CHROMA_DC: [u8; 8] = [5, 5, 5, 5, 6, 7, 8, 8];
+/// State after a level of 1.
+const AFTER_ONE: [u8; 8] = [1, 2, 3, 3, 4, 5, 6, 7];
+/// State after a level above 1.
+const AFTER_MORE: [u8; 8] = [4, 4, 4, 4, 5, 6, 7, 7];
+
+impl CabacReader<'_> {
+    /// coded_block_flag and, when it is set, the block.
+    #[inline(always)]
+    pub(super) fn residual_block<const KIND: usize>(
+        &mut self,
+        inc: usize,
+        weights: &[f32; 16],
+        sums: &mut Residual,
+    ) -> bool {
+        if !self.engine.decision(CODED_BLOCK_FLAG[KIND] + inc) {
+            return false;
+        }
+        self.coefficients::<KIND>(weights, sums);
+        true
+    }
+
+    #[inline(never)]
+    fn coefficients<const KIND: usize>(&mut self, weights: &[f32; 16], sums: &mut Residual) {
+        let last = block_kind::coefficients(KIND) - 1;
+        let mut positions = [0_u8; 16];
+        let mut count = 0_usize;
+        let mut index = 0_usize;
+        loop {
+            if index >= last {
+                positions[count & 15] = last as u8;
+                count = count.wrapping_add(1);
+                break;
+            }
+            if self.engine.decision(SIGNIFICANT[KIND] + index) {
+                positions[count & 15] = index as u8;
+                count = count.wrapping_add(1);
+                if self.engine.decision(LAST[KIND] + index) {
+                    break;
+                }
+            }
+            index = index.wrapping_add(1);
+        }
+        self.levels::<KIND, 16>(&positions, count, weights, sums);
+    }
+
+    /// An 8x8 block; its coded_block_flag is not in the stream.
+    #[inline(never)]
+    pub(super) fn residual_block_8x8(&mut self, weights: &[f32; 64], sums: &mut Residual) {
+        let mut positions = [0_u8; 64];
+        let mut count = 0_usize;
+        let mut ended = false;
+        for (index, (&significant, &last)) in SIGNIFICANT_8X8.iter().zip(&LAST_8X8).enumerate() {
+            if self.engine.decision(SIGNIFICANT[LUMA_8X8] + usize::from(significant)) {
+                positions[count & 63] = index as u8;
+                count = count.wrapping_add(1);
+                if self.engine.decision(LAST[LUMA_8X8] + usize::from(last)) {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        if !ended {
+            positions[count & 63] = 63;
+            count = count.wrapping_add(1);
+        }
+        self.levels::<LUMA_8X8, 64>(&positions, count, weights, sums);
+    }
+
+    /// Levels from the highest frequency to the lowest.
+    #[inline(always)]
+    fn levels<const KIND: usize, const N: usize>(
+        &mut self,
+        positions: &[u8; N],
+        count: usize,
+        weights: &[f32; N],
+        sums: &mut Residual,
+    ) {
+        let mut state = 0_usize;
+        let mut left = count;
+        while left > 0 {
+            left = left.wrapping_sub(1);
+            let position = usize::from(positions[left & (N - 1)]).wrapping_add(block_kind::first(KIND));
+            let level = self.level::<KIND>(&mut state);
+            sums.add(level, weights[position & (N - 1)]);
+        }
+        sums.coefficients = sums.coefficients.wrapping_add(count as u32);
+    }
+
+    /// Absolute value of one level; its sign is read and dropped.
+    #[inline(always)]
+    fn level<const KIND: usize>(&mut self, state: &mut usize) -> i32 {
+        let before = *state & 7;
+        if !self.engine.decision(ABS_LEVEL[KIND] + usize::from(FIRST_BIN[before])) {
+            *state = usize::from(AFTER_ONE[before]);
+            self.engine.bypass();
+            return 1;
+        }
+        let bins = if KIND == CHROMA_DC { &OTHER_BINS_CHROMA_DC } else { &OTHER_BINS };
+        let context = ABS_LEVEL[KIND] + usize::from(bins[before]);
+        *state = usize::from(AFTER_MORE[before]);
+        let mut level = 2_i32;
+        while level < LEVEL_PREFIX && self.engine.decision(context) {
+            level = level.wrapping_add(1);
+        }
+        if level >= LEVEL_PREFIX {
+            level = level.wrapping_add(self.exp_golomb_suffix(0));
+        }
+        self.engine.bypass();
+        level
+    }
+}

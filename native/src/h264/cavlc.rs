@@ -1,0 +1,427 @@
+//! Syntax elements in CAVLC, and residual blocks (H.264 7.3.5, 9.1, 9.2).
+
+use super::{
+    cavlc_tables::{
+        CBP_INTER, CBP_INTRA, COEFF_TOKEN, COEFF_TOKEN_CHROMA, RUN_BEFORE_SHORT, TOTAL_ZEROS_2X2,
+        TOTAL_ZEROS_4X4,
+    },
+    mb_types::{B_INTRA, I_PCM, P_INTRA},
+    neighbours::{AbsMvd, Around},
+    slice_header::SliceType,
+    syntax::{
+        block_kind::{self, CHROMA_DC},
+        Residual, Syntax,
+    },
+};
+
+/// Samples of an I_PCM macroblock in 4:2:0, 8 bit.
+const PCM_BYTES: usize = 384;
+
+/// Level of missing neighbours: two bits above every TotalCoeff, which drop out of the sum.
+const UNAVAILABLE: u8 = 64;
+
+/// Longest level_prefix of 8-bit video with room to spare; keeps every level in 32 bits.
+const MAX_LEVEL_PREFIX: u32 = 25;
+
+/// Reads the slice data of one slice.
+pub struct CavlcReader<'a> {
+    data: &'a [u8],
+    /// Byte after those in the window (behind the end, zeros are read).
+    next: usize,
+    /// The next bits, first bit on top.
+    window: u64,
+    /// Valid bits in the window.
+    valid: u32,
+    /// Bits before rbsp_stop_one_bit.
+    payload_bits: u64,
+    failure: Option<&'static str>,
+}
+
+impl<'a> CavlcReader<'a> {
+    /// Starts at bit `start`; slice data ends at bit `payload_bits`, where rbsp_stop_one_bit is.
+    pub fn new(data: &'a [u8], start: usize, payload_bits: u64) -> Self {
+        let mut reader = Self { data, next: start / 8, window: 0, valid: 0, payload_bits, failure: None };
+        reader.refill();
+        reader.consume(start as u32 & 7);
+        reader
+    }
+
+    /// H.264 7.2
+    #[inline(always)]
+    pub fn more_rbsp_data(&self) -> bool {
+        self.position() < self.payload_bits
+    }
+
+    /// Whether more than the payload was read.
+    #[inline(always)]
+    pub fn is_exhausted(&self) -> bool {
+        self.position() > self.payload_bits
+    }
+
+    /// mb_skip_run
+    #[inline(always)]
+    pub fn mb_skip_run(&mut self) -> u32 {
+        self.ue()
+    }
+
+    /// Brings the window to at least 56 valid bits.
+    #[inline(always)]
+    fn refill(&mut self) {
+        match self.data.get(self.next..self.next.wrapping_add(8)).map(<[u8; 8]>::try_from) {
+            Some(Ok(bytes)) => {
+                self.window |= u64::from_be_bytes(bytes).wrapping_shr(self.valid);
+                self.next = self.next.wrapping_add((63_u32.wrapping_sub(self.valid) >> 3) as usize);
+                self.valid |= 56;
+            }
+            _ => self.refill_at_end(),
+        }
+    }
+
+    #[cold]
+    fn refill_at_end(&mut self) {
+        while self.valid < 56 {
+            let byte = self.data.get(self.next).copied().unwrap_or(0);
+            self.window |= u64::from(byte) << (56 - self.valid);
+            self.valid += 8;
+            self.next = self.next.saturating_add(1);
+        }
+    }
+
+    /// Makes sure of `bits` (at most 56) valid bits.
+    #[inline(always)]
+    fn require(&mut self, bits: u32) {
+        if self.valid < bits {
+            self.refill();
+        }
+    }
+
+    /// The next `bits` (1 to 48) bits of the window.
+    #[inline(always)]
+    fn peek(&self, bits: u32) -> u32 {
+        self.window.wrapping_shr(64_u32.wrapping_sub(bits)) as u32
+    }
+
+    /// The next `bits` bits as an index.
+    #[inline(always)]
+    fn index(&self, bits: u32) -> usize {
+        self.peek(bits) as usize
+    }
+
+    /// Drops `bits` (below 64) valid bits.
+    #[inline(always)]
+    fn consume(&mut self, bits: u32) {
+        self.window = self.window.wrapping_shl(bits);
+        self.valid = self.valid.wrapping_sub(bits);
+    }
+
+    #[inline(always)]
+    fn flag(&mut self) -> bool {
+        self.require(1);
+        let bit = self.peek(1) != 0;
+        self.consume(1);
+        bit
+    }
+
+    /// H.264 9.1: ue(v) below 2^21; longer codes are a violation of every element that is read here.
+    #[inline(always)]
+    fn ue(&mut self) -> u32 {
+        self.require(48);
+        if self.window >> 63 != 0 {
+            self.consume(1);
+            return 0;
+        }
+        let zeros = self.window.leading_zeros();
+        if zeros > 20 {
+            self.fail("Exp-Golomb code");
+            return 0;
+        }
+        let bits = zeros.wrapping_mul(2).wrapping_add(1);
+        let value = self.peek(bits);
+        self.consume(bits);
+        value.wrapping_sub(1)
+    }
+
+    #[inline(always)]
+    fn se(&mut self) -> i32 {
+        let code = self.ue();
+        let magnitude = (code.wrapping_add(1) >> 1) as i32;
+        if code & 1 == 1 {
+            magnitude
+        } else {
+            magnitude.wrapping_neg()
+        }
+    }
+
+    /// ue(v) that must not exceed `max`.
+    #[inline(always)]
+    fn ue_max(&mut self, max: u32, element: &'static str) -> u32 {
+        let value = self.ue();
+        if value > max {
+            self.fail(element);
+            return 0;
+        }
+        value
+    }
+
+    /// coeff_token (9.2.1) as a table entry; `context` is the table number, or chroma DC.
+    #[inline(always)]
+    fn coeff_token<const KIND: usize>(&mut self, a: u8, b: u8) -> u16 {
+        let entry = if KIND == CHROMA_DC {
+            COEFF_TOKEN_CHROMA[self.index(8) & 255]
+        } else {
+            let sum = a.wrapping_add(b);
+            let context = if sum < UNAVAILABLE { sum.wrapping_add(1) >> 1 } else { sum & 31 };
+            let number = usize::from(context > 1) + usize::from(context > 3) + usize::from(context > 7);
+            let table = &COEFF_TOKEN[number];
+            match table.short[self.index(8) & 255] {
+                0 => table.long[self.index(16) & 2047],
+                entry => entry,
+            }
+        };
+        self.consume(u32::from(entry & 31));
+        entry
+    }
+
+    /// One level after the trailing ones (9.2.2.1), as levelCode.
+    #[inline(always)]
+    fn level_code(&mut self, suffix_length: u32) -> u32 {
+        self.require(32);
+        let prefix = self.window.leading_zeros();
+        if prefix > 14 {
+            return self.long_level_code(prefix, suffix_length);
+        }
+        self.consume(prefix.wrapping_add(1));
+        let suffix_size = if prefix == 14 && suffix_length == 0 { 4 } else { suffix_length };
+        let suffix = if suffix_size > 0 { self.peek(suffix_size) } else { 0 };
+        self.consume(suffix_size);
+        prefix.wrapping_shl(suffix_length).wrapping_add(suffix)
+    }
+
+    /// level_prefix of 15 and more.
+    #[cold]
+    fn long_level_code(&mut self, prefix: u32, suffix_length: u32) -> u32 {
+        if prefix > MAX_LEVEL_PREFIX {
+            self.fail("level_prefix");
+            return 0;
+        }
+        self.consume(prefix + 1);
+        self.refill();
+        let suffix_size = prefix - 3;
+        let suffix = self.peek(suffix_size);
+        self.consume(suffix_size);
+        let escape = if suffix_length == 0 { 15 } else { 0 };
+        (15 << suffix_length) + suffix + escape + (1 << (prefix - 3)) - 4096
+    }
+
+    /// Levels (absolute values, highest frequency first) of a block (9.2.2).
+    #[inline(always)]
+    fn levels(&mut self, total: usize, trailing_ones: usize) -> [i32; 16] {
+        let mut levels = [1; 16];
+        self.consume(trailing_ones as u32);
+        if total == trailing_ones {
+            return levels;
+        }
+        let mut suffix_length = u32::from(total > 10 && trailing_ones < 3);
+        let mut code = self.level_code(suffix_length);
+        if trailing_ones < 3 {
+            code = code.wrapping_add(2);
+        }
+        let mut index = trailing_ones;
+        loop {
+            let level = (code >> 1).wrapping_add(1);
+            levels[index & 15] = level as i32;
+            index = index.wrapping_add(1);
+            if index >= total {
+                return levels;
+            }
+            suffix_length = suffix_length.max(1);
+            if level > 3_u32.wrapping_shl(suffix_length.wrapping_sub(1)) && suffix_length < 6 {
+                suffix_length = suffix_length.wrapping_add(1);
+            }
+            code = self.level_code(suffix_length);
+        }
+    }
+
+    /// total_zeros (9.2.3)
+    #[inline(always)]
+    fn total_zeros<const KIND: usize>(&mut self, total: usize) -> usize {
+        if total >= block_kind::coefficients(KIND) {
+            return 0;
+        }
+        let entry = if KIND == CHROMA_DC {
+            TOTAL_ZEROS_2X2[total.wrapping_sub(1) & 3][self.index(3) & 7]
+        } else {
+            TOTAL_ZEROS_4X4[total.wrapping_sub(1) & 15][self.index(9) & 511]
+        };
+        if entry == 0 {
+            self.fail("total_zeros");
+        }
+        self.consume(u32::from(entry & 31));
+        usize::from(entry >> 5)
+    }
+
+    /// run_before (9.2.3)
+    #[inline(always)]
+    fn run_before(&mut self, zeros_left: usize) -> usize {
+        let entry = RUN_BEFORE_SHORT[zeros_left.min(7)][self.index(3) & 7];
+        if entry != 0 {
+            self.consume(u32::from(entry & 31));
+            return usize::from(entry >> 5);
+        }
+        let zeros = self.window.leading_zeros();
+        if zeros > 10 {
+            self.fail("run_before");
+            return 0;
+        }
+        self.consume(zeros.wrapping_add(1));
+        zeros.wrapping_add(4) as usize
+    }
+
+    /// Everything after coeff_token.
+    #[inline(never)]
+    fn coefficients<const KIND: usize>(&mut self, entry: u16, weights: &[f32; 16], sums: &mut Residual) {
+        let total = usize::from(entry >> 5 & 31);
+        let capacity = block_kind::coefficients(KIND);
+        if total > capacity {
+            self.fail("coeff_token");
+            return;
+        }
+        let levels = self.levels(total, usize::from(entry >> 10));
+        self.require(32);
+        let mut zeros_left = self.total_zeros::<KIND>(total);
+        let mut position =
+            total.wrapping_add(zeros_left).wrapping_sub(1).wrapping_add(block_kind::first(KIND));
+        if position >= 16 {
+            self.fail("total_zeros");
+            return;
+        }
+        let mut index = 0_usize;
+        loop {
+            sums.add(levels[index & 15], weights[position & 15]);
+            index = index.wrapping_add(1);
+            if index >= total {
+                break;
+            }
+            if zeros_left > 0 {
+                self.require(11);
+                let run = self.run_before(zeros_left);
+                if run > zeros_left {
+                    self.fail("run_before");
+                    break;
+                }
+                zeros_left = zeros_left.wrapping_sub(run);
+                position = position.wrapping_sub(run);
+            }
+            position = position.wrapping_sub(1);
+        }
+        sums.coefficients = sums.coefficients.wrapping_add(total as u32);
+    }
+}
+
+impl Syntax for CavlcReader<'_> {
+    const CABAC: bool = false;
+    const PCM_LEVEL: u8 = 16;
+
+    fn unavailable_level(_intra: bool) -> u8 {
+        UNAVAILABLE
+    }
+
+    fn failure(&self) -> Option<&'static str> {
+        self.failure
+    }
+
+    #[cold]
+    fn fail(&mut self, element: &'static str) {
+        self.failure.get_or_insert(element);
+    }
+
+    #[inline(always)]
+    fn position(&self) -> u64 {
+        (self.next as u64).wrapping_mul(8).wrapping_sub(u64::from(self.valid))
+    }
+
+    fn mb_type(&mut self, slice_type: SliceType, _around: &Around) -> u8 {
+        let inter_types = match slice_type {
+            SliceType::I => 0,
+            SliceType::P => P_INTRA,
+            SliceType::B => B_INTRA,
+        };
+        self.ue_max(u32::from(inter_types + I_PCM), "mb_type") as u8
+    }
+
+    fn transform_size_8x8_flag(&mut self, _around: &Around) -> bool {
+        self.flag()
+    }
+
+    fn coded_block_pattern(&mut self, intra: bool, _around: &Around) -> u8 {
+        let code = self.ue_max(47, "coded_block_pattern") as usize;
+        if intra {
+            CBP_INTRA[code % 48]
+        } else {
+            CBP_INTER[code % 48]
+        }
+    }
+
+    fn mb_qp_delta(&mut self) -> i32 {
+        let delta = self.se();
+        if !(-26..=25).contains(&delta) {
+            self.fail("mb_qp_delta");
+            return 0;
+        }
+        delta
+    }
+
+    fn no_mb_qp_delta(&mut self) {}
+
+    fn skip_intra_pred_modes(&mut self, blocks: u32) {
+        for _ in 0..blocks {
+            self.require(4);
+            let bits = if self.peek(1) != 0 { 1 } else { 4 };
+            self.consume(bits);
+        }
+    }
+
+    fn intra_chroma_pred_mode(&mut self, _around: &Around) -> u8 {
+        self.ue_max(3, "intra_chroma_pred_mode") as u8
+    }
+
+    fn sub_mb_type(&mut self, bidirectional: bool) -> u8 {
+        self.ue_max(if bidirectional { 12 } else { 3 }, "sub_mb_type") as u8
+    }
+
+    fn ref_idx(&mut self, max: u8, _inc: usize) -> u8 {
+        if max == 1 {
+            u8::from(!self.flag())
+        } else {
+            self.ue_max(u32::from(max), "ref_idx") as u8
+        }
+    }
+
+    #[inline(always)]
+    fn mvd(&mut self, _sum: AbsMvd) -> [i16; 2] {
+        [self.se() as i16, self.se() as i16]
+    }
+
+    fn pcm_samples(&mut self) {
+        let start = (self.position().div_ceil(8) as usize).saturating_add(PCM_BYTES);
+        (self.next, self.window, self.valid) = (start, 0, 0);
+        self.refill();
+    }
+
+    #[inline(always)]
+    fn block<const KIND: usize>(&mut self, a: u8, b: u8, weights: &[f32; 16], sums: &mut Residual) -> u8 {
+        self.require(32);
+        let entry = self.coeff_token::<KIND>(a, b);
+        let total = (entry >> 5 & 31) as u8;
+        if total > 0 {
+            self.coefficients::<KIND>(entry, weights, sums);
+        } else if entry == 0 {
+            self.fail("coeff_token");
+        }
+        total
+    }
+
+    fn block_8x8(&mut self, _weights: &[f32; 64], _sums: &mut Residual) {
+        self.fail("8x8 block without CABAC");
+    }
+}

@@ -1,0 +1,250 @@
+//! Weights that turn squared coefficient levels into squared sample units (H.264 8.5.9 to 8.5.13).
+//!
+//! The inverse transforms are orthogonal up to a norm per basis function, so the energy of a residual block is
+//! the weighted sum of its squared levels (Parseval), with no transform carried out.
+
+use super::{pps::Pps, sps::Sps};
+
+/// QP values of 8-bit video.
+const QPS: usize = 52;
+
+/// Positions of the 4x4 zig-zag scan as row * 4 + column (Table 8-2).
+const ZIGZAG_4X4: [u8; 16] = [0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 13, 10, 7, 11, 14, 15];
+
+/// normAdjust4x4 by qP % 6 (8.5.9): both even, both odd, mixed.
+const NORM_ADJUST_4X4: [[u8; 3]; 6] =
+    [[10, 16, 13], [11, 18, 14], [13, 20, 16], [14, 23, 18], [16, 25, 20], [18, 29, 23]];
+
+/// normAdjust8x8 by qP % 6 (8.5.9).
+const NORM_ADJUST_8X8: [[u8; 6]; 6] = [
+    [20, 18, 32, 19, 25, 24],
+    [22, 19, 35, 21, 28, 26],
+    [26, 23, 42, 24, 33, 31],
+    [28, 25, 45, 26, 35, 33],
+    [32, 28, 51, 30, 40, 38],
+    [36, 32, 58, 34, 46, 43],
+];
+
+/// QP_C by qPI from 30 on (Table 8-15).
+const CHROMA_QP: [u8; 22] =
+    [29, 30, 31, 32, 32, 33, 34, 34, 35, 35, 36, 36, 37, 37, 37, 38, 38, 38, 39, 39, 39, 39];
+
+/// QP_C of a chroma plane (8.5.8).
+pub fn chroma_qp(luma_qp: u8, chroma_qp_index_offset: i8) -> u8 {
+    let index = (i16::from(luma_qp) + i16::from(chroma_qp_index_offset)).clamp(0, 51) as u8;
+    CHROMA_QP.get(usize::from(index.wrapping_sub(30))).copied().unwrap_or(index)
+}
+
+/// Energy per squared level, at one QP.
+#[derive(Clone, Debug)]
+pub struct QpWeights {
+    /// 4x4 blocks by scaling list (Y, Cb, Cr intra; Y, Cb, Cr inter) and zig-zag index.
+    pub block_4x4: [[f32; 16]; 6],
+    /// 8x8 luma blocks by scaling list (intra, inter) and zig-zag index.
+    pub block_8x8: [[f32; 64]; 2],
+    /// The same for the four interleaved 4x4 blocks that CAVLC makes of one 8x8 block.
+    pub interleaved: [[[f32; 16]; 4]; 2],
+    /// DC of Intra_16x16 luma: the same at each index.
+    pub luma_dc: [f32; 16],
+    /// Chroma DC by scaling list as in `block_4x4` (luma lists unused): the same at each index.
+    pub chroma_dc: [[f32; 16]; 6],
+}
+
+impl QpWeights {
+    const ZERO: Self = Self {
+        block_4x4: [[0.0; 16]; 6],
+        block_8x8: [[0.0; 64]; 2],
+        interleaved: [[[0.0; 16]; 4]; 2],
+        luma_dc: [0.0; 16],
+        chroma_dc: [[0.0; 16]; 6],
+    };
+
+    /// Transform bypass: levels are samples.
+    const BYPASS: Self = Self {
+        block_4x4: [[1.0; 16]; 6],
+        block_8x8: [[1.0; 64]; 2],
+        interleaved: [[[1.0; 16]; 4]; 2],
+        luma_dc: [1.0; 16],
+        chroma_dc: [[1.0; 16]; 6],
+    };
+
+    fn new(lists: &Lists, qp: u8) -> Self {
+        let mut weights = Self::ZERO;
+        for (list, scaling) in lists.block_4x4.iter().enumerate() {
+            weights.block_4x4[list] = std::array::from_fn(|index| weight_4x4(scaling, qp, index));
+            // 8.5.11.2: the 2x2 Hadamard transform doubles norms, and the scaling divides by 32 instead of 16.
+            weights.chroma_dc[list] = [weights.block_4x4[list][0]; 16];
+        }
+        // 8.5.10: the 4x4 Hadamard transform has norm 16, and the scaling divides by 64 instead of 16.
+        weights.luma_dc = [weights.block_4x4[0][0]; 16];
+        for (list, scaling) in lists.block_8x8.iter().enumerate() {
+            let block: [f32; 64] = std::array::from_fn(|index| weight_8x8(scaling, qp, index));
+            weights.block_8x8[list] = block;
+            for (part, interleaved) in weights.interleaved[list].iter_mut().enumerate() {
+                *interleaved = std::array::from_fn(|index| block[4 * index + part]);
+            }
+        }
+        weights
+    }
+}
+
+fn weight_4x4(scaling: &[u8; 16], qp: u8, index: usize) -> f32 {
+    let (row, column) = (ZIGZAG_4X4[index] / 4, ZIGZAG_4X4[index] % 4);
+    let class = usize::from(row % 2 != column % 2) * 2 + usize::from(row % 2 == 1 && column % 2 == 1);
+    let scale = f32::from(scaling[index]) * f32::from(NORM_ADJUST_4X4[usize::from(qp % 6)][class]);
+    let step = scale * f32::from(1_u16 << (qp / 6)) / 16.0;
+    let norm = |frequency: u8| if frequency % 2 == 0 { 4.0 } else { 2.5 };
+    step * step * norm(row) * norm(column) / 4096.0
+}
+
+fn weight_8x8(scaling: &[u8; 64], qp: u8, index: usize) -> f32 {
+    let (row, column) = zigzag_8x8(index);
+    let class = match (row % 4, column % 4) {
+        (0, 0) => 0,
+        (1 | 3, 1 | 3) => 1,
+        (2, 2) => 2,
+        (0, 1 | 3) | (1 | 3, 0) => 3,
+        (0, 2) | (2, 0) => 4,
+        _ => 5,
+    };
+    let scale = f32::from(scaling[index]) * f32::from(NORM_ADJUST_8X8[usize::from(qp % 6)][class]);
+    let step = scale * f32::from(1_u16 << (qp / 6)) / 64.0;
+    let norm = |frequency: usize| match frequency % 4 {
+        0 => 8.0,
+        2 => 5.0,
+        _ => 9.03125,
+    };
+    step * step * norm(row) * norm(column) / 4096.0
+}
+
+/// Row and column at an index of the 8x8 zig-zag scan (6.4.x, Figure 8-8 extended to 8x8).
+fn zigzag_8x8(index: usize) -> (usize, usize) {
+    let mut before = 0;
+    for diagonal in 0..15_usize {
+        let first = diagonal.saturating_sub(7);
+        let length = diagonal.min(7) - first + 1;
+        if index < before + length {
+            let step = first + index - before;
+            return if diagonal % 2 == 0 { (diagonal - step, step) } else { (step, diagonal - step) };
+        }
+        before += length;
+    }
+    (7, 7)
+}
+
+/// Scaling lists that the weights were made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lists {
+    block_4x4: [[u8; 16]; 6],
+    block_8x8: [[u8; 64]; 2],
+    bypass: bool,
+}
+
+/// Weights of every QP, made when a QP first occurs.
+#[derive(Debug, Default)]
+pub struct EnergyWeights {
+    lists: Option<Lists>,
+    by_qp: Vec<Option<Box<QpWeights>>>,
+}
+
+impl EnergyWeights {
+    /// Weights without energy, for callers that want none.
+    pub fn none() -> &'static QpWeights {
+        static NONE: QpWeights = QpWeights::ZERO;
+        &NONE
+    }
+
+    /// Chooses the scaling lists of a slice.
+    pub fn activate(&mut self, sps: &Sps, pps: &Pps) {
+        let lists = Lists {
+            block_4x4: pps.scaling_list_4x4,
+            block_8x8: [pps.scaling_list_8x8.0[0], pps.scaling_list_8x8.0[1]],
+            bypass: sps.qpprime_y_zero_transform_bypass_flag,
+        };
+        if self.lists.as_ref() != Some(&lists) {
+            self.lists = Some(lists);
+            self.by_qp.clear();
+            self.by_qp.resize_with(QPS, || None);
+        }
+    }
+
+    /// Makes sure that [`Self::at`] knows the luma QP and the chroma QPs that go with it.
+    pub fn prepare(&mut self, qp: u8) {
+        let (Some(lists), Some(slot)) = (&self.lists, self.by_qp.get_mut(usize::from(qp))) else { return };
+        slot.get_or_insert_with(|| Box::new(QpWeights::new(lists, qp)));
+    }
+
+    /// Weights at a QP; those of a QP that was not prepared are zero.
+    pub fn at(&self, qp: u8) -> &QpWeights {
+        self.by_qp.get(usize::from(qp)).and_then(|slot| slot.as_deref()).unwrap_or(Self::none())
+    }
+
+    /// Weights of a macroblock whose luma QP is `qp`, by plane.
+    pub fn of_macroblock(&self, qp: u8, chroma: [u8; 2]) -> [&QpWeights; 3] {
+        static BYPASS: QpWeights = QpWeights::BYPASS;
+        if qp == 0 && self.lists.as_ref().is_some_and(|lists| lists.bypass) {
+            return [&BYPASS; 3];
+        }
+        [self.at(qp), self.at(chroma[0]), self.at(chroma[1])]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One row or column of the 4x4 inverse transform (8.5.12.2).
+    fn inverse_4(c: [f32; 4]) -> [f32; 4] {
+        let (e, f) = (c[0] + c[2], c[0] - c[2]);
+        let (g, h) = (c[1] / 2.0 - c[3], c[1] + c[3] / 2.0);
+        [e + h, f + g, f - g, e - h]
+    }
+
+    fn inverse_4x4(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        let transpose = |m: [[f32; 4]; 4]| std::array::from_fn(|r| std::array::from_fn(|c| m[c][r]));
+        transpose(transpose(block.map(inverse_4)).map(inverse_4))
+    }
+
+    #[test]
+    fn weights_equal_the_energy_of_reconstructed_basis_functions() {
+        for qp in [0, 17, 26, 51] {
+            let lists = Lists { block_4x4: [[16; 16]; 6], block_8x8: [[16; 64]; 2], bypass: false };
+            let weights = QpWeights::new(&lists, qp);
+            for (index, &position) in ZIGZAG_4X4.iter().enumerate() {
+                let (row, column) = (usize::from(position / 4), usize::from(position % 4));
+                let class = if (row + column) % 2 == 1 { 2 } else { row % 2 };
+                let level =
+                    f32::from(NORM_ADJUST_4X4[usize::from(qp % 6)][class]) * 2_f32.powi(i32::from(qp / 6));
+                let mut block = [[0.0; 4]; 4];
+                block[row][column] = level;
+                let energy: f32 = inverse_4x4(block).iter().flatten().map(|x| (x / 64.0).powi(2)).sum();
+                assert!((weights.block_4x4[0][index] / energy - 1.0).abs() < 1e-5, "qp {qp} index {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn luma_dc_of_intra_16x16_spreads_over_sixteen_blocks() {
+        let lists = Lists { block_4x4: [[16; 16]; 6], block_8x8: [[16; 64]; 2], bypass: false };
+        let weights = QpWeights::new(&lists, 28);
+        // One DC level reaches each of 16 blocks as level * scale / 64, which fills 16 samples divided by 64.
+        let dc = 16.0 * f32::from(NORM_ADJUST_4X4[4][0]) * 16.0 / 64.0;
+        let energy = 16.0 * 16.0 * (dc / 64.0) * (dc / 64.0);
+        assert!((weights.luma_dc[3] / energy - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn zigzag_visits_every_position_once() {
+        let mut seen: Vec<_> = (0..64).map(zigzag_8x8).collect();
+        assert_eq!(seen[..6], [(0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2)]);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 64);
+    }
+
+    #[test]
+    fn chroma_qp_follows_the_table() {
+        assert_eq!([0, 29, 30, 43, 51].map(|qp| chroma_qp(qp, 0)), [0, 29, 29, 37, 39]);
+        assert_eq!((chroma_qp(51, 12), chroma_qp(0, -12)), (39, 0));
+    }
+}

@@ -1,0 +1,312 @@
+//! macroblock_layer() (H.264 7.3.5): everything about a macroblock but its Inter motion.
+
+use super::{
+    direct::{Direct, Uniform},
+    energy::{chroma_qp, EnergyWeights},
+    mb_types::{intra_16x16_cbp, B_INTRA, I_PCM, P_INTRA},
+    mv_prediction::MotionField,
+    neighbours::{is_skipped, Around, Coded, Place},
+    residual::{residual, Pattern},
+    slice_data::SliceInput,
+    slice_header::SliceType,
+    syntax::{Residual, Syntax},
+};
+use crate::{
+    error::{Error, Result},
+    picture::{flags, Block, BlockClass, Split},
+};
+
+/// coded_block_pattern that stands for I_PCM: everything coded.
+const PCM_CBP: u8 = 0x2f;
+
+/// Motion of a macroblock.
+pub enum Motion {
+    /// The same everywhere.
+    Uniform(Uniform),
+    /// In [`SliceParser::motion`].
+    Split,
+}
+
+/// Parses the macroblocks of one slice, in order.
+pub struct SliceParser<'a, S> {
+    /// Reader of syntax elements.
+    pub syntax: S,
+    /// The slice.
+    pub input: &'a SliceInput<'a>,
+    /// Direct prediction of B slices.
+    pub direct: Direct<'a>,
+    /// Energy per squared level.
+    pub weights: &'a mut EnergyWeights,
+    /// Macroblocks of the picture.
+    pub blocks: &'a mut [Block],
+    /// Split records of the picture.
+    pub splits: &'a mut Vec<Split>,
+    /// Per column, the last macroblock that was not skipped.
+    pub columns: &'a mut [Coded],
+    /// Current macroblock.
+    pub place: Place,
+    /// Motion of the current macroblock while its partitions are read.
+    pub motion: Split,
+    /// QP_Y of the last macroblock.
+    pub qp: u8,
+    /// QP_C of Cb and Cr that go with `qp`.
+    pub chroma_qp: [u8; 2],
+    /// Bits read up to the end of the last macroblock.
+    pub position: u64,
+}
+
+impl<S: Syntax> SliceParser<'_, S> {
+    /// Number of macroblocks of the picture.
+    pub fn mb_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Makes `address` in column `x` the current macroblock.
+    #[inline(always)]
+    pub fn go_to(&mut self, address: usize, x: usize) {
+        let first = self.input.header.first_mb_in_slice as usize;
+        self.place = Place::new(address, x, self.columns.len(), first);
+    }
+
+    /// Motion of the macroblocks around the current one.
+    #[inline(always)]
+    pub fn field(&self) -> MotionField<'_> {
+        MotionField {
+            blocks: self.blocks,
+            splits: self.splits,
+            place: self.place,
+            columns: self.columns.len(),
+        }
+    }
+
+    /// Neighbours of the current macroblock.
+    #[inline(always)]
+    fn around(&self) -> Around {
+        let mut around = Around::default();
+        let Place { address, x, a, b, .. } = self.place;
+        if a {
+            around.a = self.block_at(address.wrapping_sub(1));
+            if !is_skipped(&around.a) {
+                around.left = self.columns.get(x.wrapping_sub(1)).copied().unwrap_or_default();
+            }
+        }
+        if b {
+            around.b = self.block_at(address.wrapping_sub(self.columns.len()));
+            if !is_skipped(&around.b) {
+                around.above = self.columns.get(x).copied().unwrap_or_default();
+            }
+        }
+        around
+    }
+
+    #[inline(always)]
+    fn block_at(&self, address: usize) -> Block {
+        self.blocks.get(address).copied().unwrap_or_default()
+    }
+
+    /// Parses the current macroblock, which is not skipped.
+    #[inline(always)]
+    pub fn macroblock(&mut self) -> Result<()> {
+        let around = self.around();
+        let slice_type = self.input.header.slice_type;
+        let mb_type = self.syntax.mb_type(slice_type, &around);
+        let inter_types = match slice_type {
+            SliceType::I => 0,
+            SliceType::P => P_INTRA,
+            SliceType::B => B_INTRA,
+        };
+        let mut coded = Coded::default();
+        let mut block = match mb_type.checked_sub(inter_types) {
+            None => self.inter(mb_type, &around, &mut coded),
+            Some(I_PCM) => self.pcm(&mut coded),
+            Some(intra_type) => self.intra(intra_type, &around, &mut coded),
+        };
+        block.mb_type = mb_type;
+        if let Some(element) = self.syntax.failure() {
+            return Err(self.invalid(element));
+        }
+        if let Some(column) = self.columns.get_mut(self.place.x) {
+            *column = coded;
+        }
+        self.store(block);
+        Ok(())
+    }
+
+    /// The slice breaks the specification at `element`.
+    #[cold]
+    pub fn invalid(&self, element: &'static str) -> Error {
+        Error::invalid(element, self.syntax.position())
+    }
+
+    /// Writes the current macroblock to the picture.
+    #[inline(always)]
+    fn store(&mut self, mut block: Block) {
+        let position = self.syntax.position();
+        block.bit_cost = position.wrapping_sub(self.position) as u32;
+        block.slice = self.input.slice_index;
+        self.position = position;
+        if let Some(slot) = self.blocks.get_mut(self.place.address) {
+            *slot = block;
+        }
+    }
+
+    fn pcm(&mut self, coded: &mut Coded) -> Block {
+        self.syntax.pcm_samples();
+        self.syntax.no_mb_qp_delta();
+        coded.right = [S::PCM_LEVEL; 8];
+        coded.bottom = [S::PCM_LEVEL; 8];
+        coded.dc = 7;
+        Block { class: BlockClass::Pcm as u8, ref_idx: [-1; 2], cbp: u16::from(PCM_CBP), ..Block::default() }
+    }
+
+    /// I_NxN (0) and I_16x16 (1..=24).
+    fn intra(&mut self, intra_type: u8, around: &Around, coded: &mut Coded) -> Block {
+        let intra_16x16 = intra_type != 0;
+        let mut transform_8x8 = false;
+        if !intra_16x16 {
+            transform_8x8 =
+                self.input.pps.transform_8x8_mode_flag && self.syntax.transform_size_8x8_flag(around);
+            self.syntax.skip_intra_pred_modes(if transform_8x8 { 4 } else { 16 });
+        }
+        coded.chroma_mode = self.syntax.intra_chroma_pred_mode(around) != 0;
+        let cbp = if intra_16x16 {
+            intra_16x16_cbp(intra_type)
+        } else {
+            self.syntax.coded_block_pattern(true, around)
+        };
+        let block = Block { class: BlockClass::Intra as u8, ref_idx: [-1; 2], ..Block::default() };
+        self.with_residual(block, Pattern { intra_16x16, intra: true, cbp, transform_8x8 }, around, coded)
+    }
+
+    /// P and B macroblocks that are not skipped.
+    fn inter(&mut self, mb_type: u8, around: &Around, coded: &mut Coded) -> Block {
+        let mut block = Block { class: BlockClass::Inter as u8, ..Block::default() };
+        let allows_8x8 = self.inter_motion(mb_type, around, coded, &mut block);
+        let cbp = self.syntax.coded_block_pattern(false, around);
+        let transform_8x8 = cbp & 15 != 0
+            && allows_8x8
+            && self.input.pps.transform_8x8_mode_flag
+            && self.syntax.transform_size_8x8_flag(around);
+        let pattern = Pattern { intra_16x16: false, intra: false, cbp, transform_8x8 };
+        self.with_residual(block, pattern, around, coded)
+    }
+
+    /// mb_qp_delta and residual().
+    #[inline(always)]
+    fn with_residual(
+        &mut self,
+        mut block: Block,
+        pattern: Pattern,
+        around: &Around,
+        coded: &mut Coded,
+    ) -> Block {
+        let mut sums = Residual::default();
+        if pattern.cbp != 0 || pattern.intra_16x16 {
+            let delta = self.syntax.mb_qp_delta();
+            if delta != 0 {
+                self.change_qp(delta);
+            }
+            let weights = if self.input.want_energy {
+                self.weights.of_macroblock(self.qp, self.chroma_qp)
+            } else {
+                [EnergyWeights::none(); 3]
+            };
+            sums = residual(&mut self.syntax, pattern, around, weights, coded);
+        } else {
+            self.syntax.no_mb_qp_delta();
+        }
+        if pattern.transform_8x8 {
+            block.flags |= flags::TRANSFORM_8X8;
+        }
+        block.residual_energy = sums.energy;
+        block.coefficients = sums.coefficients as u16;
+        block.cbp = u16::from(pattern.cbp);
+        block.qp = self.qp as i8;
+        block
+    }
+
+    /// QP_Y wraps around (7.4.5).
+    fn change_qp(&mut self, delta: i32) {
+        self.set_qp((i32::from(self.qp) + delta).rem_euclid(52) as u8);
+    }
+
+    /// Sets QP_Y (0..=51) and what follows from it.
+    pub fn set_qp(&mut self, qp: u8) {
+        self.qp = qp;
+        let pps = self.input.pps;
+        self.chroma_qp = [pps.chroma_qp_index_offset, pps.second_chroma_qp_index_offset]
+            .map(|offset| chroma_qp(qp, offset));
+        if self.input.want_energy {
+            for qp in [qp, self.chroma_qp[0], self.chroma_qp[1]] {
+                self.weights.prepare(qp);
+            }
+        }
+    }
+
+    /// P_Skip.
+    #[inline(always)]
+    pub fn p_skip(&mut self) {
+        let mv = self.field().p_skip();
+        self.store_skipped(Block { mv: [mv, [0, 0]], ref_idx: [0, -1], ..Block::default() });
+    }
+
+    /// B_Skip.
+    #[inline(always)]
+    pub fn b_skip(&mut self) {
+        let mut block = Block { flags: flags::DIRECT, ..Block::default() };
+        let motion = self.infer_direct();
+        self.set_motion(&mut block, &motion);
+        self.store_skipped(block);
+    }
+
+    #[inline(always)]
+    fn store_skipped(&mut self, block: Block) {
+        self.syntax.no_mb_qp_delta();
+        self.store(Block { class: BlockClass::Skip as u8, qp: self.qp as i8, ..block });
+    }
+
+    /// Direct motion of the whole macroblock; [`Self::motion`] holds it when it is not uniform.
+    #[inline(always)]
+    pub fn infer_direct(&mut self) -> Motion {
+        let field = MotionField {
+            blocks: self.blocks,
+            splits: self.splits,
+            place: self.place,
+            columns: self.columns.len(),
+        };
+        self.direct.infer(&field, &mut self.motion).map_or(Motion::Split, Motion::Uniform)
+    }
+
+    /// Gives `block` its motion; [`Self::motion`] becomes a split record unless it turns out to be uniform.
+    #[inline(always)]
+    pub fn set_motion(&mut self, block: &mut Block, motion: &Motion) {
+        match motion {
+            Motion::Uniform(Uniform { ref_idx, mv }) => (block.ref_idx, block.mv) = (*ref_idx, *mv),
+            Motion::Split => self.set_split_motion(block),
+        }
+    }
+
+    fn set_split_motion(&mut self, block: &mut Block) {
+        let motion = &self.motion;
+        block.ref_idx = motion.ref_idx.map(|quadrants| quadrants[0]);
+        block.mv = motion.mv.map(|cells| cells[0]);
+        let uniform = motion.ref_idx.iter().all(|quadrants| quadrants.iter().all(|r| *r == quadrants[0]))
+            && motion.mv.iter().all(|cells| cells.iter().all(|mv| *mv == cells[0]));
+        if uniform {
+            return;
+        }
+        // A slice that covers the same macroblocks again takes over their records, so that there is never more
+        // than one per macroblock.
+        let before = self.block_at(self.place.address);
+        let reused =
+            if before.flags & flags::SPLIT != 0 { self.splits.get_mut(before.split as usize) } else { None };
+        block.flags |= flags::SPLIT;
+        if let Some(slot) = reused {
+            *slot = self.motion;
+            block.split = before.split;
+        } else {
+            block.split = self.splits.len() as u32;
+            self.splits.push(self.motion);
+        }
+    }
+}

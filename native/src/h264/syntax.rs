@@ -1,0 +1,108 @@
+//! Syntax elements of the macroblock layer, independent of the entropy coder (H.264 7.3.5).
+
+use super::{
+    energy::QpWeights,
+    neighbours::{AbsMvd, Around},
+    slice_header::SliceType,
+};
+
+/// ctxBlockCat: kind of a residual block (Table 9-42).
+pub mod block_kind {
+    /// Intra16x16DCLevel.
+    pub const LUMA_DC: usize = 0;
+    /// Intra16x16ACLevel.
+    pub const LUMA_AC: usize = 1;
+    /// LumaLevel4x4.
+    pub const LUMA: usize = 2;
+    /// ChromaDCLevel.
+    pub const CHROMA_DC: usize = 3;
+    /// ChromaACLevel.
+    pub const CHROMA_AC: usize = 4;
+    /// LumaLevel8x8.
+    pub const LUMA_8X8: usize = 5;
+
+    /// maxNumCoeff of a kind.
+    pub const fn coefficients(kind: usize) -> usize {
+        match kind {
+            LUMA_AC | CHROMA_AC => 15,
+            CHROMA_DC => 4,
+            LUMA_8X8 => 64,
+            _ => 16,
+        }
+    }
+
+    /// Zig-zag index of the first coefficient of a kind.
+    pub const fn first(kind: usize) -> usize {
+        match kind {
+            LUMA_AC | CHROMA_AC => 1,
+            _ => 0,
+        }
+    }
+}
+
+/// Sums over the residual of a macroblock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Residual {
+    /// Squared sample units.
+    pub energy: f32,
+    /// Non-zero levels.
+    pub coefficients: u32,
+}
+
+impl Residual {
+    /// Adds one level.
+    #[inline(always)]
+    pub fn add(&mut self, level: i32, weight: f32) {
+        let level = level as f32;
+        self.energy += level * level * weight;
+    }
+}
+
+/// Reader of syntax elements. After a violation it delivers harmless values and remembers the element: whoever
+/// drives it asks [`Syntax::failure`] once per macroblock, which keeps error handling out of the inner loops.
+pub trait Syntax {
+    /// CABAC rather than CAVLC.
+    const CABAC: bool;
+    /// Stands for I_PCM in [`super::neighbours::Levels`].
+    const PCM_LEVEL: u8;
+
+    /// Stands for 4x4 blocks of missing neighbours in [`super::neighbours::Levels`].
+    fn unavailable_level(intra: bool) -> u8;
+    /// The element that broke the specification so far.
+    fn failure(&self) -> Option<&'static str>;
+    /// Remembers the first element that broke the specification.
+    fn fail(&mut self, element: &'static str);
+    /// Bits read so far.
+    fn position(&self) -> u64;
+
+    /// mb_type as numbered for the slice type.
+    fn mb_type(&mut self, slice_type: SliceType, around: &Around) -> u8;
+    /// transform_size_8x8_flag
+    fn transform_size_8x8_flag(&mut self, around: &Around) -> bool;
+    /// coded_block_pattern
+    fn coded_block_pattern(&mut self, intra: bool, around: &Around) -> u8;
+    /// mb_qp_delta
+    fn mb_qp_delta(&mut self) -> i32;
+    /// Told when a macroblock carries no mb_qp_delta.
+    fn no_mb_qp_delta(&mut self);
+    /// prev_intraNxN_pred_mode_flag and rem_intraNxN_pred_mode of `blocks` blocks; modes do not matter here.
+    fn skip_intra_pred_modes(&mut self, blocks: u32);
+    /// intra_chroma_pred_mode
+    fn intra_chroma_pred_mode(&mut self, around: &Around) -> u8;
+    /// sub_mb_type of P or B macroblocks.
+    fn sub_mb_type(&mut self, bidirectional: bool) -> u8;
+    /// ref_idx_l0 or ref_idx_l1, at most `max` (1..=31). `inc`: context increment by the neighbours.
+    fn ref_idx(&mut self, max: u8, inc: usize) -> u8;
+    /// mvd_l0 or mvd_l1, both components. `sum`: absolute differences of the neighbours, added.
+    fn mvd(&mut self, sum: AbsMvd) -> [i16; 2];
+    /// Skips the samples of I_PCM.
+    fn pcm_samples(&mut self);
+
+    /// Reads a block with up to 16 coefficients; `a` and `b` are the levels of its neighbours. Returns its own.
+    fn block<const KIND: usize>(&mut self, a: u8, b: u8, weights: &[f32; 16], sums: &mut Residual) -> u8;
+    /// Reads a luma 8x8 block (CABAC).
+    fn block_8x8(&mut self, weights: &[f32; 64], sums: &mut Residual);
+}
+
+/// Weights of the planes of a macroblock, or none.
+pub type PlaneWeights<'a> = [&'a QpWeights; 3];
