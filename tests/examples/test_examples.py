@@ -1,0 +1,89 @@
+"""Every example runs offline, as a process of its own, and says what its docstring promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "examples"
+QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+
+
+def start(name: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(FOLDER / name), *arguments]
+    return subprocess.Popen(
+        command, env=QUIET, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=FOLDER.parent
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Waits for the end and returns what was printed; an error or a warning fails the test."""
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    assert not err
+    return out
+
+
+def free_endpoint() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_inspect_file() -> None:
+    lines = finish(start("inspect_file.py", "synthetic:?seconds=1&width=320&height=192")).splitlines()
+    pictures = [line for line in lines if re.match(r" +\d+  [IPB]", line)]
+    assert len(pictures) == 25
+    assert pictures[0].split()[1:3] == ["I", "key"]
+    drawn = lines[len(pictures) :]
+    assert [len(line) for line in drawn] == [2 * 320 // 16] * (192 // 16)
+    assert "@" in "".join(drawn), "the place with the most motion is the darkest"
+
+
+def test_iterate() -> None:
+    lines = finish(start("iterate.py", "synthetic:?seconds=2&width=320&height=192")).splitlines()
+    assert re.search(r"0\.00 s  +(\d+) of \1 patches  \(keyframe\)", "\n".join(lines))
+    assert re.fullmatch(r"50 pictures: \d+% decoded, \d+\.\d% of the patches encoded", lines[-1])
+
+
+def test_publisher_and_subscriber_in_two_processes() -> None:
+    endpoint = free_endpoint()
+    subscriber = start("subscriber.py", endpoint)
+    try:
+        assert subscriber.stdout is not None
+        assert subscriber.stdout.readline() == f"listening on {endpoint}\n"
+        published = finish(start("publisher.py", endpoint, "synthetic:?seconds=4&width=320&height=192"))
+    finally:
+        heard = finish(subscriber)
+    assert "published 100 embeddings" in published
+    found = re.search(r"received (\d+), lost (\d+)$", heard.strip())
+    assert found, heard
+    # The subscriber joins a running stream: what was sent before it came is not lost, only not heard.
+    assert 0 < int(found[1]) <= 100
+    assert int(found[2]) == 0
+    last = [line for line in heard.splitlines() if line.startswith("example #")][-1]
+    assert 0 <= float(last.split()[2]) < 1
+
+
+def test_own_model() -> None:
+    pytest.importorskip("torch", reason="the extra 'torch' is not installed")
+    printed = finish(start("own_model.py"))
+    assert re.search(
+        r"mine [0-9a-f]{16}: 128 numbers per embedding, \d+ patches encoded in 25 pictures", printed
+    )
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_examples_stay_small_and_are_tested(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 60
+    assert f'"{path.name}"' in Path(__file__).read_text()
