@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -182,7 +183,7 @@ def _vector(payload: bytes, fields: Fields, kind: Kind, grid: tuple[int, int]) -
     dtype = _DTYPES.get(code)
     if dtype is None:
         raise WireError(f"vector dtype {code!r}; this side reads {', '.join(_DTYPES)}")
-    expected_bytes = int(np.prod(shape)) * dtype.itemsize
+    expected_bytes = math.prod(shape) * dtype.itemsize
     if len(payload) != expected_bytes:
         raise WireError(f"vector of {len(payload)} bytes where 'sh' and 'dt' say {expected_bytes}")
     vector: npt.NDArray[Any] = np.frombuffer(payload, dtype)
@@ -198,7 +199,7 @@ def _check_shape(kind: Kind, shape: tuple[int, ...], grid: tuple[int, int]) -> N
     expected = (grid[0] * grid[1], shape[-1]) if kind == "tokens" else (shape[-1],)
     if shape != expected:
         raise WireError(f"a {kind} vector of shape {shape} on a grid of {grid}")
-    if int(np.prod(shape)) * 4 > limits.MAX_PAYLOAD_BYTES:
+    if math.prod(shape) * 4 > limits.MAX_PAYLOAD_BYTES:
         raise WireError(f"a vector of shape {shape} is larger than {limits.MAX_PAYLOAD_BYTES} bytes")
 
 
