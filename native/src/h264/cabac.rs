@@ -105,7 +105,8 @@ impl<'a> Cabac<'a> {
         one
     }
 
-    /// H.264 9.3.3.2.2 DecodeTerminate.
+    /// H.264 9.3.3.2.2 DecodeTerminate. When it returns true, the last bit read is the last bit that the encoder
+    /// flushed (rbsp_stop_one_bit at the end of a slice).
     #[inline(always)]
     pub fn terminate(&mut self) -> bool {
         self.range = self.range.wrapping_sub(2);
@@ -119,11 +120,6 @@ impl<'a> Cabac<'a> {
             self.refill();
         }
         false
-    }
-
-    /// Bits read when decoding ends after [`Self::terminate`] returned true: RenormD shifts seven more in.
-    pub fn position_after_terminate(&self) -> u64 {
-        self.position().wrapping_add(7)
     }
 
     #[inline(never)]

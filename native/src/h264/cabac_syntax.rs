@@ -48,11 +48,6 @@ impl<'a> CabacReader<'a> {
         self.engine.terminate()
     }
 
-    /// Bits read when end_of_slice_flag was 1, with rbsp_stop_one_bit as the last of them.
-    pub fn end_position(&self) -> u64 {
-        self.engine.position_after_terminate()
-    }
-
     /// Whether bits behind the end of the data were used.
     #[inline(always)]
     pub fn is_exhausted(&self) -> bool {
@@ -310,7 +305,7 @@ impl Syntax for CabacReader<'_> {
     }
 
     fn pcm_samples(&mut self) {
-        let start = (self.engine.position_after_terminate().div_ceil(8) as usize).wrapping_add(PCM_BYTES);
+        let start = (self.engine.position().div_ceil(8) as usize).wrapping_add(PCM_BYTES);
         self.engine.restart(start);
         if self.is_exhausted() {
             self.fail("pcm_sample_luma");

@@ -207,8 +207,8 @@ impl SliceParser<'_, CabacReader<'_>> {
                 return Err(self.invalid("end_of_slice_flag"));
             }
         }
-        // The last bit that the engine reads is rbsp_stop_one_bit.
-        if self.syntax.end_position() != payload_bits + 1 {
+        // The last bit that the engine reads is rbsp_stop_one_bit; x264 hides another bit in the alignment.
+        if self.syntax.position().wrapping_sub(1) / 8 != payload_bits / 8 {
             return Err(self.invalid("rbsp_slice_trailing_bits"));
         }
         Ok(self.count_to(address))
