@@ -63,7 +63,7 @@ TOOLS = [
     Tool("no-partitions", f"partitions=none:{_B}"),
     Tool("low-qp", f"qp=2:{_B}", noise=20),
     Tool("low-qp-cavlc", f"qp=1:cabac=0:{_B}", noise=40),
-    Tool("pcm", "qp=0:ipratio=1:8x8dct=1", profile="main", noise=128),
+    Tool("pcm", "qp=1", profile="main", noise=128),
     Tool("pcm-cavlc", "qp=1:cabac=0", profile="main", noise=128),
     Tool("high-qp", f"qp=44:{_B}"),
     Tool("qp-varies", f"aq-mode=2:aq-strength=2:bitrate=300:vbv-maxrate=300:vbv-bufsize=60:{_B}"),

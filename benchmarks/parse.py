@@ -1,0 +1,140 @@
+"""Question: how fast are motion vectors, QP, energy and bit costs read, and how much faster than by decoding?
+
+Method: 1080p clips of the synthetic camera (x264, IPPP with an IDR picture every two seconds), CABAC and CAVLC at
+several bit rates; one process pinned to one core; the parser and PyAV (`thread_count=1`) take turns over the same
+packets, the median of the rounds counts. "slice Mbit/s" is bits of the stream per second of parser time.
+
+    python benchmarks/parse.py [--frames 100] [--rounds 5] [--kbits 1000 2000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type
+from av.video.codeccontext import VideoCodecContext
+from rich.console import Console
+from rich.table import Table
+
+from ovstream.bitstream import Level, Parser
+from ovstream.sources.scene import Scene
+from ovstream.types import AccessUnit
+
+WIDTH, HEIGHT, FPS = 1920, 1080, 25
+KBITS = (500, 1000, 2000, 4000, 8000)
+
+
+def camera(frames: int) -> list[av.VideoFrame]:
+    """Pictures of a fixed camera; they swing to and fro so that no jump stands where they repeat."""
+    scene = Scene(WIDTH, HEIGHT, objects=8, noise=2.5, speed_px=5)
+    few = [
+        av.VideoFrame.from_ndarray(scene.render(i), format="rgb24").reformat(format="yuv420p")
+        for i in range(min(frames, 40))
+    ]
+    turn = [*range(len(few)), *range(len(few) - 2, 0, -1)]
+    return [few[turn[i % len(turn)]] for i in range(frames)]
+
+
+def encode(pictures: list[av.VideoFrame], kbits: int, *, cabac: bool) -> list[bytes]:
+    """Access units of about `kbits` per second."""
+    context = av.CodecContext.create("libx264", "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
+    rate = f"bitrate={kbits}:vbv-maxrate={kbits}:vbv-bufsize={kbits}"
+    x264 = f"cabac={int(cabac)}:bframes=0:keyint={2 * FPS}:{rate}:threads={os.cpu_count()}:log=-1"
+    context.options = {"preset": "veryfast", "x264-params": x264}
+    units = []
+    for index, picture in enumerate(pictures):
+        picture.pts, picture.time_base = index, Fraction(1, FPS)
+        units += [bytes(packet) for packet in context.encode(picture)]
+    return units + [bytes(packet) for packet in context.encode(None)]
+
+
+def parse(units: list[bytes], level: Level) -> int:
+    parser = Parser("h264", level=level)
+    frames = [
+        parser.parse(AccessUnit("h264", data, pts=pts, time_base=Fraction(1, FPS), keyframe=False))
+        for pts, data in enumerate(units)
+    ]
+    return len(frames)
+
+
+def decode(units: list[bytes], *, motion: bool) -> int:
+    context = av.CodecContext.create("h264", "r")
+    context.thread_count = 1
+    if motion:
+        context.options = {"flags2": "+export_mvs"}
+    frames = 0
+    for packet in [*map(av.Packet, units), None]:
+        for frame in context.decode(packet):
+            frames += 1
+            if motion and (vectors := frame.side_data.get(Type.MOTION_VECTORS)) is not None:
+                vectors.to_ndarray()
+    return frames
+
+
+def measure(units: list[bytes], rounds: int) -> list[float]:
+    """Median seconds of: parser, parser without energy, PyAV decode, PyAV decode with vectors."""
+    contestants: list[Callable[[], int]] = [
+        lambda: parse(units, "full"),
+        lambda: parse(units, "motion"),
+        lambda: decode(units, motion=False),
+        lambda: decode(units, motion=True),
+    ]
+    seconds = np.zeros((rounds, len(contestants)))
+    for turn in range(rounds):
+        for column, run in enumerate(contestants):
+            begin = time.perf_counter()
+            frames = run()
+            seconds[turn, column] = time.perf_counter() - begin
+            assert frames == len(units)
+    return [statistics.median(column) for column in seconds.T]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--frames", type=int, default=100)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--kbits", type=int, nargs="+", default=KBITS)
+    chosen = options.parse_args()
+    table = Table(title=f"1080p, one core, {chosen.frames} frames, median of {chosen.rounds}")
+    columns = (
+        "clip",
+        "kbit/s",
+        "parser fps",
+        "slice Mbit/s",
+        "motion level fps",
+        "PyAV fps",
+        "PyAV + MVs fps",
+    )
+    for name in (*columns, "parser / PyAV", "parser / PyAV + MVs"):
+        table.add_column(name, justify="left" if name == "clip" else "right")
+    pictures = camera(chosen.frames)
+    streams = [
+        ("CABAC" if cabac else "CAVLC", encode(pictures, kbits, cabac=cabac))
+        for cabac in (True, False)
+        for kbits in chosen.kbits
+    ]
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    for name, units in streams:
+        bits = 8 * sum(map(len, units))
+        full, motion, plain, vectors = measure(units, chosen.rounds)
+        fps = [f"{len(units) / seconds:.0f}" for seconds in (full, motion, plain, vectors)]
+        rate = f"{bits * FPS / len(units) / 1000:.0f}"
+        ratios = (f"{plain / full:.2f}", f"{vectors / full:.2f}")
+        table.add_row(name, rate, fps[0], f"{bits / full / 1e6:.0f}", *fps[1:], *ratios)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The Python side of the parser: arguments, results, errors, planes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ovstream.bitstream import Parser
+from ovstream.errors import BitstreamError, ConfigError, InvalidBitstream, UnsupportedBitstream
+from ovstream.types import BLOCK_DTYPE, FLAG_SPLIT, SPLIT_DTYPE, AccessUnit, FrameMetadata
+from tests.hostile.helpers import START, attempt, pps, skipped, sps
+from tests.native.oracle import decode, parse
+from tests.native.streams import TOOLS, encode
+
+
+def unit(data: bytes, pts: int | None = 0) -> AccessUnit:
+    return AccessUnit("h264", data, pts=pts, time_base=Fraction(1, 90000), keyframe=False)
+
+
+@pytest.fixture(scope="module")
+def b_frames() -> list[bytes]:
+    return encode(next(tool for tool in TOOLS if tool.name == "direct-auto-pyramid"))
+
+
+def test_the_record_layout_is_that_of_the_core() -> None:
+    assert (BLOCK_DTYPE.itemsize, SPLIT_DTYPE.itemsize) == (32, 136)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"codec": "h266"}, "h264, h265, vp8"),
+        ({"codec": "h264", "level": "all"}, "motion, full"),
+        ({"codec": "h264", "nal_length_bytes": 5}, "0 to 4"),
+        ({"codec": "h264", "max_pixels": 0}, "max_pixels"),
+    ],
+)
+def test_wrong_arguments_are_answered_with_the_right_ones(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Parser(**arguments)
+
+
+@pytest.mark.parametrize("codec", ["h265", "vp8"])
+def test_codecs_without_a_parser(codec: Any) -> None:
+    with pytest.raises(UnsupportedBitstream, match=codec):
+        Parser(codec)
+
+
+def test_errors_say_where() -> None:
+    with pytest.raises(InvalidBitstream, match="pic_parameter_set_id") as caught:
+        Parser("h264").parse(unit(sps() + skipped(16)))
+    assert caught.value.element.startswith("pic_parameter_set_id")
+    assert (caught.value.bit_offset, caught.value.nal_index) == (0, 1)
+
+
+def test_the_frame_carries_the_time_of_its_unit() -> None:
+    frame = Parser("h264").parse(unit(sps(5, 3) + pps() + skipped(15), pts=9000))
+    assert (frame.pts, frame.pts_seconds, frame.codec, frame.origin) == (9000, 0.1, "h264", "bitstream")
+    assert (frame.width, frame.height, frame.mb_shape, frame.slice_type) == (80, 48, (3, 5), "P")
+    assert frame.bits == 8 * len(sps(5, 3) + pps() + skipped(15))
+
+
+def test_results_survive_the_next_picture(b_frames: list[bytes]) -> None:
+    parser = Parser("h264")
+    frames = [parser.parse(unit(data)) for data in b_frames]
+    for kept, again in zip(frames, parse(b_frames), strict=True):
+        np.testing.assert_array_equal(kept.blocks, again.blocks)
+        np.testing.assert_array_equal(kept.splits, again.splits)
+
+
+def test_planes_are_the_records_spread_out(b_frames: list[bytes]) -> None:
+    frame = max(parse(b_frames), key=lambda frame: len(frame.splits))
+    mv, ref_idx = frame.mv, frame.ref_idx
+    assert (mv.dtype, ref_idx.dtype) == (np.int16, np.int8)
+    for row, col in np.ndindex(*frame.mb_shape):
+        block = frame.blocks[row, col]
+        for y, x, lst in np.ndindex(4, 4, 2):
+            if block["flags"] & FLAG_SPLIT:
+                split = frame.splits[block["split"]]
+                expected = split["mv"][lst, 4 * y + x], split["ref_idx"][lst, y // 2 * 2 + x // 2]
+            else:
+                expected = block["mv"][lst], block["ref_idx"][lst]
+            assert np.array_equal(mv[lst, 4 * row + y, 4 * col + x], expected[0])
+            assert ref_idx[lst, 4 * row + y, 4 * col + x] == expected[1]
+
+
+@pytest.mark.parametrize("name", ["direct-auto-pyramid", "baseline", "aud-open-gop", "pyramid-strict"])
+def test_order_counts_sort_pictures_as_a_decoder_puts_them_out(name: str) -> None:
+    units = encode(next(tool for tool in TOOLS if tool.name == name))
+    sequence, keys = -1, []
+    for index, frame in enumerate(parse(units)):
+        idr = any(nal[:1] == b"\x65" for nal in units[index].split(b"\0\0\1"))
+        sequence += idr
+        assert not idr or (frame.keyframe and frame.reference and frame.poc == 0)
+        keys.append((sequence, frame.poc, index))
+    assert [index for *_, index in sorted(keys)] == [index for index, _ in decode(units)]
+
+
+def test_open_gops_begin_with_keyframes_too() -> None:
+    units = encode(next(tool for tool in TOOLS if tool.name == "aud-open-gop"))
+    frames = list(parse(units))
+    keyframes = [frame for frame in frames if frame.keyframe]
+    assert len(keyframes) == 3
+    assert all(frame.slice_type == "I" for frame in keyframes)
+    assert any(not frame.reference for frame in frames)
+
+
+def test_both_framings_give_the_same(b_frames: list[bytes]) -> None:
+    parser = Parser("h264", nal_length_bytes=4)
+    for data, expected in zip(b_frames, parse(b_frames), strict=True):
+        nals = [nal.removesuffix(b"\0") for nal in data.split(b"\0\0\1") if nal.strip(b"\0")]
+        prefixed = b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals)
+        np.testing.assert_array_equal(parser.parse(unit(prefixed)).blocks, expected.blocks)
+
+
+def test_a_stream_joined_in_the_middle(b_frames: list[bytes]) -> None:
+    """Motion of P pictures needs no earlier picture, only the parameter sets."""
+    whole = list(parse(b_frames))
+    sets = b"".join(START + nal for nal in b_frames[0].split(b"\0\0\1") if nal[:1] in (b"\x67", b"\x68"))
+    parser = Parser("h264")
+    first = next(i for i, frame in enumerate(whole) if i > 5 and frame.slice_type == "P")
+    frame = parser.parse(unit(sets + b_frames[first]))
+    np.testing.assert_array_equal(frame.mv, whole[first].mv)
+    np.testing.assert_array_equal(frame.qp, whole[first].qp)
+
+
+def test_threads_may_share_a_parser_without_harm(b_frames: list[bytes]) -> None:
+    """The results are whatever they are; memory stays sound and errors are ours."""
+    parser = Parser("h264")
+    results: list[FrameMetadata | BitstreamError] = []
+
+    def work() -> None:
+        for _ in range(10):
+            results.extend(attempt(parser, data) for data in b_frames)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4 * 10 * len(b_frames)
+
+
+def test_the_binding_costs_little() -> None:
+    """One macroblock a picture: nearly all the time is the way into the core and back."""
+    parser = Parser("h264")
+    parser.parse(unit(sps(1, 1) + pps() + skipped(1)))
+    units = [unit(skipped(1, frame_num=i % 16)) for i in range(1, 2001)]
+    begin = time.process_time()
+    for one in units:
+        parser.parse(one)
+    assert (time.process_time() - begin) / len(units) < 100e-6
