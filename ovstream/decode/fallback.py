@@ -11,6 +11,7 @@ from ovstream.decode.libav import (
     Decoder,
     VideoFrame,
     encoding_parameters,
+    is_damaged,
     motion_vectors,
     slice_type,
     to_picture,
@@ -120,7 +121,7 @@ class FallbackParser:
         for frame in frames:
             unit = self._units.pop(frame.pts, None) if frame.pts is not None else None
             if unit is not None:
-                picture = to_picture(frame, pts=unit.pts, damaged=frame.is_corrupt)
+                picture = to_picture(frame, pts=unit.pts, damaged=is_damaged(frame, self.codec))
                 results.append((self._describe(frame, unit, picture), picture))
         return results
 
@@ -140,12 +141,12 @@ class FallbackParser:
             reference=True,
             slice_type=slice_type(frame),
             poc=0,
-            coverage=0.0 if frame.is_corrupt else 1.0,
+            coverage=0.0 if picture.damaged else 1.0,
             origin="decoder" if exports else "difference",
             bits=bits,
             blocks=blocks,
             splits=splits,
-            errors=int(frame.is_corrupt),
+            errors=int(picture.damaged),
         )
 
     def _motion(self, frame: VideoFrame, picture: Picture) -> tuple[Blocks, Splits]:

@@ -21,12 +21,21 @@ from ovstream.decode.picture import Matrix, Picture, Plane
 from ovstream.errors import DecodeError
 from ovstream.types import SliceType
 
-__all__ = ["Decoder", "VideoFrame", "encoding_parameters", "motion_vectors", "slice_type", "to_picture"]
+__all__ = [
+    "Decoder",
+    "VideoFrame",
+    "encoding_parameters",
+    "is_damaged",
+    "motion_vectors",
+    "slice_type",
+    "to_picture",
+]
 
 FFMPEG_NAMES = {"h265": "hevc"}
 END_OF_SEQUENCE = b"\x00\x00\x01\x0a"  # H.264 nal_unit_type 10
 H264_MAX_REORDER = 16
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+REPORTS_DAMAGE = frozenset({"h264", "h265"})  # FFmpeg's MPEG-4 decoder also flags sound pictures
 MATRICES: dict[int, Matrix] = {
     1: "bt709",
     4: "fcc",
@@ -128,6 +137,11 @@ class Decoder:
             return self._context.decode(packet)
         except FFmpegError as error:
             raise DecodeError(f"{self.codec}: {error.strerror or 'the decoder failed'}") from None
+
+
+def is_damaged(frame: VideoFrame, codec: str) -> bool:
+    """Whether the decoder made up parts of the picture."""
+    return codec in REPORTS_DAMAGE and frame.is_corrupt
 
 
 def motion_vectors(frame: VideoFrame) -> npt.NDArray[Any] | None:

@@ -14,6 +14,7 @@ QUARTERS = 4  # mv units per luma sample
 SUB = 4  # 4x4 blocks per cell and axis
 Blocks = npt.NDArray[Any]  # (mb_rows, mb_cols) of BLOCK_DTYPE
 Splits = npt.NDArray[Any]  # (n,) of SPLIT_DTYPE
+IntArray = npt.NDArray[np.intp]
 
 
 def new_blocks(width: int, height: int, block_class: BlockClass = BlockClass.UNKNOWN) -> Blocks:
@@ -27,7 +28,7 @@ def new_blocks(width: int, height: int, block_class: BlockClass = BlockClass.UNK
 def fill_motion(blocks: Blocks, exported: npt.NDArray[Any]) -> Splits:
     """Writes exported vectors (FFmpeg's AVMotionVector) into cells, and marks those cells INTER.
 
-    Vectors come per block of 16x16, 16x8, 8x16, 8x8 or smaller; a cell whose 4x4 blocks differ gets a split.
+    Vectors come per block of 16x16, 16x8, 8x16, 8x8 or smaller; a cell of several blocks gets a split.
     The reference index is not exported: it is 0 where a list is used. Vectors that do not fit 16 bits or lie
     outside the picture are left out.
 
@@ -38,28 +39,27 @@ def fill_motion(blocks: Blocks, exported: npt.NDArray[Any]) -> Splits:
     Returns:
         (splits,) of `SPLIT_DTYPE`.
     """
-    rows, cols = blocks.shape
-    mv = np.zeros((2, rows * SUB, cols * SUB, 2), np.int16)
-    used = np.zeros((2, rows * SUB, cols * SUB), np.bool_)
-    for width, height in _sizes(exported):
-        some = exported[(exported["w"] == width) & (exported["h"] == height)]
-        _paint(mv, used, some, max(1, width // SUB), max(1, height // SUB))
-    # (cells, lists, 16 blocks, xy) and (cells, lists, 16 blocks)
-    in_cells = (
-        mv.reshape(2, rows, SUB, cols, SUB, 2).transpose(1, 3, 0, 2, 4, 5).reshape(rows, cols, 2, 16, 2)
-    )
-    used_in_cells = used.reshape(2, rows, SUB, cols, SUB).transpose(1, 3, 0, 2, 4).reshape(rows, cols, 2, 16)
-    blocks["mv"] = in_cells[:, :, :, 0]
-    blocks["ref_idx"] = np.where(used_in_cells[:, :, :, 0], 0, -1)
-    blocks["block_class"][used_in_cells.any(axis=(2, 3))] = BlockClass.INTER
-    differs = (in_cells != in_cells[:, :, :, :1]).any(axis=(2, 3, 4))
-    differs |= (used_in_cells != used_in_cells[:, :, :, :1]).any(axis=(2, 3))
-    splits = np.zeros(int(differs.sum()), SPLIT_DTYPE)
-    splits["mv"] = in_cells[differs]
-    splits["ref_idx"] = np.where(used_in_cells[differs][:, :, [0, 2, 8, 10]], 0, -1)
-    blocks["split"][differs] = np.arange(splits.size)
-    blocks["flags"][differs] |= FLAG_SPLIT
-    return splits
+    vectors, left, top = _vectors(exported)
+    wide, high = exported["w"].astype(np.intp) // SUB, exported["h"].astype(np.intp) // SUB
+    rows, cols = top // SUB, left // SUB
+    inside = (left >= 0) & (top >= 0) & (rows < blocks.shape[0]) & (cols < blocks.shape[1])
+    inside &= (np.abs(vectors) < 2**15).all(axis=1) & (wide >= 1) & (high >= 1)
+    lists = (exported["source"] > 0).astype(np.intp)
+    whole = inside & (wide == SUB) & (high == SUB)
+    at = rows[whole], cols[whole]
+    blocks["mv"][*at, lists[whole]] = vectors[whole]
+    blocks["ref_idx"][*at, lists[whole]] = 0
+    blocks["block_class"][at] = BlockClass.INTER
+    parts = inside & ~whole
+    cells, slots = np.unique(rows[parts] * blocks.shape[1] + cols[parts], return_inverse=True)
+    corner = top[parts] % SUB, left[parts] % SUB
+    divided = _divide(cells.size, slots, lists[parts], corner, (high[parts], wide[parts]), vectors[parts])
+    blocks["mv"].reshape(-1, 2, 2)[cells] = divided["mv"][:, :, 0]
+    blocks["ref_idx"].reshape(-1, 2)[cells] = divided["ref_idx"][:, :, 0]
+    blocks["block_class"].reshape(-1)[cells] = BlockClass.INTER
+    blocks["flags"].reshape(-1)[cells] = FLAG_SPLIT
+    blocks["split"].reshape(-1)[cells] = np.arange(cells.size)
+    return divided
 
 
 def fill_qp(blocks: Blocks, raw: bytes) -> bool:
@@ -86,10 +86,11 @@ def fill_qp(blocks: Blocks, raw: bytes) -> bool:
 
 def spread_bits(blocks: Blocks, bits: int) -> None:
     """Estimates `bit_cost`: shares the bits of a picture among its cells in proportion to their energy."""
-    energy = blocks["residual_energy"].astype(np.float64)
+    energy = blocks["residual_energy"].astype(np.float64).ravel()
     total = energy.sum()
-    share = energy / total if total > 0 else np.full(energy.shape, 1 / energy.size)
-    blocks["bit_cost"] = np.minimum(share * bits, 2**32 - 1).astype(np.uint32)
+    share = energy / total if total > 0 else np.full(energy.size, 1 / energy.size)
+    upto = np.rint(np.cumsum(share) * bits)  # rounding the running sum keeps the whole exact
+    blocks["bit_cost"] = np.diff(upto, prepend=0).reshape(blocks.shape).astype(np.uint32)
 
 
 def difference_energy(
@@ -104,34 +105,47 @@ def difference_energy(
     Returns:
         (mb_rows, mb_cols) float32, squared sample units.
     """
-    distance = (np.maximum(luma, previous) - np.minimum(luma, previous)).astype(np.float32)
-    distance *= distance
     height, width = luma.shape
-    by_row = np.add.reduceat(distance, np.arange(0, height, CELL_PX), axis=0)
-    energy: npt.NDArray[np.float32] = np.add.reduceat(by_row, np.arange(0, width, CELL_PX), axis=1)
+    columns = np.arange(0, width, CELL_PX)
+    energy = np.empty((-(-height // CELL_PX), columns.size), np.float32)
+    band = np.empty((CELL_PX, width), np.float32)  # one row of cells: stays in the cache
+    for row, start in enumerate(range(0, height, CELL_PX)):
+        stop = min(start + CELL_PX, height)
+        distance = np.subtract(
+            luma[start:stop], previous[start:stop], out=band[: stop - start], dtype=np.float32
+        )
+        np.multiply(distance, distance, out=distance)
+        energy[row] = np.add.reduceat(distance.sum(axis=0), columns)
     return energy
 
 
-def _sizes(exported: npt.NDArray[Any]) -> list[tuple[int, int]]:
-    codes = np.unique(exported["w"].astype(np.int32) << 8 | exported["h"])
-    return [(int(code) >> 8, int(code) & 255) for code in codes[::-1]]
+def _vectors(exported: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], IntArray, IntArray]:
+    """Vectors (n, 2) in quarter samples, and the corners (left, top) of their blocks in 4x4 units."""
+    scale = np.maximum(exported["motion_scale"].astype(np.int64), 1)
+    x, y = (exported[name].astype(np.int64) * QUARTERS // scale for name in ("motion_x", "motion_y"))
+    left = (exported["dst_x"].astype(np.intp) - exported["w"] // 2) // SUB
+    top = (exported["dst_y"].astype(np.intp) - exported["h"] // 2) // SUB
+    return np.stack([x, y], axis=1), left, top
 
 
-def _paint(
-    mv: npt.NDArray[np.int16], used: npt.NDArray[np.bool_], some: npt.NDArray[Any], wide: int, high: int
-) -> None:
-    """Writes vectors of blocks of one size into the 4x4 planes."""
-    scale = np.maximum(some["motion_scale"].astype(np.int32), 1)
-    x = some["motion_x"].astype(np.int32) * QUARTERS // scale
-    y = some["motion_y"].astype(np.int32) * QUARTERS // scale
-    left = some["dst_x"].astype(np.int32) // SUB - wide // 2
-    top = some["dst_y"].astype(np.int32) // SUB - high // 2
-    fits = (np.abs(x) < 2**15) & (np.abs(y) < 2**15) & (left >= 0) & (top >= 0)
-    fits &= (left + wide <= mv.shape[2]) & (top + high <= mv.shape[1])
-    lists = (some["source"] > 0).astype(np.intp)[fits]
-    vectors = np.stack([x, y], axis=1)[fits].astype(np.int16)
-    left, top = left[fits], top[fits]
-    for down in range(high):
-        for right in range(wide):
-            mv[lists, top + down, left + right] = vectors
-            used[lists, top + down, left + right] = True
+def _divide(
+    count: int,
+    slots: IntArray,
+    lists: IntArray,
+    corner: tuple[IntArray, IntArray],
+    size: tuple[IntArray, IntArray],
+    vectors: npt.NDArray[np.int64],
+) -> Splits:
+    """Paints blocks smaller than a cell into the 4x4 blocks of `count` cells."""
+    mv = np.zeros((count, 2, SUB, SUB, 2), np.int16)
+    used = np.zeros((count, 2, SUB, SUB), np.bool_)
+    (top, left), (high, wide) = corner, size
+    for down in range(SUB):
+        for right in range(SUB):
+            covers = (high > down) & (wide > right) & (top + down < SUB) & (left + right < SUB)
+            at = slots[covers], lists[covers], top[covers] + down, left[covers] + right
+            mv[at], used[at] = vectors[covers], True
+    splits = np.zeros(count, SPLIT_DTYPE)
+    splits["mv"] = mv.reshape(count, 2, SUB * SUB, 2)
+    splits["ref_idx"] = np.where(used[:, :, ::2, ::2].reshape(count, 2, 4), 0, -1)
+    return splits

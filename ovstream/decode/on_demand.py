@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ovstream.config import DEFAULT_MAX_PIXELS
 from ovstream.decode import annexb
-from ovstream.decode.libav import Decoder, VideoFrame, to_picture
+from ovstream.decode.libav import Decoder, VideoFrame, is_damaged, to_picture
 from ovstream.decode.picture import Picture
 from ovstream.errors import DecodeError
 from ovstream.types import AccessUnit
@@ -36,7 +36,8 @@ class OnDemandDecoder:
     once, also from streams with B pictures: see `libav.Decoder`.
 
     Open GOPs: pictures after a keyframe without IDR may refer to pictures before it. Where a stream reorders
-    pictures, the older GOP stays until the first picture behind the keyframe in presentation order.
+    pictures, the older GOP stays until the first picture behind the keyframe in presentation order; with gradual
+    refresh (a recovery point some pictures ahead), until the refresh is complete.
 
     Args:
         codec: As in `AccessUnit`.
@@ -78,7 +79,8 @@ class OnDemandDecoder:
         self._newest_pts: int | None = None
         self._reorders = False
         self._keyframe: _Unit | None = None
-        self._leading_phase = False  # behind an open keyframe, before the first picture that follows it
+        self._leading_phase = False  # behind an open keyframe: pictures may still need what is before it
+        self._refresh_left = 0  # pictures until gradual refresh is complete
         self._leading_lost = False  # the GOP before an open keyframe is gone
 
     @property
@@ -114,7 +116,7 @@ class OnDemandDecoder:
         entry = _Unit(unit.data, self.units_pushed, unit.pts, reference, preamble.parameter_sets)
         self._note_order(unit)
         if unit.keyframe:
-            self._begin_gop(unit, entry, closed=annexb.is_closed(self.codec, preamble))
+            self._begin_gop(unit, entry, preamble)
         elif unit.discontinuity and not self._unavailable:
             self._lose("data was lost before this picture")
         if self._unavailable:
@@ -146,10 +148,13 @@ class OnDemandDecoder:
         self._decoder = self._picture = self._newest = None
         self._unavailable = "closed"
 
-    def _begin_gop(self, unit: AccessUnit, entry: _Unit, *, closed: bool) -> None:
+    def _begin_gop(self, unit: AccessUnit, entry: _Unit, preamble: annexb.Preamble) -> None:
         self._leading_lost = False
         self._keyframe = entry
-        keep_older = not closed and self._reorders and not self._unavailable and unit.pts is not None
+        self._refresh_left = preamble.recovery_frames
+        closed = annexb.is_closed(self.codec, preamble)
+        needs_older = self._refresh_left > 0 or (self._reorders and unit.pts is not None)
+        keep_older = not closed and not self._unavailable and needs_older
         self._leading_phase = not closed
         if unit.extradata != self._extradata:
             self._extradata, self._decoder, keep_older = unit.extradata, None, False
@@ -163,7 +168,9 @@ class OnDemandDecoder:
         self._newest = entry
         leads = not keyframe and self._leads(entry)
         if self._leading_phase and not keyframe and not leads:
-            self._end_leading_phase()
+            self._refresh_left -= entry.reference
+            if self._refresh_left <= 0:
+                self._end_leading_phase()
         if self._leading_lost and leads:
             self._newest = None  # refers to pictures that are gone; nothing behind the keyframe refers to it
             self.units_dropped += 1
@@ -231,10 +238,10 @@ class OnDemandDecoder:
             entry = self._take(self._waiting.popleft())
             frame, pts = self._feed(self._decoder, entry), entry.pts
             damaged = self._damaged
-            self._damaged |= frame is not None and frame.is_corrupt and entry.reference
+            self._damaged |= frame is not None and is_damaged(frame, self.codec) and entry.reference
         if frame is None:
             raise DecodeError(f"{self.codec}: the decoder gave no picture for this access unit")
-        if frame.is_corrupt:
+        if is_damaged(frame, self.codec):
             raise DecodeError(f"{self.codec}: this access unit is damaged")
         return to_picture(frame, pts=pts, damaged=damaged)
 
