@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.logging
 import numpy as np
 import numpy.typing as npt
 from av.bitstream import BitStreamFilterContext
@@ -33,9 +35,13 @@ _COMPARED = BitstreamError("put out twice")
 
 @dataclass(slots=True)
 class Score:
-    """What was compared and how much of it was equal."""
+    """What was compared and how much of it was equal.
+
+    Pictures that FFmpeg itself finds damaged are left out and counted in `damaged`.
+    """
 
     frames: int = 0
+    damaged: int = 0
     blocks: int = 0
     blocks_equal: int = 0
     macroblocks: int = 0
@@ -58,6 +64,7 @@ class Truth:
 
     vectors: npt.NDArray[np.void] = field(repr=False)
     qp: npt.NDArray[np.int32] = field(repr=False)
+    damaged: bool = False
 
 
 def read_units(path: Path) -> list[bytes]:
@@ -80,22 +87,38 @@ def decode(units: Iterable[bytes]) -> Iterator[tuple[int, Truth]]:
     """
     context = av.CodecContext.create("h264", "r")
     context.thread_count = 1
-    context.options = {"flags2": "+export_mvs", "export_side_data": "venc_params"}
-    packets: list[av.Packet | None] = []
-    for index, unit in enumerate(units):
-        packet = av.Packet(unit)
-        packet.pts = packet.dts = index
-        packet.time_base = Fraction(1, 25)
-        packets.append(packet)
-    for packet in [*packets, None]:
-        try:
-            frames = context.decode(packet)
-        except av.error.InvalidDataError:
-            continue
-        for frame in frames:
-            assert isinstance(frame, VideoFrame)
-            assert frame.pts is not None
-            yield frame.pts, _truth(frame)
+    # strict: the reorder buffer has the size that the stream says, so that no picture comes too late to be put out.
+    context.options = {"flags2": "+export_mvs", "export_side_data": "venc_params", "strict": "strict"}
+    damaged = set()
+    with _errors_of_ffmpeg() as errors:
+        for index, unit in enumerate([*units, None]):
+            packet = None
+            if unit is not None:
+                packet = av.Packet(unit)
+                packet.pts = packet.dts = index
+                packet.time_base = Fraction(1, 25)
+            seen = len(errors)
+            try:
+                frames = context.decode(packet)
+            except av.error.InvalidDataError:
+                continue
+            if any("error while decoding" in text for _, _, text in errors[seen:]):
+                damaged.add(index)
+            for frame in frames:
+                assert isinstance(frame, VideoFrame)
+                assert frame.pts is not None
+                yield frame.pts, replace(_truth(frame), damaged=frame.pts in damaged)
+
+
+@contextmanager
+def _errors_of_ffmpeg() -> Iterator[list[tuple[int, str, str]]]:
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=True) as errors:
+            yield errors
+    finally:
+        av.logging.set_level(level)
 
 
 def _truth(frame: VideoFrame) -> Truth:
@@ -144,8 +167,13 @@ def _parse_or_error(parser: Parser, index: int, units: list[bytes]) -> FrameMeta
 
 
 def _compare_picture(frame: FrameMetadata, truth: Truth, score: Score) -> None:
-    score.frames += 1
     name = f"access unit {frame.pts} ({frame.slice_type})"
+    if truth.damaged:
+        score.damaged += 1
+        if not frame.errors:
+            score.note(f"{name}: FFmpeg finds it damaged")
+        return
+    score.frames += 1
     if frame.coverage < 1 or frame.errors:
         score.note(f"{name}: coverage {frame.coverage:.4f}, {frame.errors} damaged")
     _compare_qp(frame, truth, score, name)
@@ -199,6 +227,7 @@ def add(a: Score, b: Score) -> Score:
     return replace(
         a,
         frames=a.frames + b.frames,
+        damaged=a.damaged + b.damaged,
         blocks=a.blocks + b.blocks,
         blocks_equal=a.blocks_equal + b.blocks_equal,
         macroblocks=a.macroblocks + b.macroblocks,

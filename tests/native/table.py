@@ -1,4 +1,7 @@
-"""Prints how far the parser equals FFmpeg on every comparable stream: `python -m tests.native.table`."""
+"""Prints how far the parser equals FFmpeg on every comparable stream: `python -m tests.native.table`.
+
+"damaged" are pictures in which FFmpeg reports an error and so does the parser; they are not compared.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from tests.conftest import load_corpus
 from tests.native.oracle import Score, add, compare, read_units
 from tests.native.streams import TOOLS, comparable, encode
 
-HEADER = "| stream | frames | vectors compared | equal | macroblocks | QP equal | lists equal |"
+HEADER = "| stream | pictures | damaged | vectors compared | equal | macroblocks | QP equal | lists equal |"
 
 
 def streams(only: str) -> Iterator[tuple[str, list[bytes]]]:
@@ -37,7 +40,15 @@ def row(name: str, score: Score) -> str:
         share(score.qp_equal, score.macroblocks),
         share(score.inter_equal, score.macroblocks),
     )
-    columns = (name, score.frames, f"{score.blocks:,}", equal[0], f"{score.macroblocks:,}", *equal[1:])
+    columns = (
+        name,
+        score.frames,
+        score.damaged,
+        f"{score.blocks:,}",
+        equal[0],
+        f"{score.macroblocks:,}",
+        *equal[1:],
+    )
     return "| " + " | ".join(map(str, columns)) + " |"
 
 
@@ -46,7 +57,7 @@ def main() -> int:
     options.add_argument("--only", default="", help="streams whose name contains this")
     only = options.parse_args().only
     total, differing, count = Score(), [], 0
-    print(HEADER, "|---|---:|---:|---:|---:|---:|---:|", sep="\n")
+    print(HEADER, "|---|---:|---:|---:|---:|---:|---:|---:|", sep="\n")
     for name, units in streams(only):
         count += 1
         try:
