@@ -146,7 +146,7 @@ impl<'a> Cabac<'a> {
 fn init_contexts(set: usize, slice_qp: i32) -> Contexts {
     let mut contexts = [0; 512];
     for (context, &(m, n)) in contexts.iter_mut().zip(&CONTEXT_INIT[set & 3][..CONTEXTS]) {
-        let state = ((i32::from(m) * slice_qp.clamp(0, 51) >> 4) + i32::from(n)).clamp(1, 126);
+        let state = (((i32::from(m) * slice_qp.clamp(0, 51)) >> 4) + i32::from(n)).clamp(1, 126);
         *context = if state <= 63 { (63 - state) << 1 } else { (state - 64) << 1 | 1 } as u8;
     }
     contexts

@@ -17,6 +17,10 @@ use crate::{
     picture::{BlockClass, Picture, SliceRefs, Split},
 };
 
+/// Bits that may follow the end of CABAC slice data besides cabac_zero_words: x264 marks the alignment with a bit,
+/// other encoders end every slice 4 to 6 bits early.
+const MAX_SURPLUS_BITS: u64 = 7;
+
 /// Everything one slice is parsed against.
 pub struct SliceInput<'a> {
     /// RBSP: the NAL unit after its header byte, emulation prevention removed.
@@ -207,8 +211,9 @@ impl SliceParser<'_, CabacReader<'_>> {
                 return Err(self.invalid("end_of_slice_flag"));
             }
         }
-        // The last bit that the engine reads is rbsp_stop_one_bit; x264 hides another bit in the alignment.
-        if self.syntax.position().wrapping_sub(1) / 8 != payload_bits / 8 {
+        // The last bit that the engine reads is rbsp_stop_one_bit. Some encoders flush a few bits more.
+        let surplus = (payload_bits + 1).checked_sub(self.syntax.position());
+        if !surplus.is_some_and(|bits| bits <= MAX_SURPLUS_BITS) {
             return Err(self.invalid("rbsp_slice_trailing_bits"));
         }
         Ok(self.count_to(address))
