@@ -53,11 +53,15 @@ def split_endpoint(endpoint: str) -> tuple[str, str, str]:
     if transport != "tcp":
         return transport, address, ""
     host, separator, port = address.rpartition(":")
-    if not separator or not host or not re.fullmatch(r"[0-9]{1,5}|\*", port):
+    if not separator or not host or not _is_port(port):
         raise ConfigError(f"{endpoint!r} needs a host and a port: tcp://HOST:PORT")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     return transport, host, port
+
+
+def _is_port(text: str) -> bool:
+    return text == "*" or (re.fullmatch(r"[0-9]{1,5}", text) is not None and int(text) < 1 << 16)
 
 
 def _is_loopback(host: str) -> bool:

@@ -46,6 +46,7 @@ class _Sequence:
     epoch: int
     first_seq: int
     next_seq: int
+    ended: bool = False
 
     @property
     def previous_seq(self) -> int | None:
@@ -135,11 +136,16 @@ class Publisher:
     def heartbeat(self, now_ns: int) -> None:
         """Sends a sign of life for every stream; to be called once a second.
 
+        Of a stream that has ended it says that again: the first time may have been lost.
+
         Args:
             now_ns: Wall clock (UTC, Unix).
         """
         self._time_ns = now_ns
         for stream_id, sequence in self._sequences.items():
+            if sequence.ended:
+                self._send_status(stream_id, "ended", "")
+                continue
             beat = Heartbeat(stream_id, sequence.epoch, sequence.first_seq, sequence.next_seq, now_ns)
             if self._send(encode_heartbeat(beat)):
                 self._stats.heartbeats += 1
@@ -149,9 +155,9 @@ class Publisher:
         self._send_status(event.stream_id, event.kind, event.detail)
 
     def end(self, stream_id: str) -> None:
-        """Tells subscribers that the stream is over, and forgets it: no heartbeat speaks of it any more."""
+        """Tells subscribers that the stream is over; it may go on in a later epoch."""
+        self._sequences.setdefault(stream_id, _Sequence(0, 0, 0)).ended = True
         self._send_status(stream_id, "ended", "")
-        self._sequences.pop(stream_id, None)
 
     def close(self) -> None:
         """Sends what is on its way for at most `linger_seconds`, then closes. May be called twice."""
@@ -189,6 +195,7 @@ class Publisher:
                 raise WireError(
                     f"{embedding.stream_id}: number {embedding.seq} after {sequence.next_seq - 1}"
                 )
+            sequence.ended = False
             return sequence
         if sequence is not None and embedding.epoch < sequence.epoch:
             raise WireError(f"{embedding.stream_id}: epoch {embedding.epoch} after epoch {sequence.epoch}")
