@@ -55,8 +55,9 @@ class GraphSession:
         options.enable_mem_pattern = False  # one would be kept for every number of patches ever seen
         for key, value in _SESSION_ENTRIES.items():
             options.add_session_config_entry(key, value)
+        providers = _providers(provider)
         try:
-            self._session = ort.InferenceSession(str(graph), options, providers=_providers(provider))
+            self._session = ort.InferenceSession(str(graph), options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions share no base but this
             raise ModelError(f"{graph}: {error}") from error
 

@@ -116,9 +116,9 @@ class EncoderState:
         if positions is None:
             raise ConfigError("a plain array of patches needs positions")
         values = self.reference.shape[1]
-        pixels = np.ascontiguousarray(patches, np.float32).reshape(len(patches), -1)
+        pixels = np.ascontiguousarray(patches, np.float32).reshape(len(patches), -1 if len(patches) else values)
         places = np.ascontiguousarray(positions, np.int64)
-        if places.shape != (len(pixels), 3) or (len(pixels) and pixels.shape[1] != values):
+        if places.shape != (len(pixels), 3) or pixels.shape[1] != values:
             raise ConfigError(
                 f"patches {np.shape(patches)} at positions {np.shape(positions)}: a patch must have {values} numbers "
                 "and a position three"
@@ -153,7 +153,7 @@ class EncoderState:
         """
         pixels, _, slots = self.locate(patches, positions)
         difference = pixels - self.reference[slots]
-        mean_square = np.einsum("np,np->n", difference, difference) / np.float32(pixels.shape[1] or 1)
+        mean_square = np.einsum("np,np->n", difference, difference) / np.float32(pixels.shape[1])
         moved: BoolArray = (mean_square > threshold**2) | ~self.alive[slots]
         return moved
 

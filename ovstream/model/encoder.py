@@ -89,7 +89,6 @@ class OneVisionEncoder(nn.Module):
         with torch.device("meta"):
             model = cls(config)
         model.load_state_dict(tensors, assign=True)
-        model.rope = Rope(config)
         model.digest = digest
         return model.eval()
 

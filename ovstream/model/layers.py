@@ -14,26 +14,30 @@ from ovstream.model.rope import frequencies
 
 
 class Rope(nn.Module):
-    """Cosines and sines of positions; no parameters. The mathematics, and its trap, stand in `rope.py`."""
+    """Cosines and sines of positions; no parameters. The mathematics, and its trap, stand in `rope.py`.
 
-    frequencies: Tensor
+    The frequencies are no buffer, because `model.bfloat16()` would round them too, and a rounded frequency turns
+    late frames by wrong angles.
+    """
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.register_buffer("frequencies", torch.from_numpy(frequencies(config)), persistent=False)
+        self._frequencies = frequencies(config)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Makes the table of a sequence.
 
         Args:
             positions: (B, N, 3) integer, (t, h, w).
-            dtype: Of the result; angles are float32 whatever the model is, as in the released code.
+            dtype: Of the result; angles are computed in float32 at least, as in the released code.
 
         Returns:
             cos, sin: (B, 1, N, h), to broadcast over the heads.
         """
+        exact = torch.promote_types(dtype, torch.float32)
+        per_position = torch.as_tensor(self._frequencies, dtype=exact, device=positions.device)
         # One product of three is not zero, so the sum is exact; a matrix product might use reduced precision.
-        angles = (positions.float().unsqueeze(-1) * self.frequencies.float()).sum(-2).unsqueeze(1)
+        angles = (positions.to(exact).unsqueeze(-1) * per_position).sum(-2).unsqueeze(1)
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
