@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 
@@ -25,19 +26,22 @@ _T = TypeVar("_T")
 
 def set_up_logging(*, verbose: bool, log_format: LogFormat = "console") -> None:
     """Sends the log to stderr: warnings only, or everything with `verbose`."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    renderer: list[Any] = [structlog.dev.ConsoleRenderer()]
+    if log_format == "json":
+        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso"),
+            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
     )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info if log_format == "json" else _pass,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if verbose else logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(error_console.file),
-    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("ovstream").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def run_until_stopped(work: Coroutine[Any, Any, _T]) -> _T | None:
@@ -95,7 +99,3 @@ def trouble_line(stats: StreamStats) -> str:
         "reconnects": stats.reconnects,
     }
     return ", ".join(f"{count} {name}" for name, count in troubles.items() if count)
-
-
-def _pass(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
-    return event

@@ -21,7 +21,7 @@ from ovstream.cli.drawing import Tile, contact_sheet, draw_motion, highlight, sh
 from ovstream.config import stream_config
 from ovstream.pipeline import FrameTrace, Stream, StreamStats
 from ovstream.publish import Publisher, Subscription, subscribe
-from ovstream.types import Embedding, ModelInfo
+from ovstream.types import Embedding, FloatArray, ModelInfo
 
 _TILES = 9
 _TILE_WIDTH = 400
@@ -196,5 +196,5 @@ def _save(album: _Album, stats: StreamStats, out: Path) -> None:
     console.print(f"contact sheet: [bold]{path}[/]", highlight=False)
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:  # type: ignore[type-arg]
+def _cosine(a: FloatArray, b: FloatArray) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-12))

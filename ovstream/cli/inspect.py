@@ -66,7 +66,8 @@ def inspect(
         jsonl.write_text("".join(json.dumps(record) + "\n" for record in records))
         console.print(f"[dim]{len(records)} lines written to {jsonl}[/]", highlight=False)
     if npz is not None:
-        np.savez_compressed(npz, **{name: np.stack(found) for name, found in planes.items()})
+        stacked: dict[str, Any] = {name: np.stack(found) for name, found in planes.items()}
+        np.savez_compressed(npz, **stacked)
         console.print(f"[dim]planes written to {npz}[/]", highlight=False)
     if png is not None:
         console.print(f"[dim]heat maps written to {png}/[/]", highlight=False)

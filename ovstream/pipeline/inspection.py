@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def inspect(url: str | Path, *, level: Level = "full", **options: Any) -> Iterat
             runner.run(source.aclose())
 
 
-async def _frames(source: Source, reader: MetadataReader) -> AsyncIterator[FrameMetadata]:
+async def _frames(source: Source, reader: MetadataReader) -> AsyncGenerator[FrameMetadata, None]:
     async with contextlib.aclosing(source.units()) as units:
         async for unit in units:
             with contextlib.suppress(InvalidBitstream, DecodeError):
@@ -52,7 +52,7 @@ async def _frames(source: Source, reader: MetadataReader) -> AsyncIterator[Frame
         yield reading.frame
 
 
-async def _next(frames: AsyncIterator[FrameMetadata]) -> FrameMetadata | None:
+async def _next(frames: AsyncGenerator[FrameMetadata, None]) -> FrameMetadata | None:
     return await anext(frames, None)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-
-import structlog
 
 from ovstream.config import StreamConfig, stream_config
 from ovstream.encode import Encoder, load_encoder
@@ -28,7 +27,7 @@ _HEARTBEAT_SECONDS = 1.0
 
 _T = TypeVar("_T")
 
-_log = structlog.get_logger("ovstream")
+_log = logging.getLogger("ovstream")
 
 
 class Stream:
@@ -40,7 +39,7 @@ class Stream:
         config: Of the stream.
         source: Replaces the source that `config.url` names.
         encoder: Replaces the encoder that `config.encode` names; may be shared between streams.
-        sinks: Get every embedding, in order, before the reader does.
+        sinks: Get every embedding, in order, before the reader does; they stay open when the stream ends.
         restore: Where an earlier worker of the same stream stopped.
         observe: Called with a `FrameTrace` after every picture, in the stream's thread.
     """
@@ -60,6 +59,8 @@ class Stream:
         self._source = source
         self._encoder = encoder
         self._sinks = list(sinks)
+        self._own_sinks: list[Sink] = []
+        self._announced_epoch = -1
         self._restore = restore
         self._observe = observe
         self._worker: StreamWorker | None = None
@@ -137,7 +138,7 @@ class Stream:
         await asyncio.to_thread(self._executor.shutdown)
         if self._worker is not None:
             self._worker.close()
-        for sink in self._sinks:
+        for sink in self._own_sinks:
             sink.close()
         _put_dropping_oldest(self._results, None)
         _put_dropping_oldest(self._events, None)
@@ -156,7 +157,8 @@ class Stream:
         if config.publish.endpoint is not None:
             from ovstream.publish import Publisher
 
-            self._sinks.append(Publisher(config.publish.endpoint, config=config.publish))
+            self._own_sinks.append(Publisher(config.publish.endpoint, config=config.publish))
+            self._sinks += self._own_sinks
         if self._source is None:
             self._source = open_source(config.url, config=config.source, on_event=self._from_source)
         self._worker = StreamWorker(
@@ -167,6 +169,8 @@ class Stream:
             on_event=self._from_source,
             observe=self._observe,
         )
+        known = self._worker.checkpoint
+        self._announce(known.epoch, known.next_seq)
         self._tasks = [
             asyncio.create_task(self._run(self._source, self._worker), name=f"ovstream-{config.stream_id}"),
             asyncio.create_task(self._heartbeat()),
@@ -180,7 +184,7 @@ class Stream:
                     await self._take(source, worker, unit)
             for embedding in await self._in_thread(worker.flush):
                 await self._deliver(embedding, live=source.live)
-            self._emit("ended", "the source came to its end")
+            self._emit("ended", source.name)
             for sink in self._sinks:
                 sink.end(self.config.stream_id)
         except asyncio.CancelledError:
@@ -188,7 +192,7 @@ class Stream:
         except OvstreamError as error:
             self._fail(error)
         except Exception as error:
-            _log.exception("stream failed", stream_id=self.config.stream_id)
+            _log.exception("%s: stream failed", self.config.stream_id)
             self._fail(error)
         await self._results.put(None)
 
@@ -199,12 +203,19 @@ class Stream:
         self.stats.reconnects = source.stats.reconnects
 
     async def _deliver(self, embedding: Embedding, *, live: bool) -> None:
+        if embedding.epoch != self._announced_epoch:
+            self._announce(embedding.epoch, embedding.seq)
         for sink in self._sinks:
             sink.publish(embedding)
         if not live:
             await self._results.put(embedding)
         elif _put_dropping_oldest(self._results, embedding):
             self.stats.dropped += 1
+
+    def _announce(self, epoch: int, next_seq: int) -> None:
+        self._announced_epoch = epoch
+        for sink in self._sinks:
+            sink.announce(self.config.stream_id, epoch=epoch, next_seq=next_seq)
 
     async def _heartbeat(self) -> None:
         while True:
@@ -220,20 +231,25 @@ class Stream:
         self._emit("error", str(error))
 
     def _from_source(self, kind: EventKind, detail: str) -> None:
-        """Takes an event from any thread."""
+        """Takes an event from any thread; the end is told by the stream, when its last result is out."""
+        if kind == "ended":
+            return
         self._loop.call_soon_threadsafe(self._emit, kind, detail)
 
     def _emit(self, kind: EventKind, detail: str) -> None:
         event = StreamEvent(kind, self.config.stream_id, time.monotonic_ns(), detail)
-        _log.info(kind, stream_id=self.config.stream_id, detail=detail)
+        _log.info("%s: %s: %s", self.config.stream_id, kind, detail)
         _put_dropping_oldest(self._events, event)
+        if kind != "ended":
+            for sink in self._sinks:
+                sink.event(event)
 
     def _closed_results(self) -> None:
         """Keeps the end of the results readable for whoever asks again."""
         _put_dropping_oldest(self._results, None)
 
 
-def open(url: str | Path | Source, **options: Any) -> Stream:  # noqa: A001 - the verb users expect
+def open(url: str | Path | Source, **options: Any) -> Stream:
     """Opens a stream of embeddings.
 
     Args:

@@ -183,9 +183,7 @@ class StreamWorker:
         self._stats.patches_total += scene.grid[0] * scene.grid[1]
         late = self._is_late(frame)
         with self._stats.clock("plan"):
-            plan = scene.planner.plan(
-                replace(frame, reference=False) if late else frame, discontinuity=self._lost
-            )
+            plan = scene.planner.plan(frame, discontinuity=self._lost)
             if self._config.encode.mode == "dense" and not late:
                 plan = _everything(plan)
         self._lost = False
@@ -203,6 +201,7 @@ class StreamWorker:
         self, scene: _Scene, plan: PatchPlan, picture: Picture | None
     ) -> tuple[Output | None, BoolArray, Picture | None]:
         encoded = np.zeros(scene.grid, np.bool_)
+        output = scene.state.output
         self._since_dense += 1
         patches = None
         if plan.needs_pixels:
@@ -218,8 +217,6 @@ class StreamWorker:
                 if encoded.all():
                     self._stats.frames_dense += 1
                     self._since_dense = 0
-            else:
-                output = scene.state.output
         return output, encoded, picture
 
     def _decode(self, scene: _Scene, plan: PatchPlan) -> Picture | None:
@@ -317,11 +314,11 @@ class StreamWorker:
 
     def _is_late(self, frame: FrameMetadata) -> bool:
         """Whether the picture presents before one already seen, as B pictures do in coded order."""
-        now = frame.pts_seconds
-        if now is None:
-            return not frame.reference and frame.slice_type == "B"
-        if self._newest_seconds is not None and now < self._newest_seconds:
-            return True
+        now, newest = frame.pts_seconds, self._newest_seconds
+        if frame.slice_type == "B":
+            late = not frame.reference if now is None or newest is None else now < newest
+            if late:
+                return True
         self._newest_seconds = now
         return False
 

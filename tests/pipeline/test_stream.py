@@ -1,0 +1,135 @@
+"""Streams as users open them: tasks, threads, ends and failures."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ovstream
+from ovstream.encode import Encoder
+from ovstream.errors import ConfigError, SourceNotFound, SourceTimeout
+from ovstream.sinks import MemorySink
+from ovstream.sources import MemorySource
+from tests.pipeline.conftest import Units
+
+Clip = Callable[..., Path]
+CAMERA = {"options": {"x264-params": "bframes=0"}, "frames": 20}
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> object:
+    before = set(threading.enumerate())
+    yield
+    left = [one for one in threading.enumerate() if one not in before and one.name.startswith("ovstream")]
+    assert not left
+
+
+async def test_a_file_gives_every_embedding(encoder: Encoder, clip: Clip) -> None:
+    sink = MemorySink()
+    async with ovstream.open(clip(**CAMERA), encoder=encoder, sinks=[sink], stream_id="cam1") as stream:
+        found = [one async for one in stream]
+    assert [one.seq for one in found] == list(range(20))
+    assert [one.seq for one in sink.embeddings] == list(range(20))
+    assert {one.stream_id for one in found} == {"cam1"}
+    assert stream.stats.frames == 20
+
+
+def test_iterate_is_the_sync_twin(encoder: Encoder, clip: Clip) -> None:
+    found = list(ovstream.iterate(clip(**CAMERA), encoder=encoder))
+    assert [one.seq for one in found] == list(range(20))
+
+
+def test_iterate_may_be_left_early(encoder: Encoder, clip: Clip) -> None:
+    for embedding in ovstream.iterate(clip(**CAMERA), encoder=encoder):
+        if embedding.seq == 3:
+            break
+
+
+async def test_two_runs_give_the_same_vectors(encoder: Encoder, clip: Clip) -> None:
+    runs = []
+    for _ in range(2):
+        async with ovstream.open(clip(**CAMERA), encoder=encoder) as stream:
+            runs.append(np.stack([one.vector async for one in stream]))
+    np.testing.assert_array_equal(*runs)
+
+
+async def test_streams_side_by_side_do_not_touch_each_other(encoder: Encoder, clip: Clip) -> None:
+    async def read(path: Path) -> np.ndarray:
+        async with ovstream.open(path, encoder=encoder) as stream:
+            return np.stack([one.vector async for one in stream])
+
+    first, second = clip(**CAMERA), clip("other.mp4", options={"x264-params": "bframes=0"}, frames=20)
+    alone = [await read(first), await read(second)]
+    together = await asyncio.gather(read(first), read(second))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+async def test_closing_in_the_middle_is_quick_and_repeatable(encoder: Encoder, clip: Clip) -> None:
+    stream = ovstream.open(clip(**CAMERA), encoder=encoder, loop=True)
+    async with stream:
+        async for one in stream:
+            if one.seq == 5:
+                break
+    await stream.aclose()
+
+
+async def test_a_slow_reader_of_a_live_camera_loses_old_results_and_it_is_counted(
+    encoder: Encoder, units: Units
+) -> None:
+    source = MemorySource(units(**CAMERA) * 5, live=True)
+    async with ovstream.open(source, encoder=encoder) as stream:
+        first = await anext(stream)
+        async for event in stream.events():  # nothing is read until the source has ended
+            if event.kind == "ended":
+                break
+        rest = [one async for one in stream]
+    assert first.seq == 0
+    assert stream.stats.dropped == 100 - 1 - len(rest)
+    assert [one.seq for one in rest] == list(range(100 - len(rest), 100))
+
+
+async def test_a_failing_source_raises_at_the_reader(encoder: Encoder, units: Units) -> None:
+    some = units(**CAMERA)
+    source = MemorySource([*some[:5], SourceTimeout("nothing arrived for 5 s")])
+    found = []
+    async with ovstream.open(source, encoder=encoder) as stream:
+        with pytest.raises(SourceTimeout, match="nothing arrived"):
+            async for one in stream:
+                found.append(one)
+    assert len(found) == 5
+
+
+async def test_a_missing_file_is_named(encoder: Encoder) -> None:
+    with pytest.raises(SourceNotFound, match="nowhere.mp4"):
+        async with ovstream.open("nowhere.mp4", encoder=encoder) as stream:
+            await anext(stream)
+
+
+def test_an_unknown_option_lists_its_neighbours() -> None:
+    with pytest.raises(ConfigError, match="keep_ratio"):
+        ovstream.open("synthetic:", keep_ration=0.1)
+
+
+async def test_the_fallback_is_an_event(encoder: Encoder, units: Units) -> None:
+    source = MemorySource(units("vp8.webm", codec="libvpx", options={}, frames=5))
+    async with ovstream.open(source, encoder=encoder) as stream:
+        async for _ in stream:
+            pass
+        await stream.aclose()
+        kinds = [event.kind async for event in stream.events()]
+    assert "fallback" in kinds
+    assert kinds[-1] == "ended"
+
+
+def test_inspect_reads_every_picture_without_decoding(clip: Clip) -> None:
+    frames = list(ovstream.inspect(clip(**CAMERA)))
+    assert len(frames) == 20
+    assert {frame.origin for frame in frames} == {"bitstream"}
+    assert frames[0].keyframe
+    assert all(frame.coverage == 1.0 for frame in frames)

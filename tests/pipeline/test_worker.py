@@ -1,0 +1,194 @@
+"""One stream's stages in a row, without tasks or threads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ovstream.config import stream_config
+from ovstream.encode import Encoder
+from ovstream.pipeline import FrameTrace, StreamStats, StreamWorker
+from ovstream.sources.scene import Scene
+from ovstream.types import AccessUnit, Checkpoint, Embedding
+from tests.pipeline.conftest import Units
+
+
+class Bench:
+    """A worker with everything it tells collected."""
+
+    def __init__(self, encoder: Encoder, *, restore: Checkpoint | None = None, **options: object) -> None:
+        self.stats = StreamStats()
+        self.events: list[tuple[str, str]] = []
+        self.traces: list[FrameTrace] = []
+        self.worker = StreamWorker(
+            stream_config("synthetic:", **options),
+            encoder=encoder,
+            stats=self.stats,
+            restore=restore,
+            on_event=lambda kind, detail: self.events.append((kind, detail)),
+            observe=self.traces.append,
+            wall_clock_ns=lambda: 1,
+        )
+
+    def feed(self, units: list[AccessUnit]) -> list[Embedding]:
+        found = [one for unit in units for one in self.worker.process(unit)]
+        return found + self.worker.flush()
+
+
+def test_every_picture_of_a_camera_gives_one_embedding_in_order(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder)
+    found = bench.feed(units(options={"x264-params": "bframes=0"}))
+    assert [one.seq for one in found] == list(range(40))
+    times = [one.pts_seconds for one in found]
+    assert times == sorted(times)
+    assert {one.epoch for one in found} == {0}
+    assert found[0].action == "dense"
+    assert all(one.vector.shape == (encoder.info.dim,) for one in found)
+
+
+def test_a_quiet_camera_saves_decoding_and_encoding(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder)
+    bench.feed(
+        units(scene=Scene(320, 240, objects=0, noise=0.0, lighting=0.0), options={"x264-params": "bframes=0"})
+    )
+    stats = bench.stats
+    assert stats.frames_parsed == 40
+    assert stats.frames_fallback == 0
+    assert stats.frames_decoded < 4
+    assert stats.patches_encoded < 2 * stats.patches_total / 40
+
+
+def test_the_numbers_agree_with_each_other(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder)
+    found = bench.feed(units(options={"x264-params": "bframes=0"}))
+    stats = bench.stats
+    assert stats.units == stats.frames == 40
+    assert stats.patches_encoded == sum(int(trace.encoded.sum()) for trace in bench.traces)
+    assert stats.frames_encoded == sum(bool(trace.encoded.any()) for trace in bench.traces)
+    assert stats.embeddings == len(found)
+    assert found[-1].counters == stats.counters()
+    assert set(stats.cpu_seconds) <= {"parse", "plan", "decode", "crop", "encode"}
+
+
+def test_a_skipped_picture_repeats_the_vector_bit_for_bit(encoder: Encoder, units: Units) -> None:
+    found = Bench(encoder).feed(
+        units(scene=Scene(320, 240, objects=0, noise=0.0, lighting=0.0), options={"x264-params": "bframes=0"})
+    )
+    skipped = [(a, b) for a, b in zip(found, found[1:], strict=False) if b.action == "skip"]
+    assert skipped
+    for before, after in skipped:
+        np.testing.assert_array_equal(before.vector, after.vector)
+        assert after.keep_ratio == 0
+        assert not after.changed.any()
+
+
+def test_dense_mode_encodes_everything_each_time(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder, mode="dense")
+    found = bench.feed(units(options={"x264-params": "bframes=0"}))
+    assert {one.action for one in found} == {"dense"}
+    assert bench.stats.encoded_ratio == 1.0
+    assert bench.stats.frames_decoded == 40
+
+
+def test_b_pictures_only_add_evidence(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder)
+    found = bench.feed(units(options={"x264-params": "bframes=3:b-adapt=0:b-pyramid=none"}))
+    times = [one.pts_seconds for one in found]
+    assert times == sorted(times)
+    assert bench.stats.frames == 40
+    late = [trace for trace in bench.traces if trace.frame.slice_type == "B"]
+    assert late
+    assert not any(trace.plan.needs_pixels for trace in late)
+    assert len(found) == 40 - len(late)
+
+
+def test_only_changes_are_emitted_on_request(encoder: Encoder, units: Units) -> None:
+    found = Bench(encoder, emit="changes").feed(units(options={"x264-params": "bframes=0"}))
+    assert found
+    assert all(one.changed.any() for one in found)
+    assert [one.seq for one in found] == list(range(len(found)))
+
+
+def test_event_and_tokens_come_on_request(encoder: Encoder, units: Units) -> None:
+    found = Bench(encoder, kinds=("scene", "event", "tokens")).feed(units(frames=5))
+    first = {one.kind: one for one in found[:3]}
+    rows, cols = first["scene"].grid
+    assert first["tokens"].vector.shape == (rows * cols, encoder.info.dim)
+    assert first["event"].vector.shape == (encoder.info.dim,)
+    for one in found:
+        if one.kind == "event":
+            assert one.changed.any()
+
+
+def test_a_reconnect_starts_an_epoch_and_a_dense_pass(encoder: Encoder, units: Units) -> None:
+    some = units(options={"x264-params": "bframes=0"})
+    again = [replace(unit, epoch=1, discontinuity=number == 0) for number, unit in enumerate(some)]
+    found = Bench(encoder).feed([*some, *again])
+    assert [one.epoch for one in found] == [0] * 40 + [1] * 40
+    assert [one.seq for one in found] == list(range(80))
+    assert found[40].action == "dense"
+
+
+def test_a_new_picture_size_starts_an_epoch(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder)
+    found = bench.feed([*units(frames=5), *units("small.mp4", frames=5, scene=Scene(160, 176))])
+    assert {one.epoch for one in found} == {0, 1}
+    assert found[0].grid != found[-1].grid
+    assert any(kind == "params" for kind, _ in bench.events)
+
+
+def test_damage_is_counted_and_the_stream_goes_on(encoder: Encoder, units: Units) -> None:
+    some = units(options={"x264-params": "bframes=0:keyint=10"})
+    broken = [
+        replace(unit, data=unit.data[: len(unit.data) // 2]) if number in (13, 14) else unit
+        for number, unit in enumerate(some)
+    ]
+    bench = Bench(encoder)
+    found = bench.feed(broken)
+    assert bench.stats.parse_errors >= 1
+    whole = [one for one in found if one.pts_seconds and one.pts_seconds >= 20 / 25]
+    assert len(whole) == 20
+    assert any(one.action == "dense" for one in whole)
+
+
+def test_noise_as_input_never_raises(encoder: Encoder, units: Units) -> None:
+    rng = np.random.default_rng(0)
+    some = units(frames=10)
+    junk = [replace(unit, data=rng.bytes(400)) for unit in some]
+    bench = Bench(encoder)
+    found = bench.feed([*junk, *some])
+    assert bench.stats.parse_errors == 10
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("interlaced.mp4", "libx264", {"x264-params": "tff=1:bframes=0"}),
+        ("hevc.mp4", "libx265", {"x265-params": "log-level=none:bframes=0:pools=1:frame-threads=1"}),
+        ("vp8.webm", "libvpx", {}),
+    ],
+)
+def test_streams_without_a_parser_go_through_the_decoder(
+    encoder: Encoder, units: Units, name: str, codec: str, options: dict[str, str]
+) -> None:
+    bench = Bench(encoder)
+    found = bench.feed(units(name, codec=codec, options=options, frames=12))
+    assert bench.stats.frames_parsed == 0
+    assert bench.stats.frames_fallback == bench.stats.frames_decoded == 12
+    assert len(found) == 12
+    assert [kind for kind, _ in bench.events] == ["fallback"]
+
+
+def test_a_successor_goes_on_where_the_first_stopped(encoder: Encoder, units: Units) -> None:
+    some = units(options={"x264-params": "bframes=0:keyint=20"})
+    first = Bench(encoder)
+    before = first.feed(some[:20])
+    checkpoint = first.worker.checkpoint
+    after = Bench(encoder, restore=checkpoint).feed(some[20:])
+    assert checkpoint.cursor_pts == some[19].pts
+    assert [one.seq for one in before + after] == list(range(40))
+    assert (before[-1].epoch, after[0].epoch) == (0, 1)
+    assert after[0].action == "dense"
