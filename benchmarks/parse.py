@@ -2,7 +2,8 @@
 
 Method: 1080p clips of the synthetic camera (x264, IPPP with an IDR picture every two seconds), CABAC and CAVLC at
 several bit rates; one process pinned to one core; the parser and PyAV (`thread_count=1`) take turns over the same
-packets, the median of the rounds counts. "slice Mbit/s" is bits of the stream per second of parser time.
+packets, the median CPU time of the rounds counts, which other processes disturb little. "slice Mbit/s" is bits of
+the stream per second of parser time.
 
     python benchmarks/parse.py [--frames 100] [--rounds 5] [--kbits 1000 2000]
 """
@@ -82,7 +83,7 @@ def decode(units: list[bytes], *, motion: bool) -> int:
 
 
 def measure(units: list[bytes], rounds: int) -> list[float]:
-    """Median seconds of: parser, parser without energy, PyAV decode, PyAV decode with vectors."""
+    """Median CPU seconds of: parser, parser without energy, PyAV decode, PyAV decode with vectors."""
     contestants: list[Callable[[], int]] = [
         lambda: parse(units, "full"),
         lambda: parse(units, "motion"),
@@ -92,9 +93,9 @@ def measure(units: list[bytes], rounds: int) -> list[float]:
     seconds = np.zeros((rounds, len(contestants)))
     for turn in range(rounds):
         for column, run in enumerate(contestants):
-            begin = time.perf_counter()
+            begin = time.process_time()
             frames = run()
-            seconds[turn, column] = time.perf_counter() - begin
+            seconds[turn, column] = time.process_time() - begin
             assert frames == len(units)
     return [statistics.median(column) for column in seconds.T]
 
