@@ -71,7 +71,7 @@ class OnDemandDecoder:
         self._extradata = b""
         self._waiting: deque[_Unit] = deque()
         self._waiting_bytes = 0
-        self._parameter_sets: dict[bytes, None] = {}  # of dropped units; the decoder has not seen them
+        self._parameter_sets: dict[bytes, bool] = {}  # the newest last; whether the decoder has seen it
         self._unavailable = NO_KEYFRAME  # why nothing can be decoded; empty when it can
         self._newest: _Unit | None = None
         self._picture: Picture | None = None
@@ -157,7 +157,8 @@ class OnDemandDecoder:
         keep_older = not closed and not self._unavailable and needs_older
         self._leading_phase = not closed
         if unit.extradata != self._extradata:
-            self._extradata, self._decoder, keep_older = unit.extradata, None, False
+            self._extradata, keep_older = unit.extradata, False
+            self._renew_decoder()
         if not keep_older:
             entry.restart = bool(self._waiting) or bool(self._unavailable) or self._damaged
             self._leading_lost = not closed and entry.restart
@@ -221,11 +222,11 @@ class OnDemandDecoder:
         self._waiting_bytes -= len(entry.data)
         return entry
 
-    def _keep_parameter_sets(self, dropped: _Unit) -> None:
-        """Remembers them for the decoder, which never sees the unit; an equal later one replaces an earlier."""
-        for nal in dropped.parameter_sets:
+    def _keep_parameter_sets(self, unit: _Unit, *, seen: bool = False) -> None:
+        """Remembers them for a decoder that never sees the unit; an equal later one replaces an earlier."""
+        for nal in unit.parameter_sets:
             self._parameter_sets.pop(nal, None)
-            self._parameter_sets[nal] = None
+            self._parameter_sets[nal] = seen
         while len(self._parameter_sets) > MAX_KEPT_PARAMETER_SETS:
             del self._parameter_sets[next(iter(self._parameter_sets))]
 
@@ -249,13 +250,20 @@ class OnDemandDecoder:
         if entry.restart:
             decoder.reset()
             self._damaged = False
-        head = b"".join(annexb.START_CODE + nal for nal in self._parameter_sets)
-        self._parameter_sets.clear()
+        head = b"".join(annexb.START_CODE + nal for nal, seen in self._parameter_sets.items() if not seen)
+        self._parameter_sets = dict.fromkeys(self._parameter_sets, True)
+        self._keep_parameter_sets(entry, seen=True)
         self.units_decoded += 1
         try:
             frames = decoder.decode(head + entry.data, entry.serial)
         except DecodeError as error:
             if entry.reference:
                 self._lose(str(error))
+                self._renew_decoder()
             raise
         return next((frame for frame in frames if frame.pts == entry.serial), None)
+
+    def _renew_decoder(self) -> None:
+        """Drops the decoder: one that met a picture too large for it has taken memory that it keeps."""
+        self._decoder = None
+        self._parameter_sets = dict.fromkeys(self._parameter_sets, False)
