@@ -19,15 +19,20 @@ class Sink(Protocol):
 
     def announce(self, stream_id: str, *, epoch: int = 0, next_seq: int = 0) -> None:
         """Learns that an epoch starts, before its first embedding."""
+        return
 
     def heartbeat(self, now_ns: int) -> None:
         """Learns the wall clock (UTC, Unix), once a second."""
+        return
 
     def event(self, event: StreamEvent) -> None:
         """Learns what happened to a stream."""
+        return
 
     def end(self, stream_id: str) -> None:
         """Learns that a stream is over."""
+        return
 
     def close(self) -> None:
         """Finishes what is on its way; may be called twice."""
+        return

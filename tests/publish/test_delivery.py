@@ -89,9 +89,11 @@ async def test_several_publishers_feed_one_subscription(join: Join) -> None:
         one.announce("a")
         other.announce("b")
         async with subscribe([one.endpoint, other.endpoint], streams=["a", "b"], until_end=True) as events:
-            await until(
-                lambda: len(events.streams()) == 2, meanwhile=lambda: (one.heartbeat(0), other.heartbeat(0))
-            )
+            for publisher, count in ((one, 1), (other, 2)):
+                await until(
+                    lambda count=count: len(events.streams()) == count,
+                    meanwhile=lambda publisher=publisher: publisher.heartbeat(0),
+                )
             for seq in range(20):
                 one.publish(embedding(seq, stream_id="a"))
                 other.publish(embedding(seq, stream_id="b"))

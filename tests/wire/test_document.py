@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def test_every_key_is_described() -> None:
     }
     header, _ = unpack(encode(example(), previous_seq=0, first_seq=0)[1], 0)
     assert described >= header.keys() | {"nq", "st", "d"}
-    for kind in EventKind.__args__:
+    for kind in get_args(EventKind):
         assert f"`{kind}`" in text
 
 

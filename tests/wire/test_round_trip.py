@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as npst
 
 from ovstream.config.sections import StreamConfig
 from ovstream.errors import WireError
-from ovstream.types import Action, Checkpoint, Embedding, EventKind
+from ovstream.types import Action, Checkpoint, Embedding, EventKind, Kind
 from ovstream.wire import (
     Heartbeat,
     Published,
@@ -39,7 +39,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 @st.composite
 def embeddings(draw: st.DrawFn) -> Embedding:
     rows, cols, dim = (draw(st.integers(1, high)) for high in (20, 20, 40))
-    kind = draw(st.sampled_from(["scene", "event", "tokens"]))
+    kind: Kind = draw(st.sampled_from(get_args(Kind)))
     shape = (rows * cols, dim) if kind == "tokens" else (dim,)
     return Embedding(
         stream_id=draw(stream_ids),
@@ -148,7 +148,7 @@ def test_mask_bits_are_counted_from_the_lowest() -> None:
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_what_cannot_be_read_is_not_sent(changes: dict[str, object]) -> None:
+def test_what_cannot_be_read_is_not_sent(changes: dict[str, Any]) -> None:
     with pytest.raises(WireError):
         encode(embedding(**changes))
 
