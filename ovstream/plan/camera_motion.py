@@ -24,6 +24,9 @@ MIN_SUPPORT = 0.5  # of the known cells: a camera moves the majority
 KEPT_SHARE = 0.5  # of the cells stay in the fit: just under half may move by themselves
 FIT_STEPS = 3
 INLIER_PX = 0.75
+ROUNDING_PX = (
+    0.3  # vectors that follow a zoom or rotation are rounded to quarter samples, and chosen coarsely
+)
 MIN_GAIN = 0.8  # a similarity must cut the trimmed error of a pure shift to this
 START_SPEED_PX = 0.75
 STOP_SPEED_PX = 0.3
@@ -104,6 +107,8 @@ class MotionReader:
         moved = self._beside(camera, content, known, older)
         if frame.splits.size:
             self._read_splits(frame.splits, blocks, camera, moved)
+        if camera.slope != 0:
+            moved *= moved > ROUNDING_PX
         return camera, moved
 
     def _camera(self, content: ComplexArray, known: BoolArray) -> CameraMotion:

@@ -37,6 +37,7 @@ class Debt:
             strength: (patches,) float32.
         """
         self._now += 1
+        self._strength[changed & (self._since == _PAID)] = 0.0
         self._since[changed] = np.minimum(self._since[changed], self._now)
         self._strength[changed] = np.maximum(self._strength[changed], strength[changed])
 
@@ -58,4 +59,3 @@ class Debt:
     def cancel(self, indices: npt.NDArray[np.integer]) -> None:
         """Removes patches that need nothing any more."""
         self._since[indices] = _PAID
-        self._strength[indices] = 0.0

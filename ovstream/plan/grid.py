@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ovstream.types import FloatArray
+
+T = TypeVar("T", bound=np.generic)
 
 CELL_PX = 16
 MIN_SHARED_SIDE = 0.25  # of the shorter of cell and patch: a thinner overlap does not carry a cell's maximum
@@ -113,6 +116,10 @@ class PatchGrid:
         largest: FloatArray = lines.T[self._col_axis.members].max(axis=1).T
         return largest
 
+    def to_cells(self, patches: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Gives each cell the value, any type, of the patch that holds its centre: (mb_rows, mb_cols)."""
+        return patches[self._row_axis.owner][:, self._col_axis.owner]
+
     def _map(self, cells: npt.NDArray[np.generic], by_row: FloatArray, by_col: FloatArray) -> FloatArray:
         rows, cols = self.cells_shape
         mapped: FloatArray = by_row @ cells[:rows, :cols].astype(np.float32, copy=False) @ by_col.T
@@ -126,11 +133,13 @@ class _Axis:
     Attributes:
         share: (patches, cells) float32: part of each cell's visible length inside each patch.
         mean: (patches, cells) float32: part of each patch's length that each cell covers.
+        owner: (cells,) patch that holds the centre of each cell.
         members: (patches, n) cells that share more than a sliver with each patch; the last one repeats.
     """
 
     share: FloatArray
     mean: FloatArray
+    owner: npt.NDArray[np.intp]
     members: npt.NDArray[np.intp]
 
     @classmethod
@@ -147,6 +156,7 @@ class _Axis:
         return cls(
             share=(overlap / cell_px).astype(np.float32),
             mean=(overlap / patch_px).astype(np.float32),
+            owner=np.searchsorted(edges_px[1:], (starts + ends) / 2, side="right"),
             members=members,
         )
 

@@ -11,12 +11,16 @@ from ovstream.config import PlanConfig
 from ovstream.plan.camera_motion import CameraMotion, CameraWatch, MotionReader
 from ovstream.plan.debt import Debt
 from ovstream.plan.grid import PatchGrid
+from ovstream.plan.pressure import Pressure
 from ovstream.plan.saliency import Evidence, SaliencyMeter
 from ovstream.types import Action, BoolArray, FloatArray, FrameMetadata, PatchPlan
 
+ROUNDING_SECONDS = 1e-6
 ASSUMED_FPS = 25.0  # for streams without time stamps
-CUT_SHARE = 0.6  # of the cells coded anew, and of those unlike before: another scene
+CUT_SHARE = 0.5  # of the cells coded anew, and of those unlike before: another scene
 CAMERA_TRAVEL = 0.15  # of a patch: how far the view shifts before it is encoded again
+PROBE_SECONDS = 1.0  # shortest time between keyframes at which unchanged patches are looked at again
+PROBE_SHARE = 0.5  # of them found changed: the whole picture faded
 EARLY_REFRESH = 0.8  # of the schedule: a keyframe this late is taken, since it is the cheapest to decode
 
 
@@ -37,6 +41,10 @@ class Planner:
         config: Budget, thresholds and schedule.
         keyframes_refresh: Encode everything at each keyframe, whatever it shows.
     """
+
+    _due: str | None  # a dense pass is owed, for this reason
+    _newest_seconds: float
+    _dense_seconds: float
 
     def __init__(self, grid: PatchGrid, config: PlanConfig, *, keyframes_refresh: bool = False) -> None:
         self._config = config
@@ -79,12 +87,12 @@ class Planner:
             return self._result(frame, "skip", _no_patches(), evidence, changed, camera)
         self._watch.update(camera)
         if frame.keyframe:
-            self._damaged[:] = False
+            self._heal()
         cause = self._dense_cause(frame, evidence, changed)
         if cause is not None:
             return self._dense(frame, cause, evidence, changed, camera)
-        indices = self._debt.take(self.budget)
-        self._note_planned(indices)
+        indices = self._top_up(frame, self._debt.take(self.budget))
+        self._note_planned(frame, indices)
         action: Action = "sparse" if indices.size else "skip"
         return self._result(frame, action, indices, evidence, changed, camera)
 
@@ -97,6 +105,13 @@ class Planner:
     def settle(self, indices: npt.NDArray[np.integer]) -> None:
         """Forgives planned patches whose pixels were found as they were last encoded."""
         self._debt.cancel(indices)
+        noise = np.zeros(self._grid.patches, np.bool_)
+        noise[indices] = True
+        self._meter.teach(noise.reshape(self._grid.shape), noise=True)
+        self._meter.teach((self._looked_at & ~noise).reshape(self._grid.shape), noise=False)
+        self._looked_at[:] = False
+        if np.count_nonzero(~noise[self._probes]) > PROBE_SHARE * max(self._probes.size, 1):
+            self._due = self._due or "change"
 
     def _start(self, grid: PatchGrid) -> None:
         self._grid = grid
@@ -104,14 +119,18 @@ class Planner:
         self._watch = CameraWatch()
         self._meter = SaliencyMeter(grid, self._config)
         self._debt = Debt(grid.patches)
+        self._pressure = Pressure(grid.patches)
+        self._looked_at = np.zeros(grid.patches, np.bool_)
+        self._planned_at = np.zeros(grid.patches, np.int64)
+        self._probes = _no_patches()
+        self._probed_seconds = -math.inf
         self._damaged = np.zeros(grid.shape, np.bool_)
         self._changed_before = np.zeros(grid.shape, np.bool_)
         self._planned_since_intra = np.zeros(grid.patches, np.bool_)
-        self._due: str | None = "keyframe"
+        self._due = "keyframe"
         self._last_cause = "keyframe"
         self._dense_seconds = -math.inf
         self._newest_seconds = -math.inf
-        self._newest_poc: int | None = None
 
     def _changed(self, frame: FrameMetadata, evidence: Evidence) -> BoolArray:
         """(rows, cols) bool: over the threshold, unknown, or healed by this picture.
@@ -124,11 +143,19 @@ class Planner:
             changed &= ~self._planned_since_intra.reshape(self._grid.shape)
             changed |= self._changed_before
             self._planned_since_intra[:] = False
+        else:
+            changed |= self._pressure.add(evidence.saliency.ravel()).reshape(self._grid.shape)
         self._changed_before = changed
         if frame.keyframe:
             changed |= self._damaged
         self._damaged |= evidence.unknown
         return changed | evidence.unknown
+
+    def _heal(self) -> None:
+        """A keyframe makes good pixels again where a loss had spoilt them."""
+        if self._damaged.mean() > self._config.dense_above:
+            self._due = self._due or "lost"
+        self._damaged[:] = False
 
     def _is_late(self, frame: FrameMetadata) -> bool:
         """Whether the picture presents before one that was planned."""
@@ -144,8 +171,24 @@ class Planner:
         self._newest_seconds = seconds
         return False
 
+    def _top_up(self, frame: FrameMetadata, indices: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Spends what is left of the budget on looking twice.
+
+        When the picture is decoded anyway, at patches in doubt. At a keyframe, at those that were planned longest
+        ago: a fade that stays below the quantiser leaves no trace until a keyframe carries it all at once.
+        """
+        more = self._pressure.doubtful(self.budget) if indices.size else _no_patches()
+        self._probes = _no_patches()
+        if frame.keyframe and self._newest_seconds - self._probed_seconds >= PROBE_SECONDS:
+            self._probed_seconds = self._newest_seconds
+            oldest_first = np.argsort(self._planned_at, kind="stable").astype(np.int32)
+            self._probes = np.setdiff1d(oldest_first[: self.budget], indices)
+            more = np.concatenate([more, self._probes])
+        fresh = more[~np.isin(more, indices)]
+        return np.union1d(indices, fresh[: self.budget - indices.size]).astype(np.int32)
+
     def _dense_cause(self, frame: FrameMetadata, evidence: Evidence, changed: BoolArray) -> str | None:
-        elapsed_seconds = self._newest_seconds - self._dense_seconds
+        elapsed_seconds = self._newest_seconds - self._dense_seconds + ROUNDING_SECONDS
         if self._due == "keyframe" or (self._keyframes_refresh and frame.keyframe):
             return "keyframe"
         if evidence.recoded_share > CUT_SHARE and evidence.novel_share > CUT_SHARE:
@@ -176,14 +219,19 @@ class Planner:
     ) -> PatchPlan:
         everything = np.arange(self._grid.patches, dtype=np.int32)
         self._debt.cancel(everything)
-        self._note_planned(everything)
+        self._note_planned(frame, everything)
         self._watch.arrive()
         self._due, self._last_cause = None, cause
         self._dense_seconds = self._newest_seconds
         return self._result(frame, "dense", everything, evidence, changed, camera, cause)
 
-    def _note_planned(self, indices: npt.NDArray[np.int32]) -> None:
-        self._planned_since_intra[indices] = True
+    def _note_planned(self, frame: FrameMetadata, indices: npt.NDArray[np.int32]) -> None:
+        self._pressure.release(indices)
+        self._planned_at[indices] = self._frames
+        self._looked_at[:] = False
+        self._looked_at[indices] = True
+        if frame.slice_type != "I":  # what an I picture shows is what the next one is compared with
+            self._planned_since_intra[indices] = True
 
     def _result(
         self,

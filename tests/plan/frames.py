@@ -113,7 +113,9 @@ class PictureMaker:
         )
 
 
-def split_cell(blocks: npt.NDArray[np.void], row: int, col: int, part_mvs: npt.NDArray[np.int16]) -> npt.NDArray[np.void]:
+def split_cell(
+    blocks: npt.NDArray[np.void], row: int, col: int, part_mvs: npt.NDArray[np.int16]
+) -> npt.NDArray[np.void]:
     """Divides one cell: `part_mvs` is (16, 2) in raster order; returns the split records of the picture."""
     splits = np.zeros(1, SPLIT_DTYPE)
     splits["mv"][0, 0] = part_mvs

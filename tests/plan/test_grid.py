@@ -79,7 +79,9 @@ def test_every_cell_reaches_the_maximum_of_some_patch() -> None:
 
 
 def test_a_sliver_does_not_carry_the_maximum() -> None:
-    grid = PatchGrid.fit(1920, 1080)  # patches of 90 rows: cell row 5 (80..96) gives 10 rows to the first, 6 to the next
+    grid = PatchGrid.fit(
+        1920, 1080
+    )  # patches of 90 rows: cell row 5 (80..96) gives 10 rows to the first, 6 to the next
     cells = np.zeros(grid.cells_shape, np.float32)
     cells[5, 0] = 1
     assert grid.to_patches_max(cells)[:2, 0].tolist() == [1, 1]

@@ -114,7 +114,9 @@ class Encoded:
         return tiles.reshape(-1, PATCH_PX**2).astype(np.float32)
 
 
-def judge(path: Path, *, config: PlanConfig | None = None, max_frames: int = 10_000, feedback: bool = True) -> Score:
+def judge(
+    path: Path, *, config: PlanConfig | None = None, max_frames: int = 10_000, feedback: bool = True
+) -> Score:
     """Plans a whole file as the pipeline would, with the pixel check of the encoder."""
     frames = iter(metadata(path))
     first = next(frames)
