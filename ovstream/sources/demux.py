@@ -23,7 +23,7 @@ from ovstream.errors import (
     SourceProtocolError,
     SourceTimeout,
 )
-from ovstream.sources.parameter_sets import ParameterSets, extradata_nals
+from ovstream.sources.parameter_sets import ParameterSets, extradata_nals, is_length_prefixed
 
 CODEC_NAMES = {"hevc": "h265"}
 ANNEXB_FILTERS = {"h264": "h264_mp4toannexb", "h265": "hevc_mp4toannexb"}
@@ -113,6 +113,11 @@ class Demuxer:
         width, height = self._stream.width, self._stream.height
         return f"{self.codec} {width}x{height}" if width else self.codec
 
+    @property
+    def ends_damaged(self) -> bool:
+        """Whether packets after the last sample could not be read."""
+        return self._pending_damage
+
     def samples(self) -> Iterator[Sample | None]:
         """Yields access units in coded order, and None after each read that timed out.
 
@@ -151,7 +156,8 @@ class Demuxer:
                 extradata != extradata_before or parameter_sets is not None
             )
             return
-        self._filter = self._annexb_filter()
+        if is_length_prefixed(extradata, self.codec):
+            self._filter = self._annexb_filter()
         if parameter_sets is not None and parameter_sets.codec == self.codec:
             self.parameter_sets = parameter_sets
         else:

@@ -15,6 +15,10 @@ from ovstream.types import AccessUnit
 # No playlists and no network: a file must not make us read other files or talk to hosts.
 CONTAINERS = "mov,matroska,webm,mpegts,mpeg,avi,flv,ivf,h264,hevc,obu,m4v,mjpeg,asf,ogg,mxf"
 FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+# Short raw streams are not always recognised by their content.
+RAW_FORMATS = dict.fromkeys((".264", ".h264", ".avc", ".26l", ".jvt", ".jsv"), "h264") | dict.fromkeys(
+    (".265", ".h265", ".hevc"), "hevc"
+)
 
 
 class FileSource(ThreadedSource):
@@ -56,15 +60,28 @@ class FileSource(ThreadedSource):
                 if not again:
                     self._emit(worker, "connected", f"{self.name}: {demuxer.description}")
                 end = self._read_once(worker, demuxer, offset, again)
-            if not self._config.loop:
-                return
             if end is None:
                 raise SourceProtocolError(f"{self.name} contains no pictures")
+            if not self._config.loop:
+                return
             offset, again = end, True
 
     def _open(self) -> Demuxer:
+        try:
+            return self._open_as(None)
+        except SourceProtocolError:
+            raw = RAW_FORMATS.get(self._path.suffix.lower())
+            if raw is None:
+                raise
+        return self._open_as(raw)
+
+    def _open_as(self, format: str | None) -> Demuxer:
         return Demuxer(
-            f"file:{self._path}", name=self.name, options=FILE_OPTIONS, max_pixels=self._config.max_pixels
+            f"file:{self._path}",
+            name=self.name,
+            format=format,
+            options=FILE_OPTIONS,
+            max_pixels=self._config.max_pixels,
         )
 
     def _read_once(self, worker: Worker[Timed], demuxer: Demuxer, offset: int, again: bool) -> int | None:
@@ -80,17 +97,22 @@ class FileSource(ThreadedSource):
             first = end is None
             if shift is None:
                 shift = offset - sample.pts
-            self._count_damage(worker, sample)
+            self._report(worker, sample)
             discontinuity = sample.damaged or (again and first)
             unit = to_unit(sample, demuxer, pts=sample.pts + shift, discontinuity=discontinuity)
             worker.put(Timed(unit, float((sample.dts + shift) * demuxer.time_base)))
             end = max(sample.pts + shift + sample.duration, end or 0)
+        if demuxer.ends_damaged:
+            self._report_damage(worker)
         return end
 
-    def _count_damage(self, worker: Worker[Timed], sample: Sample) -> None:
+    def _report_damage(self, worker: Worker[Timed]) -> None:
+        self.stats.lost += 1
+        self._emit(worker, "lost", f"{self.name}: damaged data")
+
+    def _report(self, worker: Worker[Timed], sample: Sample) -> None:
         if sample.damaged:
-            self.stats.lost += 1
-            self._emit(worker, "lost", f"{self.name}: damaged data")
+            self._report_damage(worker)
         if sample.params_changed:
             self._emit(worker, "params", f"{self.name}: parameter sets changed")
 

@@ -37,20 +37,26 @@ def leading_nals(data: bytes, codec: str) -> Iterator[bytes]:
         start = end
 
 
+def is_length_prefixed(extradata: bytes, codec: str) -> bool:
+    """Whether a codec setup is avcC or hvcC, so that NAL units have lengths and not start codes."""
+    smallest_bytes = 7 if codec == "h264" else 23
+    return len(extradata) >= smallest_bytes and not extradata.startswith((b"\0\0\1", START_CODE))
+
+
 def extradata_nals(extradata: bytes, codec: str) -> list[bytes]:
     """Parameter sets of a container's codec setup: Annex B, avcC or hvcC (ISO/IEC 14496-15 5.3.3.1, 8.3.3.1).
 
     Returns:
         NAL units without start codes; those before the damage when `extradata` is damaged.
     """
-    if extradata.startswith((b"\0\0\1", START_CODE)):
+    if not is_length_prefixed(extradata, codec):
         return list(leading_nals(extradata, codec))
     nals: list[bytes] = []
-    if codec == "h264" and len(extradata) > 6:
+    if codec == "h264":
         position = _take_array(extradata, 6, extradata[5] & 0x1F, nals)
         if position < len(extradata):
             _take_array(extradata, position + 1, extradata[position], nals)
-    elif codec == "h265" and len(extradata) > 22:
+    else:
         position = 23
         for _ in range(extradata[22]):
             count = int.from_bytes(extradata[position + 1 : position + 3], "big")

@@ -60,11 +60,15 @@ def parse_url(url: str) -> CameraUrl:
 
 
 def redact_url(url: str) -> str:
-    """Removes everything secret from a URL; text that is no URL comes back unchanged."""
+    """Removes everything secret from a URL; text that is no URL comes back unchanged.
+
+    An "@" that is left may end a password that was not percent-encoded: nothing before it is shown.
+    """
     if "://" not in url:
         return url
     parsed = parse_url(url)
-    shown = _SECRET.sub(r"\1***", parsed.location)
+    _, at, after = parsed.location.rpartition("@")
+    shown = _SECRET.sub(r"\1***", f"***@{after}" if at else after)
     return f"{parsed.scheme}://{shown}"
 
 

@@ -1,0 +1,57 @@
+"""Which URL gives which source."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ovstream.errors import ConfigError
+from ovstream.sources import open_source
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "live"),
+    [
+        ("clip.mp4", "FileSource", False),
+        (Path("folder") / "clip.mp4", "FileSource", False),
+        ("file:///folder/clip.mp4", "FileSource", False),
+        ("odd:name.mp4", "FileSource", False),
+        ("synthetic:", "SyntheticSource", False),
+        ("synthetic:?fps=5", "SyntheticSource", False),
+        ("rtsp://cam/1", "FFmpegSource", True),
+        ("RTSPS://cam/1", "FFmpegSource", True),
+        ("http://cam/1.ts", "FFmpegSource", True),
+        ("srt://cam:9000", "FFmpegSource", True),
+        ("/dev/video0", "FFmpegSource", True),
+    ],
+)
+def test_the_scheme_chooses(url: str | Path, kind: str, live: bool) -> None:
+    source = open_source(url)
+    assert (type(source).__name__, source.live) == (kind, live)
+
+
+def test_the_name_of_a_local_file_is_its_path() -> None:
+    assert open_source("file:///folder/a b.mp4").name == "/folder/a b.mp4"
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("gopher://cam/1", "gopher:// is not supported; supported: .*rtsp://"),
+        ("whip://0.0.0.0:8080/cam", "WebRTC.*not supported yet"),
+        ("whep+https://host/cam", "WebRTC.*not supported yet"),
+        ("rtps://user:CANARY@cam/1", "rtps:// is not supported"),
+    ],
+)
+def test_other_schemes_list_the_right_ones(url: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        open_source(url)
+    assert "CANARY" not in str(caught.value)
+
+
+def test_the_package_alone_does_not_load_ffmpeg() -> None:
+    check = "import sys, ovstream.sources; sys.exit('av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
