@@ -116,7 +116,9 @@ class EncoderState:
         if positions is None:
             raise ConfigError("a plain array of patches needs positions")
         values = self.reference.shape[1]
-        pixels = np.ascontiguousarray(patches, np.float32).reshape(len(patches), -1 if len(patches) else values)
+        pixels = np.ascontiguousarray(patches, np.float32).reshape(
+            len(patches), -1 if len(patches) else values
+        )
         places = np.ascontiguousarray(positions, np.int64)
         if places.shape != (len(pixels), 3) or pixels.shape[1] != values:
             raise ConfigError(

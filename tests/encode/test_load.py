@@ -135,3 +135,31 @@ def test_threads_make_no_difference_beyond_rounding(folder: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (56, 56, 3), np.uint8)
     one, two = (load_encoder(folder, mode="exact", threads=n).encode_image(image).scene for n in (1, 2))
     assert np.abs(one - two).max() < 1e-5
+
+
+def test_int8_products_do_not_saturate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel chosen for this processor equals the one that is exact on all."""
+    image = np.random.default_rng(0).integers(0, 256, (56, 56, 3), np.uint8)
+    chosen = load_encoder(folder, mode="fast").encode_image(image).scene
+    monkeypatch.setattr("ovstream.encode.session.int8_saturates", lambda: True)
+    careful = load_encoder(folder, mode="fast").encode_image(image).scene
+    assert np.abs(chosen - careful).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "careful"),
+    [
+        ("x86_64", "flags : avx2 avx512_vnni", False),
+        ("x86_64", "flags : avx_vnni", False),
+        ("x86_64", "flags : avx2", True),
+        ("aarch64", "Features : asimd", False),
+    ],
+)
+def test_processors_without_vnni_take_the_careful_kernel(
+    machine: str, flags: str, careful: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ovstream.encode import session
+
+    monkeypatch.setattr(session.platform, "machine", lambda: machine)
+    monkeypatch.setattr(Path, "read_text", lambda _: flags)
+    assert session.int8_saturates() is careful
