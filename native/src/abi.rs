@@ -36,8 +36,6 @@ pub const OVBITS_SKIP_INTRA: u32 = 2;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct OvbitsPicture {
-    /// Bits of slice NAL units.
-    pub slice_bits: u64,
     /// Visible luma samples.
     pub width: u32,
     /// Visible luma samples.
@@ -48,8 +46,6 @@ pub struct OvbitsPicture {
     pub mb_rows: u32,
     /// Number of split records.
     pub splits: u32,
-    /// Number of slices.
-    pub slices: u32,
     /// Macroblocks that are known.
     pub covered: u32,
     /// Entries of reference lists whose picture never came.
@@ -221,13 +217,11 @@ impl State {
 
 fn describe(parsed: &ParsedPicture) -> OvbitsPicture {
     OvbitsPicture {
-        slice_bits: parsed.slice_bits,
         width: parsed.size.0,
         height: parsed.size.1,
         mb_cols: parsed.picture.mb_cols as u32,
         mb_rows: parsed.picture.mb_rows as u32,
         splits: parsed.picture.splits.len() as u32,
-        slices: parsed.slices,
         covered: parsed.covered,
         missing_references: parsed.missing_references,
         errors: parsed.errors,

@@ -128,6 +128,17 @@ class Parser:
             errors=picture.errors,
         )
 
+    @property
+    def missing_references(self) -> int:
+        """Reference list entries of the last picture whose picture never came (lost, or before the stream began)."""
+        missing: int = self._picture.missing_references
+        return missing
+
+    @property
+    def sequence_changed(self) -> bool:
+        """Whether the last picture began a sequence with other parameters than the one before, or the first."""
+        return bool(self._picture.sequence_changed)
+
     def _raise(self, status: int) -> NoReturn:
         error = self._error
         kind, verb = _ERRORS[status]

@@ -29,7 +29,7 @@ def test_the_clips_hold_what_they_are_for() -> None:
     }
     classes = {name: set(part["block_class"].tolist()) for name, part in blocks.items()}
     assert {BlockClass.SKIP, BlockClass.INTER, BlockClass.INTRA} <= classes["cabac-b-spatial"]
-    assert BlockClass.PCM in classes["pcm"]
+    assert {BlockClass.PCM, BlockClass.INTER, BlockClass.INTRA} <= classes["pcm"]
     flags = np.bitwise_or.reduce(blocks["all-partitions"]["flags"])
     assert flags == FLAG_SPLIT | FLAG_TRANSFORM_8X8 | FLAG_DIRECT
     assert blocks["slices"]["slice"].max() == 3

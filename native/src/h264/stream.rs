@@ -56,8 +56,6 @@ pub struct ParsedPicture {
     pub sequence_changed: bool,
     /// Bits of slice NAL units.
     pub slice_bits: u64,
-    /// Slices whose header could be read.
-    pub slices: u32,
     /// Macroblocks that are known.
     pub covered: u32,
     /// Entries of reference lists whose picture never came.
@@ -283,7 +281,6 @@ impl Parser {
             reference: current.first.nal_ref_idc != 0,
             sequence_changed: current.sequence_changed,
             slice_bits: unit.slice_bits,
-            slices: picture.slice_refs.len() as u32,
             covered: picture.covered() as u32,
             missing_references: current.missing_references,
             errors: unit.errors,
