@@ -1,7 +1,7 @@
 """What does a whole stream cost, against decoding every picture and encoding it whole?
 
-Runs each clip through the same pipeline twice on one pinned core: as shipped, and with `mode="dense"` (every
-picture decoded, every patch encoded, the usual way). CPU seconds are of the whole process, demuxing included; the
+Runs each clip through the same pipeline twice on one pinned core: as shipped, and with `everything=True`
+(every picture decoded, every patch encoded: the usual way; same model, same precision). CPU seconds are of the whole process, demuxing included; the
 fidelity columns compare the embeddings of the two runs picture by picture.
 
     python -m benchmarks.end_to_end CLIP [CLIP ...] [--runs 3] [--seconds 20]
@@ -16,14 +16,13 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from ovstream.encode import load_encoder
+from ovstream.encode import Encoder, load_encoder
 from ovstream.pipeline import StreamStats, iterate
 from ovstream.sinks import MemorySink
 
@@ -45,14 +44,13 @@ class Row:
     fvu: float
 
 
-def run(clip: str, mode: str, encoder: Any, seconds: float) -> tuple[float, StreamStats, Vectors]:
+def run(
+    clip: str, encoder: Encoder, seconds: float, *, everything: bool
+) -> tuple[float, StreamStats, Vectors]:
     """One pass over a clip: CPU seconds, counters, vectors by presentation time."""
     sink = MemorySink()
     start = time.process_time()
-    stats: StreamStats | None = None
-    for embedding in iterate(
-        clip, encoder=encoder, sinks=[sink], **({"mode": "dense"} if mode == "dense" else {})
-    ):
+    for embedding in iterate(clip, encoder=encoder, sinks=[sink], everything=everything):
         if (embedding.pts_seconds or 0.0) > seconds:
             break
     spent = time.process_time() - start
@@ -73,11 +71,11 @@ def fidelity(ours: Vectors, dense: Vectors) -> tuple[float, float]:
 
 def measure(clip: str, runs: int, seconds: float, model: str) -> Row:
     """Alternates the two ways `runs` times and takes medians."""
-    sparse_encoder, dense_encoder = load_encoder(model, mode="fast"), load_encoder(model, mode="dense")
+    encoder = load_encoder(model, mode="fast")
     ours, dense = [], []
     for _ in range(runs):
-        ours.append(run(clip, "fast", sparse_encoder, seconds))
-        dense.append(run(clip, "dense", dense_encoder, seconds))
+        ours.append(run(clip, encoder, seconds, everything=False))
+        dense.append(run(clip, encoder, seconds, everything=True))
     cpu, dense_cpu = statistics.median(x[0] for x in ours), statistics.median(x[0] for x in dense)
     stats = ours[0][1]
     cosine, fvu = fidelity(ours[0][2], dense[0][2])

@@ -18,7 +18,7 @@ _INK = (232, 234, 240)
 _FAINT = (142, 148, 160)
 _ACCENT = (255, 176, 32)
 _ARROW = (64, 224, 208)
-_DIM = 0.30  # brightness of what was not encoded
+_DIM = 0.38  # brightness of what was not encoded
 _MARGIN = 14
 _CAPTION = 40
 # Anchor colours of a perceptually rising map, dark blue to yellow.

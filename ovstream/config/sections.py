@@ -51,6 +51,9 @@ class PlanConfig(Section):
         ge=0,
         description="shortest time between dense passes that camera, loss or change ask for",
     )
+    everything: bool = Field(
+        default=False, description="encode every patch of every picture: the usual way, for comparison"
+    )
     noise_percentile: float = Field(
         default=90.0, gt=0, lt=100, description="of a quiet cell's energy: its noise floor"
     )

@@ -139,7 +139,7 @@ class Stream:
         if self._worker is not None:
             self._worker.close()
         for sink in self._own_sinks:
-            sink.close()
+            await asyncio.to_thread(sink.close)  # may wait for its last messages
         _put_dropping_oldest(self._results, None)
         _put_dropping_oldest(self._events, None)
 

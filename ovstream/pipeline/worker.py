@@ -184,7 +184,7 @@ class StreamWorker:
         late = self._is_late(frame)
         with self._stats.clock("plan"):
             plan = scene.planner.plan(frame, discontinuity=self._lost)
-            if self._config.encode.mode == "dense" and not late:
+            if self._config.plan.everything and not late:
                 plan = _everything(plan)
         self._lost = False
         output, encoded, picture = self._encode(scene, plan, reading.picture)

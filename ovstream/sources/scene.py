@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ovstream.types import FloatArray
 
 LIGHTING_PERIOD_FRAMES = 500
+ACTIVITY_PERIOD_FRAMES = 100  # a stretch of motion and a stretch of rest
 TEXTURE_OCTAVES = ((64, 26.0), (16, 14.0), (4, 7.0))  # (cell in pixels, amplitude in grey levels)
 
 
@@ -45,6 +46,7 @@ class Scene:
         lighting: Depth of the slow change of brightness, 0..1; a cycle takes 500 frames.
         pan_px: Camera motion to the right in pixels per frame; parts of a pixel are interpolated.
         speed_px: Typical object speed in pixels per frame.
+        rest: Share of each 100 frames, at their end, in which the objects stand still.
     """
 
     width: int
@@ -55,6 +57,7 @@ class Scene:
     lighting: float = field(default=0.1, kw_only=True)
     pan_px: float = field(default=0.0, kw_only=True)
     speed_px: float = field(default=2.0, kw_only=True)
+    rest: float = field(default=0.0, kw_only=True)
 
     def render(self, index: int) -> npt.NDArray[np.uint8]:
         """Draws one picture.
@@ -135,15 +138,21 @@ class Scene:
             shifted += (np.roll(shifted, -1, axis=1) - shifted) * np.float32(part)
         return shifted
 
+    def _centre(self, body: _Body, index: int) -> FloatArray:
+        """(2,) position of an object, which moves only in the busy part of each period."""
+        busy = round(ACTIVITY_PERIOD_FRAMES * (1 - self.rest))
+        period, place = divmod(index, ACTIVITY_PERIOD_FRAMES)
+        return body.centre(period * busy + min(place, busy), self._size)
+
     def _box(self, body: _Body, index: int) -> tuple[int, int, int, int]:
-        centre = body.centre(index, self._size)
+        centre = self._centre(body, index)
         x0, y0 = np.maximum(np.floor(centre - body.radius_px), 0).astype(int)
         x1, y1 = np.minimum(np.ceil(centre + body.radius_px), self._size).astype(int)
         return int(x0), int(y0), int(x1), int(y1)
 
     def _draw(self, canvas: FloatArray, body: _Body, index: int) -> None:
         x0, y0, x1, y1 = self._box(body, index)
-        x_centre, y_centre = body.centre(index, self._size)
+        x_centre, y_centre = self._centre(body, index)
         x = np.arange(x0, x1, dtype=np.float32)[None, :] + 0.5 - x_centre
         y = np.arange(y0, y1, dtype=np.float32)[:, None] + 0.5 - y_centre
         distance = np.sqrt((x / body.radius_px[0]) ** 2 + (y / body.radius_px[1]) ** 2)

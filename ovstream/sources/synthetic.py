@@ -40,6 +40,7 @@ class SyntheticOptions(BaseModel):
     lighting: float = Field(default=0.1, ge=0, le=1)
     pan: float = Field(default=0.0, description="pixels per frame")
     speed: float = Field(default=2.0, ge=0, description="of the objects, pixels per frame")
+    rest: float = Field(default=0.0, ge=0, le=1, description="share of the time that the objects stand still")
     seed: int = Field(default=0, ge=0)
 
     def scene(self) -> Scene:
@@ -53,6 +54,7 @@ class SyntheticOptions(BaseModel):
             lighting=self.lighting,
             pan_px=self.pan,
             speed_px=self.speed,
+            rest=self.rest,
         )
 
 

@@ -84,8 +84,8 @@ def test_a_skipped_picture_repeats_the_vector_bit_for_bit(encoder: Encoder, unit
         assert not after.changed.any()
 
 
-def test_dense_mode_encodes_everything_each_time(encoder: Encoder, units: Units) -> None:
-    bench = Bench(encoder, mode="dense")
+def test_the_usual_way_decodes_and_encodes_everything(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder, everything=True)
     found = bench.feed(units(options={"x264-params": "bframes=0"}))
     assert {one.action for one in found} == {"dense"}
     assert bench.stats.encoded_ratio == 1.0
