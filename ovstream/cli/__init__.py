@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from rich.markup import escape
+
 from ovstream.cli.app import app
 from ovstream.cli.console import error_console
 from ovstream.errors import OvstreamError
@@ -16,5 +18,5 @@ def main() -> None:
     try:
         app()
     except OvstreamError as error:
-        error_console.print(f"[bold red]error[/]  {error}", highlight=False, soft_wrap=True)
+        error_console.print(f"[bold red]error[/]  {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

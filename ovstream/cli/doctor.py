@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ovstream import __version__
@@ -47,11 +48,11 @@ def doctor(
         console.print(f"ovstream {__version__}, Python {platform.python_version()}, {platform.platform()}")
         table = Table(box=None, show_header=False)
         for finding in findings:
-            table.add_row(finding.name, _MARKS[finding.verdict], finding.detail)
+            table.add_row(finding.name, _MARKS[finding.verdict], escape(finding.detail))
         console.print(table)
     broken = [finding for finding in findings if finding.verdict == "broken"]
     for finding in broken if quick else []:
-        console.print(f"{finding.name}: {finding.detail}", highlight=False)
+        console.print(f"{finding.name}: {finding.detail}", highlight=False, markup=False)
     sys.exit(1 if broken else 0)
 
 

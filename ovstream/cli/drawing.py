@@ -121,13 +121,13 @@ def heat_maps(frame: FrameMetadata, *, cell_px: int | None = None) -> Image.Imag
         frame: Metadata to draw.
         cell_px: Side of a macroblock in the drawing; by default so that a panel is about 400 pixels wide.
     """
-    cell = cell_px or max(2, 400 // frame.mb_shape[1])
+    cell = cell_px or max(4, 400 // frame.mb_shape[1] // 4 * 4)  # motion is drawn in quarters of a cell
     classes = np.array([_CLASS_COLOURS[kind] for kind in BlockClass], np.uint8)[frame.block_class]
     mv = frame.mv.astype(np.float32) / 4
     speed = np.hypot(mv[..., 0], mv[..., 1]).max(axis=0)
     tiles = [
         Tile(_enlarge(classes, cell), "block class", "skip grey, inter blue, intra orange"),
-        Tile(_enlarge(heat(speed), cell // 4 or 1), "motion", f"0 to {np.percentile(speed, 99):.1f} px"),
+        Tile(_enlarge(heat(speed), cell // 4), "motion", f"0 to {np.percentile(speed, 99):.1f} px"),
         Tile(_enlarge(heat(frame.qp, top=51), cell), "QP", f"{frame.qp.min()} to {frame.qp.max()}"),
         Tile(
             _enlarge(heat(np.sqrt(frame.residual_energy)), cell),

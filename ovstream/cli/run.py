@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from ovstream.cli.console import (
@@ -161,7 +162,7 @@ async def _one(stream: Stream, failures: dict[str, OvstreamError]) -> None:
             await stream.run()
     except OvstreamError as error:
         failures[stream.config.stream_id] = error
-        error_console.print(f"[bold red]{stream.config.stream_id}[/]  {error}", highlight=False)
+        error_console.print(f"[bold red]{stream.config.stream_id}[/]  {escape(str(error))}", highlight=False)
 
 
 async def _report(streams: list[Stream], failures: dict[str, OvstreamError], started: float) -> None:
