@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,15 +16,17 @@ from ovstream.types import FloatArray, Patches
 # Weights are multiples of 1 / 256 on both axes: a scaled sample is then an integer below 2^24, which float32
 # holds exactly, so sums do not depend on their order, and a patch not on which others are cropped with it.
 WEIGHT_ONE = 256
+STRIPS = 4  # a patch is filtered in strips: shorter windows, fewer multiplications by zero
+CHUNK = 64  # patches at a time: what lies between the steps stays in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Axis:
-    """Scales one axis of one plane, patch by patch.
+    """Scales one axis of one plane, part by part; a part is a patch, or a strip of one.
 
     Attributes:
-        starts: (patches,) intp, first sample that the patch reads.
-        weights: (patches, patch_px, window) float32: integers, each row sums to `WEIGHT_ONE`.
+        starts: (parts,) intp, first sample that the part reads.
+        weights: (parts, part_px, window) float32: integers, each row sums to `WEIGHT_ONE`.
     """
 
     starts: npt.NDArray[np.intp]
@@ -31,27 +34,27 @@ class _Axis:
 
     @property
     def window(self) -> int:
-        """Samples that a patch reads."""
+        """Samples that a part reads."""
         return int(self.weights.shape[2])
 
     @classmethod
-    def build(cls, samples: int, extent: float, patches: int, patch_px: int) -> _Axis:
+    def build(cls, samples: int, extent: float, parts: int, part_px: int) -> _Axis:
         """Makes the filter: area average when shrinking, bilinear when enlarging.
 
         Args:
             samples: In the plane.
             extent: Length of the picture in samples; half a sample less than `samples` in chroma of odd sizes.
-            patches: Along the axis.
-            patch_px: Side of a patch in model pixels.
+            parts: Along the axis.
+            part_px: Length of a part in model pixels.
         """
-        scale = extent / (patches * patch_px)
-        first, taps = (_area if scale >= 1 else _bilinear)(samples, scale, patches * patch_px)
-        whole = _round_rows(taps).reshape(patches, patch_px, -1)
-        first = first.reshape(patches, patch_px)
+        scale = extent / (parts * part_px)
+        first, taps = (_area if scale >= 1 else _bilinear)(samples, scale, parts * part_px)
+        whole = _round_rows(taps).reshape(parts, part_px, -1)
+        first = first.reshape(parts, part_px)
         last = first + whole.shape[2]
         window = min(samples, int((last.max(axis=1) - first.min(axis=1)).max()))
         starts = np.minimum(first.min(axis=1), samples - window)
-        weights = np.zeros((patches, patch_px, window + whole.shape[2]), np.float32)
+        weights = np.zeros((parts, part_px, window + whole.shape[2]), np.float32)
         columns = (first - starts[:, None])[:, :, None] + np.arange(whole.shape[2])
         np.put_along_axis(weights, columns, whole, axis=2)
         return cls(starts, np.ascontiguousarray(weights[:, :, :window]))
@@ -89,12 +92,13 @@ class PatchCropper:
         self._mean = np.asarray(mean, np.float32)
         self._std = np.asarray(std, np.float32)
         (rows, cols), (width, height) = grid, size
+        strips = math.gcd(patch_px, STRIPS)
         self._luma = (
-            _Axis.build(height, height, rows, patch_px),
+            _Axis.build(height, height, rows * strips, patch_px // strips),
             _Axis.build(width, width, cols, patch_px),
         )
         self._chroma = (
-            _Axis.build((height + 1) // 2, height / 2, rows, patch_px),
+            _Axis.build((height + 1) // 2, height / 2, rows * strips, patch_px // strips),
             _Axis.build((width + 1) // 2, width / 2, cols, patch_px),
         )
 
@@ -115,37 +119,43 @@ class PatchCropper:
         indices = np.asarray(indices, np.int32)
         if indices.size and (indices.min() < 0 or indices.max() >= self.grid[0] * self.grid[1]):
             raise ValueError(f"patch index outside 0..{self.grid[0] * self.grid[1] - 1}")
-        rows, cols = np.divmod(indices, self.grid[1])
-        y = _scale(picture.y, *self._luma, rows, cols)
-        u = _scale(picture.u, *self._chroma, rows, cols)
-        v = _scale(picture.v, *self._chroma, rows, cols)
-        return Patches(indices, self._normalise(picture, y, u, v), self.grid)
+        pixels = np.empty((indices.size, 3, self.patch_px, self.patch_px), np.float32)
+        for start in range(0, indices.size, CHUNK):
+            rows, cols = np.divmod(indices[start : start + CHUNK], self.grid[1])
+            y = _scale(picture.y, *self._luma, rows, cols)
+            u = _scale(picture.u, *self._chroma, rows, cols)
+            v = _scale(picture.v, *self._chroma, rows, cols)
+            self._normalise(picture, y, u, v, out=pixels[start : start + CHUNK])
+        return Patches(indices, pixels, self.grid)
 
-    def _normalise(self, picture: Picture, y: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray:
+    def _normalise(
+        self, picture: Picture, y: FloatArray, u: FloatArray, v: FloatArray, *, out: FloatArray
+    ) -> None:
         matrix, offset = yuv_to_rgb(picture.matrix, full_range=picture.full_range)
         matrix = matrix / np.float32(WEIGHT_ONE * WEIGHT_ONE)
-        rgb = np.empty((y.shape[0], 3, self.patch_px, self.patch_px), np.float32)
         for channel, (by, bu, bv) in enumerate(matrix):  # one operation at a time: the same on every CPU
-            out = rgb[:, channel]
-            np.multiply(y, by, out=out)
-            out += offset[channel]
+            colour = out[:, channel]
+            np.multiply(y, by, out=colour)
+            colour += offset[channel]
             if bu:
-                out += u * bu
+                colour += u * bu
             if bv:
-                out += v * bv
-        np.clip(rgb, 0.0, 1.0, out=rgb)
-        rgb -= self._mean[:, None, None]
-        rgb /= self._std[:, None, None]
-        return rgb
+                colour += v * bv
+        np.clip(out, 0.0, 1.0, out=out)
+        out -= self._mean[:, None, None]
+        out /= self._std[:, None, None]
 
 
 def _scale(
     plane: Plane, vertical: _Axis, horizontal: _Axis, rows: npt.NDArray[np.int32], cols: npt.NDArray[np.int32]
 ) -> FloatArray:
-    """Gathers the window of every patch and filters both axes: (n, patch_px, patch_px), times WEIGHT_ONE^2."""
+    """Gathers the windows of every patch and filters both axes: (n, patch_px, patch_px), times WEIGHT_ONE^2."""
+    patch_px = horizontal.weights.shape[1]
+    strips = patch_px // vertical.weights.shape[1]
+    at = rows[:, None] * strips + np.arange(strips)  # (n, strips)
     windows = sliding_window_view(plane, (vertical.window, horizontal.window))
-    blocks = windows[vertical.starts[rows], horizontal.starts[cols]].astype(np.float32)
-    half: FloatArray = vertical.weights[rows] @ blocks  # (n, patch_px, window)
+    blocks = windows[vertical.starts[at], horizontal.starts[cols][:, None]].astype(np.float32)
+    half = (vertical.weights[at] @ blocks).reshape(rows.size, patch_px, horizontal.window)
     scaled: FloatArray = half @ horizontal.weights[cols].transpose(0, 2, 1)
     return scaled
 
