@@ -110,14 +110,14 @@ class Binding:
 
 
 def _caches(state: EncoderState) -> dict[str, FloatArray]:
-    """Arrays that the graph updates, by the name of its input."""
+    """Views of what the graph updates, by the name of its input; attention wants a batch axis."""
     caches: dict[str, FloatArray] = {"tokens": state.tokens}
     for layer, (keys, values) in enumerate(zip(state.keys, state.values, strict=True)):
-        caches[f"keys_{layer}"] = keys
-        caches[f"values_{layer}"] = values
+        caches[f"keys_{layer}"] = keys[None]
+        caches[f"values_{layer}"] = values[None]
     if state.head_keys is not None and state.head_values is not None:
-        caches["head_keys"] = state.head_keys
-        caches["head_values"] = state.head_values
+        caches["head_keys"] = state.head_keys[None]
+        caches["head_values"] = state.head_values[None]
     return caches
 
 

@@ -3,9 +3,9 @@
 ```
 patches (n, P), positions (n, 3), slots (n,), mask (1, N)
                                 │
-keys_l, values_l (H, N, h) ──ScatterND──▶ keys_l', values_l' ──Attention(queries of the n)──▶ … every layer
-tokens (N, D)              ──ScatterND──▶ tokens'
-head_keys, head_values     ──ScatterND──▶ head_…' ──Attention(probe)──▶ scene (D,)
+keys_l, values_l (1, H, N, h) ──ScatterND──▶ keys_l', values_l' ──Attention(n queries)──▶ every layer
+tokens (N, D)                 ──ScatterND──▶ tokens'
+head_keys, head_values        ──ScatterND──▶ head_keys', head_values' ──Attention(probe)──▶ scene (D,)
 ```
 
 Every cache is read by its ScatterND alone, so the caller may bind input and output of a cache to the same memory and
@@ -218,28 +218,28 @@ class _Graph:
         self.output("scene", [config.hidden_size])
 
     def head_slots(self, row: str) -> str:
-        """(H, n, 2): (head, slot) of every row that is written to a cache."""
+        """(1, H, n, 3): (0, head, slot) of every row that is written to a cache."""
         heads = self.config.num_attention_heads
-        number = self.constant(np.arange(heads, dtype=np.int64).reshape(heads, 1, 1))
-        shape = self.op("Concat", self.ints(heads), self.op("Shape", row), axis=0)  # H, n, 1
-        parts = [self.op("Expand", number, shape), self.op("Expand", row, shape)]
-        return self.op("Concat", *parts, axis=2)
+        number = self.constant(np.arange(heads, dtype=np.int64).reshape(1, heads, 1, 1))
+        shape = self.op("Concat", self.ints(1, heads), self.op("Shape", row), axis=0)  # 1, H, n, 1
+        zero = self.constant(np.zeros((1, 1, 1, 1), np.int64))
+        return self.op("Concat", *(self.op("Expand", part, shape) for part in (zero, number, row)), axis=3)
 
     def rotation(self, positions: str) -> None:
-        """Makes cosine and sine, (n, 1, h), in the order of `pair_split`; the sine carries the partner's sign."""
+        """Makes cosine and sine, (n, h), in the order of `pair_split`; the sine carries the partner's sign."""
         half = self.config.head_dim // 2
         per_position = frequencies(self.config)[:, pair_split(self.config.head_dim)]
         sign = np.repeat(np.array([-1, 1], np.float32), half)
         angles = self.op(
             "MatMul", self.op("Cast", positions, to=TensorProto.FLOAT), self.constant(per_position)
         )
-        angles = self.op("Unsqueeze", angles, self.ints(1))
         self.cos = self.op("Cos", angles)
         self.sin = self.op("Mul", self.op("Sin", angles), self.constant(sign))
 
     def heads(self, x: str, count: int) -> str:
-        """(n, count * h) -> (n, count, h)."""
-        return self.op("Reshape", x, self.ints(0, count, self.config.head_dim))
+        """(n, count * h) -> (1, count, n, h)."""
+        cells = self.op("Reshape", x, self.ints(1, -1, count, self.config.head_dim))
+        return self.op("Transpose", cells, perm=[0, 2, 1, 3])
 
     def layer(self, x: str, index: int, where: str, mask: str) -> str:
         key = f"encoder.layers.{index}."
@@ -255,37 +255,33 @@ class _Graph:
         key = f"encoder.layers.{index}.self_attn."
         pairs = (np.arange(2 * heads)[:, None] * dim + pair_split(dim)).reshape(-1)
         rows = np.concatenate([pairs, np.arange(2 * width, 3 * width)])
-        qkv = self.linear(x, [f"{key}{part}_proj." for part in "qkv"], rows=rows)  # (n, 3D)
-        qk, v = self.ops("Split", self.heads(qkv, 3 * heads), self.ints(2 * heads, heads), outputs=2, axis=1)
-        first, second = self.ops("Split", qk, outputs=2, axis=2, num_outputs=2)
-        partner = self.op("Concat", second, first, axis=2)
+        qkv = self.heads(self.linear(x, [f"{key}{part}_proj." for part in "qkv"], rows=rows), 3 * heads)
+        qk, v = self.ops("Split", qkv, self.ints(2 * heads, heads), outputs=2, axis=1)
+        first, second = self.ops("Split", qk, outputs=2, axis=3, num_outputs=2)
+        partner = self.op("Concat", second, first, axis=3)
         qk = self.op("Add", self.op("Mul", qk, self.cos), self.op("Mul", partner, self.sin))
-        qk = self.op("Transpose", qk, perm=[1, 0, 2])
-        q, k = self.ops("Split", qk, outputs=2, axis=0, num_outputs=2)  # (H, n, h)
-        v = self.op("Transpose", v, perm=[1, 0, 2])
-        shape: list[int | str] = [heads, "N", dim]
+        q, k = self.ops("Split", qk, outputs=2, axis=1, num_outputs=2)
+        shape: list[int | str] = [1, heads, "N", dim]
         keys = self.cached(f"keys_{index}", shape, where, k)
         values = self.cached(f"values_{index}", shape, where, v)
         return self.attend(q, keys, values, mask)
 
     def attend(self, q: str, keys: str, values: str, mask: str) -> str:
-        """(H, n, h) against (H, N, h) twice -> (n, D)."""
-        batch = self.ints(0)
-        y = self.op("Attention", *(self.op("Unsqueeze", part, batch) for part in (q, keys, values)), mask)
-        y = self.op("Transpose", self.op("Squeeze", y, batch), perm=[1, 0, 2])
-        return self.op("Reshape", y, self.ints(0, self.config.hidden_size))
+        """(1, H, n, h) against (1, H, N, h) twice -> (n, D)."""
+        y = self.op("Transpose", self.op("Attention", q, keys, values, mask), perm=[0, 2, 1, 3])
+        return self.op("Reshape", y, self.ints(-1, self.config.hidden_size))
 
     def pooling(self, x: str, where: str, mask: str) -> str:
         """(1, D): the probe looks at all tokens, whose keys and values are cached as well."""
         heads, width, dim = self.config.num_attention_heads, self.config.hidden_size, self.config.head_dim
         key = "head.attention.in_proj_"
         rows = np.arange(width, 3 * width)
-        kv = self.op("Transpose", self.heads(self.linear(x, [key], rows=rows), 2 * heads), perm=[1, 0, 2])
-        k, v = self.ops("Split", kv, outputs=2, axis=0, num_outputs=2)
-        shape: list[int | str] = [heads, "N", dim]
+        kv = self.heads(self.linear(x, [key], rows=rows), 2 * heads)
+        k, v = self.ops("Split", kv, outputs=2, axis=1, num_outputs=2)
+        shape: list[int | str] = [1, heads, "N", dim]
         keys = self.cached("head_keys", shape, where, k)
         values = self.cached("head_values", shape, where, v)
-        query = self.op("Reshape", self.probe_query(), self.ints(heads, 1, dim))
+        query = self.op("Reshape", self.probe_query(), self.ints(1, heads, 1, dim))
         y = self.linear(self.attend(query, keys, values, mask), ["head.attention.out_proj."])
         return self.op("Add", y, self.mlp(self.rms_norm(y), "head.mlp."))
 

@@ -161,18 +161,23 @@ def test_update_in_place_equals_update_of_copies(exact: Encoder, folder: Path) -
     import onnxruntime
 
     state, _ = run(exact, [everything(0)])
-    names = {"tokens": state.tokens, "head_keys": state.head_keys, "head_values": state.head_values}
-    names |= {f"keys_{i}": part for i, part in enumerate(state.keys)}
-    names |= {f"values_{i}": part for i, part in enumerate(state.values)}
+    assert state.head_keys is not None
+    assert state.head_values is not None
+    names = {
+        "tokens": state.tokens,
+        "head_keys": state.head_keys[None],
+        "head_values": state.head_values[None],
+    }
+    names |= {f"keys_{i}": part[None] for i, part in enumerate(state.keys)}
+    names |= {f"values_{i}": part[None] for i, part in enumerate(state.values)}
     picture = patches([0, 7, 23], 1)
-    feeds = {name: array.copy() for name, array in names.items() if array is not None}
+    feeds = {name: array.copy() for name, array in names.items()}
     feeds |= {"patches": picture.pixels.reshape(3, -1), "positions": picture.positions(), "mask": state.mask}
     feeds["slots"] = picture.indices.astype(np.int64)
     session = onnxruntime.InferenceSession(str(folder / "float32.onnx"), providers=["CPUExecutionProvider"])
     outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True))
     exact.encode_patches(state, picture)
     for name, array in names.items():
-        assert array is not None
         assert np.array_equal(outputs[f"{name}.out"], array), name
         changed = np.any(array != feeds[name], axis=-1).reshape(-1, SLOTS).any(axis=0)
         assert np.flatnonzero(changed).tolist() == [0, 7, 23], name
