@@ -106,7 +106,8 @@ class EncoderState:
             slots: (n,) int64.
 
         Raises:
-            ConfigError: Shapes do not fit, a position lies outside the grid, or two share a slot.
+            ConfigError: Shapes do not fit, a number is not finite, a position lies outside the grid, or two
+                patches share a slot.
         """
         if isinstance(patches, Patches):
             if patches.grid != self.grid:
@@ -125,6 +126,8 @@ class EncoderState:
                 f"patches {np.shape(patches)} at positions {np.shape(positions)}: a patch must have {values} numbers "
                 "and a position three"
             )
+        if not np.isfinite(pixels).all():  # would stay in the caches, and spread from there
+            raise ConfigError("patches hold NaN or infinity")
         limits = (TEMPORAL_POSITIONS, *self.grid)
         if np.any(places < 0) or np.any(places >= limits):
             raise ConfigError(f"positions (t, h, w) must be inside {limits}")

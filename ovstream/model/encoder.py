@@ -85,7 +85,7 @@ class OneVisionEncoder(nn.Module):
         """
         from ovstream.model.weights import load_checkpoint
 
-        config, tensors, digest = load_checkpoint(Path(folder), expected=lambda c: cls.shapes(c))
+        config, tensors, digest = load_checkpoint(Path(folder), expected=cls.shapes)
         with torch.device("meta"):
             model = cls(config)
         model.load_state_dict(tensors, assign=True)

@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +91,7 @@ class ModelFolder:
                 max_tokens=int(values["max_tokens"]),
                 mean=_triple(values["mean"]),
                 std=_triple(values["std"]),
-                storage="int8" if values["storage"] == "int8" else "float32",
+                storage=_precision(values["storage"]),
                 architecture=VisionConfig.from_mapping(values["architecture"]),
                 golden=_pair(values["golden"], values["architecture"]["hidden_size"]),
             )
@@ -156,7 +156,7 @@ def golden_patches(config: VisionConfig) -> npt.NDArray[np.float32]:
     rows, cols = GOLDEN_GRID
     shape = (2, rows * cols, config.patch_values)
     state = np.arange(np.prod(shape), dtype=np.uint32)
-    for _ in range(3):  # a small integer hash
+    for _ in range(3):  # rounds of an integer hash; products wrap at 32 bits
         state = (state ^ (state >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
     noise = (state >> np.uint32(8)).astype(np.float32) / np.float32(1 << 23) - np.float32(1)
     return noise.reshape(shape)
@@ -165,6 +165,12 @@ def golden_patches(config: VisionConfig) -> npt.NDArray[np.float32]:
 def _triple(values: Any) -> tuple[float, float, float]:
     first, second, third = (float(value) for value in values)
     return first, second, third
+
+
+def _precision(value: Any) -> Precision:
+    if value not in get_args(Precision):
+        raise ValueError(f"storage is {value!r}: must be one of {', '.join(get_args(Precision))}")
+    return cast(Precision, value)
 
 
 def _pair(values: Any, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -144,6 +144,18 @@ def test_wrong_arguments_change_nothing(
     assert state.snapshot() == before
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_never_enter_the_caches(exact: Encoder, value: float) -> None:
+    state = exact.new_state(GRID)
+    exact.encode_patches(state, everything(0))
+    before = state.snapshot()
+    bad = patches([3, 4], 1)
+    bad.pixels[1, 0, 0, 0] = value
+    with pytest.raises(ConfigError, match="NaN"):
+        exact.encode_patches(state, bad)
+    assert state.snapshot() == before
+
+
 def test_states_belong_to_their_encoder_and_grid(exact: Encoder, fast: Encoder) -> None:
     state = exact.new_state(GRID)
     with pytest.raises(ConfigError, match="another encoder"):
