@@ -144,7 +144,7 @@ class Demuxer:
         context = self._stream.codec_context
         self.codec = CODEC_NAMES.get(context.name, context.name)
         self.time_base = self._stream.time_base or Fraction(1, 90_000)
-        self.finite = self._container.duration is not None
+        self.finite = self._container.duration is not None or self._container.size > 0
         self._default_duration = self._frame_duration()
         extradata = bytes(context.extradata or b"")
         self.parameter_sets: ParameterSets | None = None
@@ -274,10 +274,14 @@ def _open(
     options: Mapping[str, str],
     timeout_seconds: tuple[float, float] | None,
 ) -> InputContainer:
+    started = time.monotonic()
     try:
         return av.open(url, "r", format=format, options=dict(options), timeout=timeout_seconds)
     except (av.error.FFmpegError, ValueError) as error:
         failure = translate(error, name)
+    # FFmpeg reports an interrupted handshake as whatever it found last.
+    if timeout_seconds is not None and time.monotonic() - started >= timeout_seconds[0]:
+        raise SourceTimeout(f"{name} does not answer in time")
     raise failure
 
 

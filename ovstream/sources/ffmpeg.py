@@ -101,9 +101,10 @@ class FFmpegSource(ThreadedSource):
             initial_seconds=self._config.reconnect_initial_seconds,
             max_seconds=self._config.reconnect_max_seconds,
         )
-        while not worker.stopped:
+        while True:
             before = self._timeline.last_arrival_ns
             failure = self._connection(worker)
+            worker.wait(0)
             if failure is None:
                 return
             if not self._connected_before and not self._keep_trying:
@@ -186,8 +187,7 @@ class FFmpegSource(ThreadedSource):
         queue = _Queue(worker)
         heard_ns = time.monotonic_ns()
         for sample in demuxer.samples():
-            if worker.stopped:
-                return
+            worker.wait(0)
             silence_seconds = (time.monotonic_ns() - heard_ns) / 1e9
             if sample is None:
                 if silence_seconds > self._config.read_timeout_seconds:

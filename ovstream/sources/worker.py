@@ -79,7 +79,7 @@ class Worker(Generic[T]):
             return items
 
     def wait(self, seconds: float) -> None:
-        """Sleeps, but not longer than the consumer stays."""
+        """Sleeps, but not longer than the consumer stays; 0 only looks whether it is still there."""
         if self._stop.wait(seconds):
             raise ReadingStopped
 

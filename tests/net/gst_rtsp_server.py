@@ -8,6 +8,8 @@ Debian packages: gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{goo
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import gi
@@ -23,14 +25,60 @@ LIVE = (
     "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=300 threads=1 "
     "! rtph264pay name=pay0 pt=96 config-interval={config_interval} )"
 )
-PAYLOADERS = {".264": ("h264parse", "rtph264pay"), ".265": ("h265parse", "rtph265pay")}
+DEMUXERS = {".mp4": "qtdemux ! ", ".mkv": "matroskademux ! ", ".264": "", ".265": ""}
+RAW_FRAME_NS = Gst.SECOND // 25
 
 
-def file_pipeline(path: Path, *, loop: bool) -> str:
-    """Serves a raw Annex B file without re-encoding; parameter sets are sent with every IDR picture."""
-    parse, pay = PAYLOADERS[path.suffix]
-    source = f"multifilesrc loop={'true' if loop else 'false'} location={path}"
-    return f"( {source} ! {parse} ! {pay} name=pay0 pt=96 config-interval=-1 )"
+class LoopedFile:
+    """Sends the access units of a file, again and again or once, without re-encoding.
+
+    Raw streams run at 25 pictures a second and must not contain B pictures.
+    """
+
+    def __init__(self, path: Path, *, codec: str, loop: bool) -> None:
+        self.codec, self.loop = codec, loop
+        self.units = list(self._split(path))
+        self.length_ns = max(pts for _, pts, _ in self.units) + RAW_FRAME_NS
+
+    @property
+    def launch(self) -> str:
+        return (
+            f"( appsrc name=source is-live=true format=time block=true caps=video/x-{self.codec},"
+            f"stream-format=byte-stream,alignment=au ! {self.codec}parse "
+            f"! rtp{self.codec}pay name=pay0 pt=96 config-interval=-1 )"
+        )
+
+    def configure(self, _factory: GstRtspServer.RTSPMediaFactory, media: GstRtspServer.RTSPMedia) -> None:
+        order = itertools.count() if self.loop else iter(range(len(self.units)))
+        source = media.get_element().get_by_name("source")
+        source.connect("need-data", lambda source, _length: self._push(source, next(order, None)))
+
+    def _push(self, source: Gst.Element, number: int | None) -> None:
+        if number is None:
+            source.emit("end-of-stream")
+            return
+        turn, index = divmod(number, len(self.units))
+        data, pts, dts = self.units[index]
+        buffer = Gst.Buffer.new_wrapped(data)
+        buffer.pts, buffer.dts = pts + turn * self.length_ns, dts + turn * self.length_ns
+        source.emit("push-buffer", buffer)
+
+    def _split(self, path: Path) -> Iterator[tuple[bytes, int, int]]:
+        pipeline = Gst.parse_launch(
+            f"filesrc location={path} ! {DEMUXERS[path.suffix]}{self.codec}parse "
+            f"! video/x-{self.codec},stream-format=byte-stream,alignment=au ! appsink name=sink sync=false"
+        )
+        pipeline.set_state(Gst.State.PLAYING)
+        sink = pipeline.get_by_name("sink")
+        for index in itertools.count():
+            sample = sink.emit("pull-sample")
+            if sample is None:
+                break
+            buffer, counted = sample.get_buffer(), index * RAW_FRAME_NS
+            data = buffer.extract_dup(0, buffer.get_size())
+            timed = DEMUXERS[path.suffix] != ""
+            yield data, buffer.pts if timed else counted, buffer.dts if timed else counted
+        pipeline.set_state(Gst.State.NULL)
 
 
 def make_auth(method: str, user: str, password: str) -> GstRtspServer.RTSPAuth:
@@ -61,6 +109,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--port", default="0")
     arguments.add_argument("--file", type=Path)
+    arguments.add_argument("--codec", choices=("h264", "h265"), default="h264", help="of the file")
     arguments.add_argument("--loop", action="store_true")
     arguments.add_argument("--auth", choices=("none", "basic", "digest"), default="none")
     arguments.add_argument("--user", default="")
@@ -74,12 +123,15 @@ def main() -> None:
     server.set_service(options.port)
     if options.auth != "none":
         server.set_auth(make_auth(options.auth, options.user, options.password))
-    launches = {"/live": LIVE.format(config_interval=0 if options.sdp_parameters_only else -1)}
+    protected = options.auth != "none"
+    live = LIVE.format(config_interval=0 if options.sdp_parameters_only else -1)
+    mounts = server.get_mount_points()
+    mounts.add_factory("/live", make_factory(live, protected=protected))
     if options.file:
-        launches["/file"] = file_pipeline(options.file, loop=options.loop)
-    for path, launch in launches.items():
-        factory = make_factory(launch, protected=options.auth != "none")
-        server.get_mount_points().add_factory(path, factory)
+        looped = LoopedFile(options.file, codec=options.codec, loop=options.loop)
+        factory = make_factory(looped.launch, protected=protected)
+        factory.connect("media-configure", looped.configure)
+        mounts.add_factory("/file", factory)
     server.attach(None)
     print("ready", server.get_bound_port(), flush=True)
     GLib.MainLoop().run()
