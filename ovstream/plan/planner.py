@@ -12,29 +12,30 @@ from ovstream.plan.camera_motion import CameraMotion, CameraWatch, MotionReader
 from ovstream.plan.debt import Debt
 from ovstream.plan.grid import PatchGrid
 from ovstream.plan.pressure import Pressure
+from ovstream.plan.refresh import Causes, Refresh
 from ovstream.plan.saliency import Evidence, SaliencyMeter
-from ovstream.types import Action, BoolArray, FloatArray, FrameMetadata, PatchPlan
+from ovstream.types import Action, BoolArray, FrameMetadata, PatchPlan
 
-ROUNDING_SECONDS = 1e-6
-ASSUMED_FPS = 25.0  # for streams without time stamps
+Indices = npt.NDArray[np.int32]
+
 CUT_SHARE = 0.5  # of the cells coded anew, and of those unlike before: another scene
 CAMERA_TRAVEL = 0.15  # of a patch: how far the view shifts before it is encoded again
-PROBE_SECONDS = 1.0  # shortest time between keyframes at which unchanged patches are looked at again
-PROBE_SHARE = 0.5  # of them found changed: the whole picture faded
-EARLY_REFRESH = 0.8  # of the schedule: a keyframe this late is taken, since it is the cheapest to decode
+PROBE_SHARE = 0.5  # of the probes found changed: the whole picture faded
 
 
 class Planner:
     """Plans the patches of one stream.
 
     Each picture adds evidence; a patch whose change passed the threshold stays in debt until it was planned, oldest
-    first, at most ``ceil(keep_ratio * patches)`` a picture. Everything is encoded ("dense") at the first picture, at
-    a cut, after loss, when the camera moved on, when most patches changed, and at least every `refresh_seconds`;
-    all but the first two keep `dense_interval_seconds` apart. Keyframes are judged by what they show: a still
-    camera codes the same scene again.
+    first, at most ``ceil(keep_ratio * patches)`` a picture. What is left of the budget goes to patches in doubt.
+    Everything is encoded ("dense") at the first picture, at a cut, after loss, when the camera moved on, when most
+    patches changed, and at least every `refresh_seconds`; loss, camera and change keep `dense_interval_seconds`
+    apart. Keyframes are judged by what they show: a still camera codes the same scene again.
 
     B pictures that present before a picture already seen get the action "skip": their content is older than what
     was encoded. What they show to be changing is owed to the next picture.
+
+    Call `settle` after a sparse plan, even with nothing to settle: the planner learns from it what is noise.
 
     Args:
         grid: Of the stream; a picture of another size replaces it, see `grid`.
@@ -42,14 +43,9 @@ class Planner:
         keyframes_refresh: Encode everything at each keyframe, whatever it shows.
     """
 
-    _due: str | None  # a dense pass is owed, for this reason
-    _newest_seconds: float
-    _dense_seconds: float
-
     def __init__(self, grid: PatchGrid, config: PlanConfig, *, keyframes_refresh: bool = False) -> None:
         self._config = config
         self._keyframes_refresh = keyframes_refresh
-        self._frames = 0
         self._start(grid)
 
     @property
@@ -75,43 +71,44 @@ class Planner:
         """
         if (frame.width, frame.height) != (self._grid.width, self._grid.height):
             self._start(PatchGrid.fit(frame.width, frame.height, max_tokens=self._grid.max_tokens))
-        self._frames += 1
+        late = self._refresh.tick(frame)
         camera, moved_px = self._motion.read(frame)
         evidence = self._meter.measure(frame, moved_px, learn=not self._watch.moving)
         changed = self._changed(frame, evidence)
-        if discontinuity:
-            self._due = self._due or "lost"
-            self._damaged[:] = True
+        self._note_damage(evidence, discontinuity)
         self._debt.add(changed.ravel(), evidence.saliency.ravel())
-        if self._is_late(frame):
-            return self._result(frame, "skip", _no_patches(), evidence, changed, camera)
+        if late:
+            return self._result(frame, None, _no_patches(), evidence, changed, camera)
         self._watch.update(camera)
-        if frame.keyframe:
-            self._heal()
-        cause = self._dense_cause(frame, evidence, changed)
-        if cause is not None:
-            return self._dense(frame, cause, evidence, changed, camera)
-        indices = self._top_up(frame, self._debt.take(self.budget))
-        self._note_planned(frame, indices)
-        action: Action = "sparse" if indices.size else "skip"
-        return self._result(frame, action, indices, evidence, changed, camera)
+        if evidence.unread:
+            self._refresh.unread_keyframe(frame)
+        reason = self._refresh.decide(frame, self._causes(frame, evidence, changed))
+        indices = self._everything() if reason else self._top_up(frame, self._debt.take(self.budget))
+        self._note_planned(indices, evidence)
+        return self._result(frame, reason, indices, evidence, changed, camera)
 
     def defer(self, indices: npt.NDArray[np.integer]) -> None:
         """Takes planned patches back into debt, at the age they had: they could not be encoded."""
         if len(indices) == self._grid.patches:
-            self._due = self._last_cause
+            self._refresh.failed()
         self._debt.give_back(indices)
+        self._looked_at[:] = False
 
     def settle(self, indices: npt.NDArray[np.integer]) -> None:
-        """Forgives planned patches whose pixels were found as they were last encoded."""
+        """Forgives planned patches whose pixels were found as they were last encoded; the others had changed.
+
+        Teaches the noise floor both ways. When most of the patches looked at without suspicion had changed, the
+        picture faded: everything is encoded next.
+        """
         self._debt.cancel(indices)
-        noise = np.zeros(self._grid.patches, np.bool_)
-        noise[indices] = True
-        self._meter.teach(noise.reshape(self._grid.shape), noise=True)
-        self._meter.teach((self._looked_at & ~noise).reshape(self._grid.shape), noise=False)
+        settled = np.zeros(self._grid.patches, np.bool_)
+        settled[indices] = True
+        shape = self._grid.shape
+        self._meter.teach(settled.reshape(shape), noise=True)
+        self._meter.teach((self._looked_at & ~settled).reshape(shape), noise=False)
         self._looked_at[:] = False
-        if np.count_nonzero(~noise[self._probes]) > PROBE_SHARE * max(self._probes.size, 1):
-            self._due = self._due or "change"
+        if self._probes.size and np.mean(~settled[self._probes]) > PROBE_SHARE:
+            self._refresh.owe("change")
 
     def _start(self, grid: PatchGrid) -> None:
         self._grid = grid
@@ -119,18 +116,15 @@ class Planner:
         self._watch = CameraWatch()
         self._meter = SaliencyMeter(grid, self._config)
         self._debt = Debt(grid.patches)
-        self._pressure = Pressure(grid.patches)
-        self._looked_at = np.zeros(grid.patches, np.bool_)
+        self._pressure = Pressure(grid.shape)
+        self._refresh = Refresh(self._config, keyframes_refresh=self._keyframes_refresh)
+        self._plans = 0
         self._planned_at = np.zeros(grid.patches, np.int64)
+        self._planned_since_intra = np.zeros(grid.patches, np.bool_)
+        self._looked_at = np.zeros(grid.patches, np.bool_)
         self._probes = _no_patches()
-        self._probed_seconds = -math.inf
         self._damaged = np.zeros(grid.shape, np.bool_)
         self._changed_before = np.zeros(grid.shape, np.bool_)
-        self._planned_since_intra = np.zeros(grid.patches, np.bool_)
-        self._due = "keyframe"
-        self._last_cause = "keyframe"
-        self._dense_seconds = -math.inf
-        self._newest_seconds = -math.inf
 
     def _changed(self, frame: FrameMetadata, evidence: Evidence) -> BoolArray:
         """(rows, cols) bool: over the threshold, unknown, or healed by this picture.
@@ -139,122 +133,105 @@ class Planner:
         the I picture before counts where nothing was planned in between.
         """
         changed = evidence.saliency >= 1
-        if frame.slice_type == "I":
-            changed &= ~self._planned_since_intra.reshape(self._grid.shape)
-            changed |= self._changed_before
+        before, self._changed_before = self._changed_before, changed
+        if evidence.texture_only:
+            changed = (changed & ~self._planned_since_intra.reshape(self._grid.shape)) | before
             self._planned_since_intra[:] = False
         else:
-            changed |= self._pressure.add(evidence.saliency.ravel()).reshape(self._grid.shape)
-        self._changed_before = changed
+            changed = changed | self._pressure.add(evidence.saliency)
         if frame.keyframe:
-            changed |= self._damaged
-        self._damaged |= evidence.unknown
+            changed = changed | self._damaged
         return changed | evidence.unknown
 
-    def _heal(self) -> None:
-        """A keyframe makes good pixels again where a loss had spoilt them."""
-        if self._damaged.mean() > self._config.dense_above:
-            self._due = self._due or "lost"
-        self._damaged[:] = False
+    def _note_damage(self, evidence: Evidence, discontinuity: bool) -> None:
+        """Remembers which patches have wrong pixels until a keyframe."""
+        self._damaged |= evidence.unknown
+        if discontinuity:
+            self._damaged[:] = True
+            self._refresh.owe("lost")
 
-    def _is_late(self, frame: FrameMetadata) -> bool:
-        """Whether the picture presents before one that was planned."""
-        if frame.slice_type == "B" and not frame.reference:
-            return True
-        seconds = frame.pts_seconds
-        if seconds is None:
-            seconds = self._frames / ASSUMED_FPS
-        if frame.slice_type == "B" and seconds < self._newest_seconds:
-            return True
-        if seconds < self._newest_seconds:  # the clock started again
-            self._dense_seconds += seconds - self._newest_seconds
-        self._newest_seconds = seconds
-        return False
+    def _causes(self, frame: FrameMetadata, evidence: Evidence, changed: BoolArray) -> Causes:
+        many = self._config.dense_above * self._grid.patches
+        lost = int(np.count_nonzero(self._damaged if frame.keyframe else evidence.unknown)) > many
+        if frame.keyframe:
+            if lost:
+                self._refresh.owe("lost")  # the interval may put it off
+            self._damaged[:] = False
+        return Causes(
+            cut=evidence.recoded_share > CUT_SHARE and evidence.novel_share > CUT_SHARE,
+            camera=self._camera_moved(),
+            lost=lost,
+            change=max(int(np.count_nonzero(changed)), len(self._debt)) > many,
+        )
 
-    def _top_up(self, frame: FrameMetadata, indices: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    def _camera_moved(self) -> bool:
+        rows, cols = self._grid.shape
+        patch_px = min(self._grid.height / rows, self._grid.width / cols)
+        travel_px = self._watch.travel_px(math.hypot(self._grid.width, self._grid.height) / 4)
+        return travel_px > CAMERA_TRAVEL * patch_px or (self._watch.stopped and travel_px >= 1)
+
+    def _everything(self) -> Indices:
+        everything = np.arange(self._grid.patches, dtype=np.int32)
+        self._debt.cancel(everything)
+        self._watch.arrive()
+        self._probes = _no_patches()
+        return everything
+
+    def _top_up(self, frame: FrameMetadata, indices: Indices) -> Indices:
         """Spends what is left of the budget on looking twice.
 
         When the picture is decoded anyway, at patches in doubt. At a keyframe, at those that were planned longest
         ago: a fade that stays below the quantiser leaves no trace until a keyframe carries it all at once.
         """
-        more = self._pressure.doubtful(self.budget) if indices.size else _no_patches()
+        doubtful = self._pressure.doubtful(self.budget) if indices.size else _no_patches()
+        indices = self._with(indices, doubtful)
         self._probes = _no_patches()
-        if frame.keyframe and self._newest_seconds - self._probed_seconds >= PROBE_SECONDS:
-            self._probed_seconds = self._newest_seconds
+        if self._refresh.probe_due(frame):
             oldest_first = np.argsort(self._planned_at, kind="stable").astype(np.int32)
-            self._probes = np.setdiff1d(oldest_first[: self.budget], indices)
-            more = np.concatenate([more, self._probes])
+            with_probes = self._with(indices, oldest_first)
+            self._probes = np.setdiff1d(with_probes, indices)
+            return with_probes
+        return indices
+
+    def _with(self, indices: Indices, more: Indices) -> Indices:
+        """Sorted union, as far as the budget goes."""
         fresh = more[~np.isin(more, indices)]
         return np.union1d(indices, fresh[: self.budget - indices.size]).astype(np.int32)
 
-    def _dense_cause(self, frame: FrameMetadata, evidence: Evidence, changed: BoolArray) -> str | None:
-        elapsed_seconds = self._newest_seconds - self._dense_seconds + ROUNDING_SECONDS
-        if self._due == "keyframe" or (self._keyframes_refresh and frame.keyframe):
-            return "keyframe"
-        if evidence.recoded_share > CUT_SHARE and evidence.novel_share > CUT_SHARE:
-            return "cut"
-        schedule = self._config.refresh_seconds * (EARLY_REFRESH if frame.keyframe else 1.0)
-        if elapsed_seconds >= schedule:
-            return "refresh"
-        if elapsed_seconds < self._config.dense_interval_seconds:
-            return None
-        if self._due is not None:
-            return self._due
-        if self._camera_moved():
-            return "camera"
-        if max(np.count_nonzero(changed), len(self._debt)) > self._config.dense_above * self._grid.patches:
-            return "lost" if evidence.unknown.any() else "change"
-        return None
-
-    def _camera_moved(self) -> bool:
-        height_px, width_px = self._grid.height, self._grid.width
-        rows, cols = self._grid.shape
-        travel_px = self._watch.travel_px(math.hypot(width_px, height_px) / 4)
-        return travel_px > CAMERA_TRAVEL * min(height_px / rows, width_px / cols) or (
-            self._watch.stopped and travel_px >= 1
-        )
-
-    def _dense(
-        self, frame: FrameMetadata, cause: str, evidence: Evidence, changed: BoolArray, camera: CameraMotion
-    ) -> PatchPlan:
-        everything = np.arange(self._grid.patches, dtype=np.int32)
-        self._debt.cancel(everything)
-        self._note_planned(frame, everything)
-        self._watch.arrive()
-        self._due, self._last_cause = None, cause
-        self._dense_seconds = self._newest_seconds
-        return self._result(frame, "dense", everything, evidence, changed, camera, cause)
-
-    def _note_planned(self, frame: FrameMetadata, indices: npt.NDArray[np.int32]) -> None:
+    def _note_planned(self, indices: Indices, evidence: Evidence) -> None:
+        self._plans += 1
+        self._planned_at[indices] = self._plans
         self._pressure.release(indices)
-        self._planned_at[indices] = self._frames
         self._looked_at[:] = False
         self._looked_at[indices] = True
-        if frame.slice_type != "I":  # what an I picture shows is what the next one is compared with
+        if not evidence.texture_only:  # what an I picture shows is what the next one is compared with
             self._planned_since_intra[indices] = True
 
     def _result(
         self,
         frame: FrameMetadata,
-        action: Action,
-        indices: npt.NDArray[np.int32],
+        reason: str | None,
+        indices: Indices,
         evidence: Evidence,
         changed: BoolArray,
         camera: CameraMotion,
-        reason: str | None = None,
     ) -> PatchPlan:
-        saliency: FloatArray = evidence.saliency
+        action: Action = "dense" if reason else "sparse" if indices.size else "skip"
+        if reason is None and indices.size == self._probes.size > 0:
+            reason = "keyframe"
+        elif reason is None:
+            reason = "change" if indices.size or changed.any() else "quiet"
         return PatchPlan(
             pts=frame.pts,
             action=action,
-            reason=reason or ("change" if indices.size or changed.any() else "quiet"),
+            reason=reason,
             indices=indices,
-            saliency=saliency,
+            saliency=evidence.saliency,
             changed=changed,
             debt=len(self._debt),
             camera_motion_px=camera.translation_px,
         )
 
 
-def _no_patches() -> npt.NDArray[np.int32]:
+def _no_patches() -> Indices:
     return np.zeros(0, np.int32)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from ovstream.config import PlanConfig
 from ovstream.plan.grid import CELL_PX, PatchGrid
+from ovstream.plan.noise_floor import NoiseFloor
 from ovstream.types import BlockClass, BoolArray, FloatArray, FrameMetadata
 
 # What makes evidence of 1.0 in a cell. Fitted on surveillance streams of several encoders: one threshold finds 95 %
@@ -21,7 +21,9 @@ OLDER_REFERENCE = 0.7  # background that comes back from behind an object is fet
 RECODED = 0.7  # coded without reference in a picture that has them, plus ...
 NOVEL = 2.7  # ... this for a texture twice or half as strong as when the cell was last coded so
 NOVEL_AMPLITUDE = 0.4  # relative difference of texture between two I pictures, beyond noise
-SMALL_AMPLITUDE = 2.0 * CELL_PX  # texture of 2 grey levels RMS, to which differences are relative in flat cells
+SMALL_AMPLITUDE = (
+    2.0 * CELL_PX
+)  # texture of 2 grey levels RMS, to which differences are relative in flat cells
 UNKNOWN = 1e3
 FOCUS = 0.3  # weight of a patch's strongest cell against its average
 
@@ -33,58 +35,18 @@ class Evidence:
     Attributes:
         saliency: (rows, cols) float32, 1.0 = changed.
         unknown: (rows, cols) bool, patches with cells that the parser does not know.
+        texture_only: The picture has no motion: `saliency` compares textures with the I picture before.
+        unread: Such a picture whose cells were not parsed: it says nothing.
         recoded_share: Share of cells coded without reference to other pictures.
-        novel_share: Share of those cells that look unlike when they were last coded so.
+        novel_share: Share of those cells whose texture is unlike when they were last coded so.
     """
 
     saliency: FloatArray = field(repr=False)
     unknown: BoolArray = field(repr=False)
+    texture_only: bool
+    unread: bool
     recoded_share: float
     novel_share: float
-
-
-class NoiseFloor:
-    """Running percentile of each cell's evidence, learnt from the pictures themselves.
-
-    A step up when the evidence lies above the floor, a smaller one down when below: the steps balance at the
-    percentile. The logarithm is stepped, so that floors follow a change of the gain (day to night) in seconds.
-    Whether a strong signal was noise only pixels can tell: where somebody looked, `teach` moves the floor quickly.
-
-    Args:
-        cells_shape: (mb_rows, mb_cols).
-        percentile: Of a quiet cell's evidence, 0..100.
-    """
-
-    CAP = 1.3  # noise above this, a real change must be: objects cannot teach a cell to ignore them
-    LOWEST = 0.1
-    STEP = 0.03  # natural logarithm, per picture
-    NOISE_STEP = 0.4
-    CHANGE_STEP = -0.3
-
-    def __init__(self, cells_shape: tuple[int, int], *, percentile: float) -> None:
-        part = percentile / 100.0
-        self._down = np.float32(np.exp(-self.STEP * (1 - part)))
-        self._up = np.float32(np.exp(self.STEP * part))
-        self.level = np.full(cells_shape, self.LOWEST, np.float32)
-        self._evidence = np.zeros(cells_shape, np.float32)
-
-    def learn(self, evidence: FloatArray, quiet: BoolArray) -> None:
-        """Takes one more picture.
-
-        Args:
-            evidence: (mb_rows, mb_cols) float32.
-            quiet: (mb_rows, mb_cols) bool, where no change is going on.
-        """
-        self._evidence = evidence
-        step = self._down + (evidence > self.level) * (self._up - self._down)
-        np.multiply(self.level, step, out=self.level, where=quiet)
-        np.clip(self.level, self.LOWEST, self.CAP, out=self.level)
-
-    def teach(self, cells: BoolArray, *, noise: bool) -> None:
-        """Learns from pixels whether the evidence of the last picture was noise, in `cells`."""
-        step = np.float32(np.exp(self.NOISE_STEP if noise else self.CHANGE_STEP))
-        where = cells & (self._evidence > self.level) if noise else cells
-        np.multiply(self.level, step, out=self.level, where=where)
 
 
 class SaliencyMeter:
@@ -105,7 +67,6 @@ class SaliencyMeter:
         self._sensitivity = np.float32(config.sensitivity)
         self._floor = NoiseFloor(grid.cells_shape, percentile=config.noise_percentile)
         self._texture = np.full(grid.cells_shape, np.nan, np.float32)
-        self._nothing = np.zeros(grid.shape, np.bool_)
 
     def measure(self, frame: FrameMetadata, moved_px: FloatArray, *, learn: bool = True) -> Evidence:
         """Measures one picture.
@@ -118,43 +79,65 @@ class SaliencyMeter:
         rows, cols = self._grid.cells_shape
         blocks = frame.blocks[:rows, :cols]
         kind = np.ascontiguousarray(blocks["block_class"])
-        amplitude = np.sqrt(blocks["residual_energy"])
-        recoded = kind >= BlockClass.INTRA
+        amplitude: FloatArray = np.sqrt(blocks["residual_energy"])
+        if frame.origin != "bitstream":  # a decoder measured the difference to the picture before
+            lost = np.full((rows, cols), frame.coverage < 1)
+            return self._of_changes(_residual(amplitude), lost, np.zeros(0, np.float32), learn=learn)
         unknown = kind == BlockClass.UNKNOWN
-        novelty = self._compare_texture(amplitude, recoded)
+        recoded = kind >= BlockClass.INTRA
         if frame.slice_type == "I":
-            cells = np.zeros((rows, cols), np.float32)
-            cells[recoded] = novelty * np.float32(1 / NOVEL_AMPLITUDE)
-        else:
-            evidence = self._inter_evidence(blocks, amplitude, moved_px)
-            evidence[recoded] = np.float32(RECODED) + np.float32(NOVEL) * novelty
-            cells = evidence / np.maximum(self._floor.level * np.float32(self.GAIN), 1)
-        cells *= self._sensitivity
-        cells[unknown] = UNKNOWN
-        saliency = self._to_patches(cells)
-        if learn and frame.slice_type != "I":
-            self._floor.learn(evidence, self._grid.to_cells(saliency < 1))
-        return Evidence(
-            saliency=saliency,
-            unknown=self._grid.to_patches_max(unknown) > 0 if unknown.any() else self._nothing,
-            recoded_share=novelty.size / recoded.size,
-            novel_share=float(np.mean(novelty >= NOVEL_AMPLITUDE)) if novelty.size else 0.0,
-        )
+            unread = not blocks["bit_cost"].any()
+            return self._of_textures(amplitude, recoded & (not unread), unknown, unread=unread)
+        novelty = self._compare_texture(amplitude, recoded)
+        evidence = _residual(amplitude)
+        evidence += np.minimum(moved_px * np.float32(1 / MOTION_PX), np.float32(MAX_MOTION))
+        evidence += blocks["bit_cost"] * np.float32(1 / BITS)
+        evidence += (blocks["ref_idx"][:, :, 0] > 0) * np.float32(OLDER_REFERENCE)
+        evidence[recoded] = np.float32(RECODED) + np.float32(NOVEL) * novelty
+        return self._of_changes(evidence, unknown, novelty, learn=learn)
 
     def teach(self, patches: BoolArray, *, noise: bool) -> None:
         """Learns from pixels whether what the last picture showed in `patches`, (rows, cols), was noise."""
         self._floor.teach(self._grid.to_cells(patches), noise=noise)
 
-    @staticmethod
-    def _inter_evidence(
-        blocks: npt.NDArray[np.void], amplitude: FloatArray, moved_px: FloatArray
-    ) -> FloatArray:
-        """(mb_rows, mb_cols) float32, without the floor."""
-        evidence = np.square(amplitude * np.float32(1 / (RESIDUAL_RMS * CELL_PX)))
-        evidence += np.minimum(moved_px * np.float32(1 / MOTION_PX), np.float32(MAX_MOTION))
-        evidence += blocks["bit_cost"] * np.float32(1 / BITS)
-        evidence += (blocks["ref_idx"][:, :, 0] > 0) * np.float32(OLDER_REFERENCE)
-        return evidence
+    def _of_changes(
+        self, evidence: FloatArray, unknown: BoolArray, novelty: FloatArray, *, learn: bool
+    ) -> Evidence:
+        cells: FloatArray = evidence / np.maximum(self._floor.level * np.float32(self.GAIN), 1)
+        saliency = self._to_patches(cells, unknown)
+        if learn:
+            self._floor.learn(evidence, self._grid.to_cells(saliency < 1))
+        return self._evidence(saliency, unknown, novelty)
+
+    def _of_textures(
+        self, amplitude: FloatArray, recoded: BoolArray, unknown: BoolArray, *, unread: bool
+    ) -> Evidence:
+        novelty = self._compare_texture(amplitude, recoded)
+        cells = np.zeros(recoded.shape, np.float32)
+        cells[recoded] = novelty * np.float32(1 / NOVEL_AMPLITUDE)
+        saliency = self._to_patches(cells, unknown)
+        return self._evidence(saliency, unknown, novelty, texture_only=True, unread=unread)
+
+    def _evidence(
+        self,
+        saliency: FloatArray,
+        unknown: BoolArray,
+        novelty: FloatArray,
+        *,
+        texture_only: bool = False,
+        unread: bool = False,
+    ) -> Evidence:
+        some_unknown = unknown.any()
+        return Evidence(
+            saliency=saliency,
+            unknown=self._grid.to_patches_max(unknown) > 0
+            if some_unknown
+            else np.zeros(saliency.shape, np.bool_),
+            texture_only=texture_only,
+            unread=unread,
+            recoded_share=novelty.size / unknown.size,
+            novel_share=float(np.mean(novelty >= NOVEL_AMPLITUDE)) if novelty.size else 0.0,
+        )
 
     def _compare_texture(self, amplitude: FloatArray, recoded: BoolArray) -> FloatArray:
         """Compares the cells coded without reference with the last time they were, and remembers them.
@@ -173,10 +156,18 @@ class SaliencyMeter:
         self._texture[recoded] = now
         difference = np.abs(now - before) / ((now + before) * np.float32(0.5) + np.float32(SMALL_AMPLITUDE))
         np.nan_to_num(difference, copy=False, nan=NOVEL_AMPLITUDE)
-        return difference
+        return np.asarray(difference, np.float32)
 
-    def _to_patches(self, cells: FloatArray) -> FloatArray:
+    def _to_patches(self, cells: FloatArray, unknown: BoolArray) -> FloatArray:
         """Weighted geometric mean of a patch's average and its strongest cell: small things count too."""
+        cells *= self._sensitivity
+        cells[unknown] = UNKNOWN
         average, strongest = self._grid.to_patches_mean(cells), self._grid.to_patches_max(cells)
         fused: FloatArray = average ** np.float32(1 - FOCUS) * strongest ** np.float32(FOCUS)
         return fused
+
+
+def _residual(amplitude: FloatArray) -> FloatArray:
+    """Evidence of a residual, from the root of its energy."""
+    evidence: FloatArray = np.square(amplitude * np.float32(1 / (RESIDUAL_RMS * CELL_PX)))
+    return evidence

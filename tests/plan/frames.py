@@ -41,7 +41,7 @@ class PictureMaker:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.shape = -(-self.height // 16), -(-self.width // 16)
-        self.texture = self.rng.uniform(2e3, 2e5, self.shape).astype(np.float32)
+        self.texture = np.exp(self.rng.uniform(np.log(5e2), np.log(2e5), self.shape)).astype(np.float32)
 
     def blocks(self, kind: BlockClass) -> npt.NDArray[np.void]:
         blocks = np.zeros(self.shape, BLOCK_DTYPE)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ovstream.plan.camera_motion import STILL, CameraMotion, CameraWatch, MotionReader
@@ -61,6 +61,9 @@ def test_zoom_and_rotation_are_found_beside_objects_and_outliers(
     rng = np.random.default_rng(seed)
     x, y = cell_positions(*maker.shape)
     content_x, content_y = similarity(maker, complex(*shift), complex(*slope))
+    alike = np.hypot(content_x - thing_px[0], content_y - thing_px[1]) < 1.5
+    slow = np.hypot(content_x, content_y) < 0.5
+    assume(max(alike.mean(), slow.mean()) < 0.1)  # else the thing, or a still camera, explains as many cells
     angle = rng.uniform(0, 2 * np.pi)
     side = np.cos(angle) * x + np.sin(angle) * y
     thing = side < np.quantile(side, thing_share)
