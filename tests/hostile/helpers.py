@@ -78,9 +78,9 @@ def attempt(parser: Parser, data: bytes) -> FrameMetadata | BitstreamError:
     except BitstreamError as error:
         result = error
     if isinstance(result, BitstreamError):
-        assert result.element
+        assert result.element, result
         assert "internal" not in result.element
-        assert result.bit_offset <= 8 * len(data)
+        assert result.bit_offset <= 8 * len(data), result
     else:
         assert 0 <= result.coverage <= 1
         assert result.mv.shape == (2, 4 * result.mb_shape[0], 4 * result.mb_shape[1], 2)

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{pps::Pps, sps::Sps};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Longest PPS that is kept; without slice groups even full scaling lists stay far below.
 const MAX_PPS_BYTES: usize = 4096;
@@ -54,6 +54,11 @@ impl ParameterSets {
         Ok(())
     }
 
+    /// Whether data partitioning may occur; elsewhere its NAL units are damage.
+    pub fn has_extended_profile(&self) -> bool {
+        self.sps.values().any(|sps| sps.is_extended_profile())
+    }
+
     /// The PPS of a slice and the SPS behind it.
     pub fn get(&mut self, pic_parameter_set_id: u8) -> Result<(Arc<Sps>, Arc<Pps>)> {
         let missing = |element| Error::invalid(element, 0);
@@ -69,11 +74,19 @@ impl ParameterSets {
         let pps = match &stored.parsed {
             Some(pps) => Arc::clone(pps),
             None => {
-                let pps = Arc::new(Pps::parse(&stored.rbsp, sps)?);
+                let pps = Arc::new(Pps::parse(&stored.rbsp, sps).map_err(seen_from_slice)?);
                 stored.parsed = Some(Arc::clone(&pps));
                 pps
             }
         };
         Ok((Arc::clone(sps), pps))
+    }
+}
+
+/// A PPS is read when the first slice names it: its bit offsets would point into the wrong NAL unit.
+fn seen_from_slice(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Unsupported => Error { bit_offset: 0, ..error },
+        ErrorKind::Invalid => Error::invalid("pic_parameter_set_id (damaged picture parameter set)", 0),
     }
 }

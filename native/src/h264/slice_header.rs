@@ -147,14 +147,16 @@ impl SliceHeader {
             first_mb_in_slice: r.ue("first_mb_in_slice")?,
             ..Self::default()
         };
-        header.slice_type = match r.ue_max(9, "slice_type")? % 5 {
+        let slice_type = r.ue_max(9, "slice_type")? % 5;
+        header.pic_parameter_set_id = r.ue_max(255, "pic_parameter_set_id")? as u8;
+        let (sps, pps) = sets.get(header.pic_parameter_set_id)?;
+        header.slice_type = match slice_type {
             0 => SliceType::P,
             1 => SliceType::B,
             2 => SliceType::I,
-            _ => return Err(r.unsupported("slice_type (SP, SI)")),
+            _ if sps.is_extended_profile() => return Err(r.unsupported("slice_type (SP, SI)")),
+            _ => return Err(r.invalid("slice_type")),
         };
-        header.pic_parameter_set_id = r.ue_max(255, "pic_parameter_set_id")? as u8;
-        let (sps, pps) = sets.get(header.pic_parameter_set_id)?;
         if header.first_mb_in_slice as usize >= sps.mb_cols() * sps.mb_rows() {
             return Err(Error::invalid("first_mb_in_slice", 0));
         }

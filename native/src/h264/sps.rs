@@ -170,6 +170,11 @@ impl Sps {
         Ok(())
     }
 
+    /// The only profile with SP and SI slices and data partitioning (A.2.3).
+    pub fn is_extended_profile(&self) -> bool {
+        self.profile_idc == 88
+    }
+
     /// PicWidthInMbs
     pub fn mb_cols(&self) -> usize {
         usize::from(self.pic_width_in_mbs_minus1) + 1

@@ -189,7 +189,10 @@ impl Parser {
             }
             7 => self.sets.put_sps(&rbsp),
             8 => self.sets.put_pps(&rbsp),
-            _ => Err(Error::unsupported("nal_unit_type 2 to 4 (data partitioning)", 0)),
+            _ if self.sets.has_extended_profile() => {
+                Err(Error::unsupported("nal_unit_type 2 to 4 (data partitioning)", 0))
+            }
+            _ => Err(Error::invalid("nal_unit_type", 0)),
         };
         self.rbsp = rbsp;
         result
@@ -296,15 +299,19 @@ const SECOND_PICTURE: &str = "slice_header (second primary coded picture in the 
 impl Current {
     /// Whether `slice` may follow the slices so far.
     fn check_next(&self, slice: &ParsedSlice) -> Result<()> {
-        if slice.sps != self.sps || slice.header.starts_new_picture(&self.first) {
-            return Err(Error::invalid(SECOND_PICTURE, 0));
-        }
+        let first_mb = slice.header.first_mb_in_slice as usize;
+        let coded =
+            self.picture.blocks.get(first_mb).map_or(true, |block| block.class != BlockClass::Unknown as u8);
+        let differs = slice.sps != self.sps || slice.header.starts_new_picture(&self.first);
         // Slices are parsed independently of each other: any order will do (ASO), but each macroblock comes once.
-        let block = &self.picture.blocks[slice.header.first_mb_in_slice as usize];
-        if block.class != BlockClass::Unknown as u8 {
-            return Err(Error::invalid("first_mb_in_slice (macroblock already coded)", 0));
+        match (differs, coded) {
+            (false, false) => Ok(()),
+            (false, true) => Err(Error::invalid("first_mb_in_slice (macroblock already coded)", 0)),
+            (true, false) => {
+                Err(Error::invalid("slice_header (differs from the first slice of the picture)", 0))
+            }
+            (true, true) => Err(Error::invalid(SECOND_PICTURE, 0)),
         }
-        Ok(())
     }
 
     /// An I slice that is not read reaches to the next slice, or to the end of the picture.
