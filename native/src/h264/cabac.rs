@@ -3,7 +3,7 @@
 //! codIOffset is kept scaled in a 64-bit window together with bits that were read ahead, so that most bins
 //! need no access to the bitstream: a refill brings 48 bits.
 
-use super::cabac_tables::{CONTEXTS, CONTEXT_INIT, LPS_RANGE, NEXT_LPS, NEXT_MPS, RENORM_SHIFT};
+use super::cabac_tables::{CONTEXTS, CONTEXT_INIT, LPS, NEXT_LPS, NEXT_MPS};
 
 const REFILL_BYTES: usize = 6;
 const REFILL_BITS: i32 = 8 * REFILL_BYTES as i32;
@@ -11,8 +11,9 @@ const REFILL_BITS: i32 = 8 * REFILL_BYTES as i32;
 /// Context states, `pStateIdx << 1 | valMPS`; a power of two so that masked indices need no check.
 pub type Contexts = [u8; 512];
 
-/// Decoding engine and its context variables.
-pub struct Cabac<'a> {
+/// Decoding engine: a handful of values that inner loops copy into registers.
+#[derive(Clone, Copy)]
+pub struct Engine<'a> {
     data: &'a [u8],
     /// Byte that the next refill reads first; runs past the end, where zeros are read.
     next: usize,
@@ -22,34 +23,22 @@ pub struct Cabac<'a> {
     range: u32,
     /// Number of bits read ahead, not negative between bins.
     ahead: i32,
-    contexts: Contexts,
 }
 
-impl<'a> Cabac<'a> {
-    /// Starts at byte `start` of `data` with the contexts of `set` (0: I slices, else cabac_init_idc + 1).
-    pub fn new(data: &'a [u8], start: usize, set: usize, slice_qp: i32) -> Self {
-        let mut engine = Self {
-            data,
-            next: start,
-            value: 0,
-            range: 510,
-            ahead: 0,
-            contexts: init_contexts(set, slice_qp),
-        };
-        engine.restart(start);
+impl<'a> Engine<'a> {
+    /// H.264 9.3.1.2: starts at byte `start` of `data`.
+    pub fn new(data: &'a [u8], start: usize) -> Self {
+        let mut engine = Self { data, next: start, value: 0, range: 510, ahead: -9 };
+        engine.refill();
         engine
     }
 
-    /// H.264 9.3.1.2: initialises the engine at a byte; the contexts stay.
-    pub fn restart(&mut self, start: usize) {
-        self.next = start;
-        self.value = 0;
-        self.range = 510;
-        self.ahead = -9;
-        self.refill();
+    /// Starts again at another byte of the same data.
+    pub fn restarted(&self, start: usize) -> Self {
+        Self::new(self.data, start)
     }
 
-    /// Bits of `data` that were shifted into codIOffset so far.
+    /// Bits of the data that were shifted into codIOffset so far.
     #[inline(always)]
     pub fn position(&self) -> u64 {
         (self.next as u64).wrapping_mul(8).wrapping_sub(self.ahead as u64)
@@ -57,39 +46,25 @@ impl<'a> Cabac<'a> {
 
     /// H.264 9.3.3.2.1 DecodeDecision.
     #[inline(always)]
-    pub fn decision(&mut self, context: usize) -> bool {
-        let slot = context & (self.contexts.len() - 1);
-        let state = self.contexts[slot];
-        let quarter = (self.range >> 6 & 3) as usize;
-        let lps = u32::from(LPS_RANGE[usize::from(state) << 2 | quarter]);
-        let range = self.range.wrapping_sub(lps);
+    pub fn decision(&mut self, contexts: &mut Contexts, context: usize) -> bool {
+        let slot = context & (contexts.len() - 1);
+        let state = contexts[slot];
+        let lps = LPS[usize::from(state)] >> (self.range >> 3 & 24);
+        let lps_range = (lps & 255) as u32;
+        let range = self.range.wrapping_sub(lps_range);
         let scaled = u64::from(range).wrapping_shl(self.ahead as u32);
         if self.value < scaled {
-            let shift = range >> 8 & 1 ^ 1;
-            self.range = range.wrapping_shl(shift);
-            self.ahead = self.ahead.wrapping_sub(shift as i32);
-            self.contexts[slot] = NEXT_MPS[usize::from(state)];
-            if self.ahead < 0 {
-                self.refill();
-            }
+            contexts[slot] = NEXT_MPS[usize::from(state)];
+            self.range = range;
+            self.renormalize(range >> 8 & 1 ^ 1);
             state & 1 != 0
         } else {
-            let shift = RENORM_SHIFT[(lps >> 3 & 31) as usize];
+            contexts[slot] = NEXT_LPS[usize::from(state)];
             self.value = self.value.wrapping_sub(scaled);
-            self.range = lps.wrapping_shl(u32::from(shift));
-            self.ahead = self.ahead.wrapping_sub(i32::from(shift));
-            self.contexts[slot] = NEXT_LPS[usize::from(state)];
-            if self.ahead < 0 {
-                self.refill();
-            }
+            self.range = lps_range;
+            self.renormalize((lps >> 32 & 255) as u32);
             state & 1 == 0
         }
-    }
-
-    /// Like [`Self::decision`], as a number for sums.
-    #[inline(always)]
-    pub fn bin(&mut self, context: usize) -> u32 {
-        u32::from(self.decision(context))
     }
 
     /// H.264 9.3.3.2.3 DecodeBypass.
@@ -113,37 +88,60 @@ impl<'a> Cabac<'a> {
         if self.value >= u64::from(self.range).wrapping_shl(self.ahead as u32) {
             return true;
         }
-        let shift = self.range >> 8 & 1 ^ 1;
+        self.renormalize(self.range >> 8 & 1 ^ 1);
+        false
+    }
+
+    /// Exp-Golomb suffix of order `order` in bypass bins (9.3.2.3); `None` when it exceeds 24 bits. By value, so
+    /// that a caller's engine can stay in registers.
+    #[cold]
+    pub fn exp_golomb_suffix(mut self, order: u32) -> (Self, Option<i32>) {
+        let mut bits = order;
+        let mut value = 0_i32;
+        while self.bypass() {
+            value += 1 << bits;
+            bits += 1;
+            if bits > 24 {
+                return (self, None);
+            }
+        }
+        for shift in (0..bits).rev() {
+            value += i32::from(self.bypass()) << shift;
+        }
+        (self, Some(value))
+    }
+
+    #[inline(always)]
+    fn renormalize(&mut self, shift: u32) {
         self.range = self.range.wrapping_shl(shift);
         self.ahead = self.ahead.wrapping_sub(shift as i32);
         if self.ahead < 0 {
             self.refill();
         }
-        false
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn refill(&mut self) {
-        let bytes = match self.data.get(self.next..self.next.wrapping_add(8)).map(<[u8; 8]>::try_from) {
-            Some(Ok(bytes)) => u64::from_be_bytes(bytes) >> 16,
-            _ => self.last_bytes(),
-        };
-        self.value = self.value << REFILL_BITS | bytes;
+        self.value = self.value << REFILL_BITS | read_ahead(self.data, self.next);
         self.ahead = self.ahead.wrapping_add(REFILL_BITS);
         self.next = self.next.wrapping_add(REFILL_BYTES);
     }
+}
 
-    /// The next bytes near the end of the data, and zeros behind it.
-    #[cold]
-    fn last_bytes(&self) -> u64 {
-        let rest = self.data.get(self.next..).unwrap_or_default();
-        (0..REFILL_BYTES)
-            .fold(0, |bits, index| bits << 8 | rest.get(index).map_or(0, |&byte| u64::from(byte)))
+/// The next [`REFILL_BYTES`] of the data, zeros behind its end.
+#[inline(never)]
+fn read_ahead(data: &[u8], next: usize) -> u64 {
+    match data.get(next..next.wrapping_add(8)).map(<[u8; 8]>::try_from) {
+        Some(Ok(bytes)) => u64::from_be_bytes(bytes) >> 16,
+        _ => {
+            let rest = data.get(next..).unwrap_or_default();
+            (0..REFILL_BYTES).fold(0, |bits, i| bits << 8 | rest.get(i).map_or(0, |&byte| u64::from(byte)))
+        }
     }
 }
 
 /// H.264 9.3.1.1: initial states of all contexts.
-fn init_contexts(set: usize, slice_qp: i32) -> Contexts {
+pub fn init_contexts(set: usize, slice_qp: i32) -> Contexts {
     let mut contexts = [0; 512];
     for (context, &(m, n)) in contexts.iter_mut().zip(&CONTEXT_INIT[set & 3][..CONTEXTS]) {
         let state = (((i32::from(m) * slice_qp.clamp(0, 51)) >> 4) + i32::from(n)).clamp(1, 126);
@@ -182,7 +180,7 @@ mod tests {
 
         fn decision(&mut self, context: usize) -> bool {
             let state = self.contexts[context] as usize;
-            let lps = u32::from(LPS_RANGE[state << 2 | (self.range >> 6 & 3) as usize]);
+            let lps = (LPS[state] >> (self.range >> 3 & 24) & 255) as u32;
             self.range -= lps;
             let mut bin = state & 1 != 0;
             if self.offset >= self.range {
@@ -230,11 +228,12 @@ mod tests {
         for round in 0..200 {
             let data: Vec<u8> = (0..random() % 200).map(|_| random() as u8).collect();
             let (set, qp) = (round % 4, random() as i32 % 52);
-            let (mut fast, mut slow) = (Cabac::new(&data, 0, set, qp), Slow::new(&data, set, qp));
+            let (mut fast, mut slow) = (Engine::new(&data, 0), Slow::new(&data, set, qp));
+            let mut contexts = init_contexts(set, qp);
             for step in 0..4000 {
                 let context = random() % CONTEXTS;
                 let (a, b) = match random() % 8 {
-                    0..=4 => (fast.decision(context), slow.decision(context)),
+                    0..=4 => (fast.decision(&mut contexts, context), slow.decision(context)),
                     5..=6 => (fast.bypass(), slow.bypass()),
                     _ => (fast.terminate(), slow.terminate()),
                 };

@@ -1,11 +1,12 @@
 //! residual_block_cabac() (H.264 7.3.5.3.3, 9.3.3.1.3).
 
 use super::{
+    cabac::{Contexts, Engine},
     cabac_syntax::CabacReader,
     cabac_tables::{LAST_8X8, SIGNIFICANT_8X8},
     syntax::{
         block_kind::{self, CHROMA_DC, LUMA_8X8},
-        Residual,
+        Residual, Syntax,
     },
 };
 
@@ -33,7 +34,7 @@ const AFTER_ONE: [u8; 8] = [1, 2, 3, 3, 4, 5, 6, 7];
 /// State after a level above 1.
 const AFTER_MORE: [u8; 8] = [4, 4, 4, 4, 5, 6, 7, 7];
 
-impl CabacReader<'_> {
+impl<'a> CabacReader<'a> {
     /// coded_block_flag and, when it is set, the block.
     #[inline(always)]
     pub(super) fn residual_block<const KIND: usize>(
@@ -42,7 +43,7 @@ impl CabacReader<'_> {
         weights: &[f32; 16],
         sums: &mut Residual,
     ) -> bool {
-        if !self.engine.decision(CODED_BLOCK_FLAG[KIND] + inc) {
+        if !self.engine.decision(&mut self.contexts, CODED_BLOCK_FLAG[KIND] + inc) {
             return false;
         }
         self.coefficients::<KIND>(weights, sums);
@@ -51,6 +52,8 @@ impl CabacReader<'_> {
 
     #[inline(never)]
     fn coefficients<const KIND: usize>(&mut self, weights: &[f32; 16], sums: &mut Residual) {
+        let mut engine = self.engine;
+        let contexts = &mut self.contexts;
         let last = block_kind::coefficients(KIND) - 1;
         let mut positions = [0_u8; 16];
         let mut count = 0_usize;
@@ -61,81 +64,95 @@ impl CabacReader<'_> {
                 count = count.wrapping_add(1);
                 break;
             }
-            if self.engine.decision(SIGNIFICANT[KIND] + index) {
+            if engine.decision(contexts, SIGNIFICANT[KIND] + index) {
                 positions[count & 15] = index as u8;
                 count = count.wrapping_add(1);
-                if self.engine.decision(LAST[KIND] + index) {
+                if engine.decision(contexts, LAST[KIND] + index) {
                     break;
                 }
             }
             index = index.wrapping_add(1);
         }
-        self.levels::<KIND, 16>(&positions, count, weights, sums);
+        self.levels::<KIND, 16>(engine, &positions, count, weights, sums);
     }
 
     /// An 8x8 block; its coded_block_flag is not in the stream.
     #[inline(never)]
     pub(super) fn residual_block_8x8(&mut self, weights: &[f32; 64], sums: &mut Residual) {
+        let mut engine = self.engine;
+        let contexts = &mut self.contexts;
         let mut positions = [0_u8; 64];
         let mut count = 0_usize;
-        let mut ended = false;
-        for (index, (&significant, &last)) in SIGNIFICANT_8X8.iter().zip(&LAST_8X8).enumerate() {
-            if self.engine.decision(SIGNIFICANT[LUMA_8X8] + usize::from(significant)) {
+        let mut index = 0_usize;
+        loop {
+            if index >= 63 {
+                positions[count & 63] = 63;
+                count = count.wrapping_add(1);
+                break;
+            }
+            if engine.decision(contexts, SIGNIFICANT[LUMA_8X8] + usize::from(SIGNIFICANT_8X8[index])) {
                 positions[count & 63] = index as u8;
                 count = count.wrapping_add(1);
-                if self.engine.decision(LAST[LUMA_8X8] + usize::from(last)) {
-                    ended = true;
+                if engine.decision(contexts, LAST[LUMA_8X8] + usize::from(LAST_8X8[index])) {
                     break;
                 }
             }
+            index = index.wrapping_add(1);
         }
-        if !ended {
-            positions[count & 63] = 63;
-            count = count.wrapping_add(1);
-        }
-        self.levels::<LUMA_8X8, 64>(&positions, count, weights, sums);
+        self.levels::<LUMA_8X8, 64>(engine, &positions, count, weights, sums);
     }
 
     /// Levels from the highest frequency to the lowest.
     #[inline(always)]
     fn levels<const KIND: usize, const N: usize>(
         &mut self,
+        mut engine: Engine<'a>,
         positions: &[u8; N],
         count: usize,
         weights: &[f32; N],
         sums: &mut Residual,
     ) {
+        let contexts = &mut self.contexts;
         let mut state = 0_usize;
         let mut left = count;
+        let mut violated = false;
+        let mut added = Residual::default();
         while left > 0 {
             left = left.wrapping_sub(1);
             let position = usize::from(positions[left & (N - 1)]).wrapping_add(block_kind::first(KIND));
-            let level = self.level::<KIND>(&mut state);
-            sums.add(level, weights[position & (N - 1)]);
+            let mut level = prefix::<KIND>(&mut engine, contexts, &mut state);
+            if level >= LEVEL_PREFIX {
+                let (after, suffix) = engine.exp_golomb_suffix(0);
+                engine = after;
+                violated |= suffix.is_none();
+                level = level.wrapping_add(suffix.unwrap_or(0));
+            }
+            engine.bypass();
+            added.add(level, weights[position & (N - 1)]);
         }
+        self.engine = engine;
+        sums.energy += added.energy;
         sums.coefficients = sums.coefficients.wrapping_add(count as u32);
+        if violated {
+            self.fail("coeff_abs_level_minus1");
+        }
     }
+}
 
-    /// Absolute value of one level; its sign is read and dropped.
-    #[inline(always)]
-    fn level<const KIND: usize>(&mut self, state: &mut usize) -> i32 {
-        let before = *state & 7;
-        if !self.engine.decision(ABS_LEVEL[KIND] + usize::from(FIRST_BIN[before])) {
-            *state = usize::from(AFTER_ONE[before]);
-            self.engine.bypass();
-            return 1;
-        }
-        let bins = if KIND == CHROMA_DC { &OTHER_BINS_CHROMA_DC } else { &OTHER_BINS };
-        let context = ABS_LEVEL[KIND] + usize::from(bins[before]);
-        *state = usize::from(AFTER_MORE[before]);
-        let mut level = 2_i32;
-        while level < LEVEL_PREFIX && self.engine.decision(context) {
-            level = level.wrapping_add(1);
-        }
-        if level >= LEVEL_PREFIX {
-            level = level.wrapping_add(self.exp_golomb_suffix(0));
-        }
-        self.engine.bypass();
-        level
+/// Unary part of the absolute value of one level.
+#[inline(always)]
+fn prefix<const KIND: usize>(engine: &mut Engine<'_>, contexts: &mut Contexts, state: &mut usize) -> i32 {
+    let before = *state & 7;
+    if !engine.decision(contexts, ABS_LEVEL[KIND] + usize::from(FIRST_BIN[before])) {
+        *state = usize::from(AFTER_ONE[before]);
+        return 1;
     }
+    let bins = if KIND == CHROMA_DC { &OTHER_BINS_CHROMA_DC } else { &OTHER_BINS };
+    let context = ABS_LEVEL[KIND] + usize::from(bins[before]);
+    *state = usize::from(AFTER_MORE[before]);
+    let mut level = 2_i32;
+    while level < LEVEL_PREFIX && engine.decision(contexts, context) {
+        level = level.wrapping_add(1);
+    }
+    level
 }

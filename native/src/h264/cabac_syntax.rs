@@ -1,7 +1,7 @@
 //! Syntax elements in CABAC: binarisation and context selection (H.264 9.3.2, 9.3.3.1).
 
 use super::{
-    cabac::Cabac,
+    cabac::{init_contexts, Contexts, Engine},
     mb_types::{B_INTRA, I_PCM, P_INTRA},
     neighbours::{is_skipped, uses_8x8_transform, AbsMvd, Around},
     slice_header::SliceType,
@@ -17,8 +17,8 @@ const MVD_PREFIX: i32 = 9;
 
 /// Reads the slice data of one slice.
 pub struct CabacReader<'a> {
-    pub(super) engine: Cabac<'a>,
-    data_bits: u64,
+    pub(super) engine: Engine<'a>,
+    pub(super) contexts: Contexts,
     failure: Option<&'static str>,
     /// mb_qp_delta of the previous macroblock was not 0.
     qp_delta_before: bool,
@@ -28,83 +28,80 @@ impl<'a> CabacReader<'a> {
     /// Starts at byte `start`; `set` chooses the initial contexts (0: I slices, else cabac_init_idc + 1).
     pub fn new(data: &'a [u8], start: usize, set: usize, slice_qp: i32) -> Self {
         Self {
-            engine: Cabac::new(data, start, set, slice_qp),
-            data_bits: data.len() as u64 * 8,
+            engine: Engine::new(data, start),
+            contexts: init_contexts(set, slice_qp),
             failure: None,
             qp_delta_before: false,
         }
     }
 
-    /// mb_skip_flag; `unskipped` counts available neighbours that were not skipped.
     #[inline(always)]
-    pub fn mb_skip_flag(&mut self, bidirectional: bool, unskipped: usize) -> bool {
-        let base = if bidirectional { 24 } else { 11 };
-        self.engine.decision(base + unskipped)
+    fn decision(&mut self, context: usize) -> bool {
+        self.engine.decision(&mut self.contexts, context)
     }
 
-    /// end_of_slice_flag
+    /// Like [`Self::decision`], as a number for sums.
     #[inline(always)]
-    pub fn end_of_slice_flag(&mut self) -> bool {
-        self.engine.terminate()
+    fn bin(&mut self, context: usize) -> u32 {
+        u32::from(self.decision(context))
     }
 
-    /// Whether bits behind the end of the data were used.
-    #[inline(always)]
-    pub fn is_exhausted(&self) -> bool {
-        self.engine.position() > self.data_bits
+    /// The value of an element, or a violation and 0.
+    pub(super) fn checked(&mut self, value: Option<i32>, element: &'static str) -> i32 {
+        value.unwrap_or_else(|| {
+            self.fail(element);
+            0
+        })
     }
 
     /// mb_type of intra macroblocks, from I_NxN on; `base` is the context of the first bin.
     fn intra_mb_type(&mut self, first: usize, rest: usize, in_intra_slice: bool) -> u8 {
-        let engine = &mut self.engine;
-        if !engine.decision(first) {
+        if !self.decision(first) {
             return 0;
         }
-        if engine.terminate() {
+        if self.engine.terminate() {
             return I_PCM;
         }
         let step = usize::from(in_intra_slice);
-        let mut mb_type = 1 + 12 * engine.bin(rest);
-        if engine.decision(rest + 1) {
-            mb_type += 4 + 4 * engine.bin(rest + 1 + step);
+        let mut mb_type = 1 + 12 * self.bin(rest);
+        if self.decision(rest + 1) {
+            mb_type += 4 + 4 * self.bin(rest + 1 + step);
         }
-        mb_type += 2 * engine.bin(rest + 2 + step);
-        mb_type += engine.bin(rest + 2 + 2 * step);
+        mb_type += 2 * self.bin(rest + 2 + step);
+        mb_type += self.bin(rest + 2 + 2 * step);
         mb_type as u8
     }
 
     fn p_mb_type(&mut self) -> u8 {
-        let engine = &mut self.engine;
-        if engine.decision(14) {
+        if self.decision(14) {
             return self.intra_mb_type(17, 18, false) + P_INTRA;
         }
-        if engine.decision(15) {
-            2 - engine.bin(17) as u8
+        if self.decision(15) {
+            2 - self.bin(17) as u8
         } else {
-            3 * engine.bin(16) as u8
+            3 * self.bin(16) as u8
         }
     }
 
     fn b_mb_type(&mut self, around: &Around) -> u8 {
         let is_direct = |block: &Block| block.mb_type == 0 && block.class == BlockClass::Inter as u8;
         let inc = around.count(1, |block| !is_skipped(block) && !is_direct(block));
-        let engine = &mut self.engine;
-        if !engine.decision(27 + inc) {
+        if !self.decision(27 + inc) {
             return 0;
         }
-        if !engine.decision(27 + 3) {
-            return 1 + engine.bin(27 + 5) as u8;
+        if !self.decision(27 + 3) {
+            return 1 + self.bin(27 + 5) as u8;
         }
-        let mut bits = engine.bin(27 + 4);
+        let mut bits = self.bin(27 + 4);
         for _ in 0..3 {
-            bits = bits << 1 | engine.bin(27 + 5);
+            bits = bits << 1 | self.bin(27 + 5);
         }
         match bits {
             0..=7 => bits as u8 + 3,
             13 => self.intra_mb_type(32, 33, false) + B_INTRA,
             14 => 11,
             15 => 22,
-            _ => (bits << 1 | engine.bin(27 + 5)) as u8 - 4,
+            _ => (bits << 1 | self.bin(27 + 5)) as u8 - 4,
         }
     }
 
@@ -112,42 +109,25 @@ impl<'a> CabacReader<'a> {
     #[inline(always)]
     fn mvd_component(&mut self, base: usize, sum: u8) -> i32 {
         let inc = usize::from(sum > 2) + usize::from(sum > 32);
-        if !self.engine.decision(base + inc) {
+        if !self.decision(base + inc) {
             return 0;
         }
         let mut value = 1;
         let mut context = 3;
-        while value < MVD_PREFIX && self.engine.decision(base + context) {
+        while value < MVD_PREFIX && self.decision(base + context) {
             value += 1;
             context = (context + 1).min(6);
         }
         if value >= MVD_PREFIX {
-            value += self.exp_golomb_suffix(3);
+            let (engine, suffix) = self.engine.exp_golomb_suffix(3);
+            self.engine = engine;
+            value += self.checked(suffix, "mvd");
         }
         if self.engine.bypass() {
             -value
         } else {
             value
         }
-    }
-
-    /// Exp-Golomb suffix of order `order` in bypass bins (9.3.2.3); at most 24 bits, then it counts as a violation.
-    #[cold]
-    pub(super) fn exp_golomb_suffix(&mut self, order: u32) -> i32 {
-        let mut bits = order;
-        let mut value = 0_i32;
-        while self.engine.bypass() {
-            value += 1 << bits;
-            bits += 1;
-            if bits > 24 {
-                self.fail("suffix of a bypass code");
-                return 0;
-            }
-        }
-        for shift in (0..bits).rev() {
-            value += i32::from(self.engine.bypass()) << shift;
-        }
-        value
     }
 }
 
@@ -185,34 +165,33 @@ impl Syntax for CabacReader<'_> {
 
     fn transform_size_8x8_flag(&mut self, around: &Around) -> bool {
         let inc = around.count(1, uses_8x8_transform);
-        self.engine.decision(399 + inc)
+        self.decision(399 + inc)
     }
 
     fn coded_block_pattern(&mut self, _intra: bool, around: &Around) -> u8 {
         let (left, above) = around.cbp();
-        let engine = &mut self.engine;
         let zero = |cbp: u16, bit: u32| usize::from(cbp >> bit & 1 == 0);
-        let mut cbp = engine.decision(73 + zero(left, 1) + 2 * zero(above, 2)) as u16;
-        cbp |= (engine.bin(73 + zero(cbp, 0) + 2 * zero(above, 3)) << 1) as u16;
-        cbp |= (engine.bin(73 + zero(left, 3) + 2 * zero(cbp, 0)) << 2) as u16;
-        cbp |= (engine.bin(73 + zero(cbp, 2) + 2 * zero(cbp, 1)) << 3) as u16;
+        let mut cbp = self.decision(73 + zero(left, 1) + 2 * zero(above, 2)) as u16;
+        cbp |= (self.bin(73 + zero(cbp, 0) + 2 * zero(above, 3)) << 1) as u16;
+        cbp |= (self.bin(73 + zero(left, 3) + 2 * zero(cbp, 0)) << 2) as u16;
+        cbp |= (self.bin(73 + zero(cbp, 2) + 2 * zero(cbp, 1)) << 3) as u16;
         let some = |cbp: u16| usize::from(cbp >> 4 != 0);
-        if engine.decision(77 + some(left) + 2 * some(above)) {
+        if self.decision(77 + some(left) + 2 * some(above)) {
             let all = |cbp: u16| usize::from(cbp >> 4 == 2);
-            cbp |= 16 << engine.bin(81 + all(left) + 2 * all(above));
+            cbp |= 16 << self.bin(81 + all(left) + 2 * all(above));
         }
         cbp as u8
     }
 
     fn mb_qp_delta(&mut self) -> i32 {
-        if !self.engine.decision(60 + usize::from(self.qp_delta_before)) {
+        if !self.decision(60 + usize::from(self.qp_delta_before)) {
             self.qp_delta_before = false;
             return 0;
         }
         self.qp_delta_before = true;
         let mut value = 1;
         let mut context = 62;
-        while self.engine.decision(context) {
+        while self.decision(context) {
             context = 63;
             value += 1;
             if value > 52 {
@@ -234,9 +213,9 @@ impl Syntax for CabacReader<'_> {
 
     fn skip_intra_pred_modes(&mut self, blocks: u32) {
         for _ in 0..blocks {
-            if !self.engine.decision(68) {
+            if !self.decision(68) {
                 for _ in 0..3 {
-                    self.engine.decision(69);
+                    self.decision(69);
                 }
             }
         }
@@ -244,49 +223,47 @@ impl Syntax for CabacReader<'_> {
 
     fn intra_chroma_pred_mode(&mut self, around: &Around) -> u8 {
         let inc = usize::from(around.left.chroma_mode) + usize::from(around.above.chroma_mode);
-        let engine = &mut self.engine;
-        if !engine.decision(64 + inc) {
+        if !self.decision(64 + inc) {
             0
-        } else if !engine.decision(67) {
+        } else if !self.decision(67) {
             1
         } else {
-            2 + engine.bin(67) as u8
+            2 + self.bin(67) as u8
         }
     }
 
     fn sub_mb_type(&mut self, bidirectional: bool) -> u8 {
-        let engine = &mut self.engine;
         if !bidirectional {
-            return if engine.decision(21) {
+            return if self.decision(21) {
                 0
-            } else if !engine.decision(22) {
+            } else if !self.decision(22) {
                 1
             } else {
-                3 - engine.bin(23) as u8
+                3 - self.bin(23) as u8
             };
         }
-        if !engine.decision(36) {
+        if !self.decision(36) {
             return 0;
         }
-        if !engine.decision(37) {
-            return 1 + engine.bin(39) as u8;
+        if !self.decision(37) {
+            return 1 + self.bin(39) as u8;
         }
         let mut sub_type = 3;
-        if engine.decision(38) {
-            if engine.decision(39) {
-                return 11 + engine.bin(39) as u8;
+        if self.decision(38) {
+            if self.decision(39) {
+                return 11 + self.bin(39) as u8;
             }
             sub_type += 4;
         }
-        sub_type += 2 * engine.bin(39) as u8;
-        sub_type + engine.bin(39) as u8
+        sub_type += 2 * self.bin(39) as u8;
+        sub_type + self.bin(39) as u8
     }
 
     #[inline(always)]
     fn ref_idx(&mut self, max: u8, inc: usize) -> u8 {
         let mut value = 0;
         let mut context = inc;
-        while self.engine.decision(54 + context) {
+        while self.decision(54 + context) {
             value += 1;
             context = (context >> 2) + 4;
             if value > max {
@@ -306,10 +283,7 @@ impl Syntax for CabacReader<'_> {
 
     fn pcm_samples(&mut self) {
         let start = (self.engine.position().div_ceil(8) as usize).wrapping_add(PCM_BYTES);
-        self.engine.restart(start);
-        if self.is_exhausted() {
-            self.fail("pcm_sample_luma");
-        }
+        self.engine = self.engine.restarted(start);
     }
 
     #[inline(always)]

@@ -265,19 +265,16 @@ const TRANS_IDX_LPS: [u8; 64] = [
     24, 25, 26, 26, 27, 27, 28, 29, 29, 30, 30, 30, 31, 32, 32, 33,
     33, 33, 34, 34, 35, 35, 35, 36, 36, 36, 37, 37, 37, 38, 38, 63,
 ];
-/// Range of the less probable symbol by `state << 2 | qCodIRangeIdx`, where state is `pStateIdx << 1 | valMPS`.
-/// Sized so that no `u8` state can leave it.
-pub static LPS_RANGE: [u8; 1024] = lps_range();
+/// What the less probable symbol does to the range, by state (`pStateIdx << 1 | valMPS`): byte qCodIRangeIdx is
+/// its range, byte 4 + qCodIRangeIdx the shift that renormalises that range. One load serves all four, and its
+/// address does not depend on the range. Sized so that no `u8` state can leave it.
+pub static LPS: [u64; 256] = lps();
 
 /// Successor of a state after the more probable symbol.
 pub static NEXT_MPS: [u8; 256] = next_state(false);
 
 /// Successor of a state after the less probable symbol.
 pub static NEXT_LPS: [u8; 256] = next_state(true);
-
-/// Renormalisation shift of a range below 256, by `range >> 3`.
-pub static RENORM_SHIFT: [u8; 32] =
-    [6, 5, 4, 4, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
 
 /// ctxIdxInc of significant_coeff_flag in 8x8 blocks of frame macroblocks (Table 9-43).
 #[rustfmt::skip]
@@ -297,12 +294,18 @@ pub static LAST_8X8: [u8; 63] = [
     5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 8, 8, 8,
 ];
 
-const fn lps_range() -> [u8; 1024] {
-    let mut table = [0; 1024];
-    let mut index = 0;
-    while index < 512 {
-        table[index] = RANGE_TAB_LPS[index >> 3][index & 3];
-        index += 1;
+const fn lps() -> [u64; 256] {
+    let mut table = [0; 256];
+    let mut state = 0;
+    while state < 128 {
+        let mut quarter = 0;
+        while quarter < 4 {
+            let range = RANGE_TAB_LPS[state >> 1][quarter] as u32;
+            let shift = range.leading_zeros() - 23;
+            table[state] |= (range as u64) << (8 * quarter) | (shift as u64) << (32 + 8 * quarter);
+            quarter += 1;
+        }
+        state += 1;
     }
     table
 }
@@ -330,10 +333,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn renorm_shift_brings_every_range_back_to_nine_bits() {
-        for range in 6_u32..256 {
-            let shifted = range << RENORM_SHIFT[(range >> 3) as usize];
-            assert!((256..512).contains(&shifted), "{range}");
+    fn shifts_bring_every_range_back_to_nine_bits() {
+        for entry in &LPS[..128] {
+            for quarter in 0..4 {
+                let (range, shift) = (entry >> (8 * quarter) & 255, entry >> (32 + 8 * quarter) & 255);
+                assert!((256..512).contains(&(range << shift)), "{range} << {shift}");
+            }
         }
     }
 

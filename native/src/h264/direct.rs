@@ -1,26 +1,10 @@
 //! Direct prediction of B macroblocks (H.264 8.4.1.2).
 
-use super::mv_prediction::{median, quadrant, Candidate, MotionField, Mv};
+use super::mv_prediction::{median, motion_at, quadrant, Candidate, MotionField, Uniform};
 use crate::picture::{flags, Block, BlockClass, Picture, RefEntry, SliceRefs, Split};
 
 /// 4x4 block in the outer corner of each quadrant, which stands for it with direct_8x8_inference_flag.
 const CORNERS: [usize; 4] = [0, 3, 12, 15];
-
-/// Motion of a whole macroblock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uniform {
-    /// Per list.
-    pub ref_idx: [i8; 2],
-    /// Per list.
-    pub mv: [Mv; 2],
-}
-
-impl Uniform {
-    /// The same motion as a split record.
-    pub fn expand(&self) -> Split {
-        Split { mv: self.mv.map(|mv| [mv; 16]), ref_idx: self.ref_idx.map(|ref_idx| [ref_idx; 4]) }
-    }
-}
 
 /// Motion of the co-located block: the list 0 motion, or else that of list 1.
 struct Colocated {
@@ -74,24 +58,20 @@ impl<'a> Direct<'a> {
     /// 8.4.1.2.2
     #[inline]
     fn infer_spatial(&self, field: &MotionField<'_>, split: &mut Split) -> Option<Uniform> {
-        let around = [field.around_macroblock(0), field.around_macroblock(1)];
-        let ref_idx = around.map(|[a, b, c]| min_positive(a.ref_idx, min_positive(b.ref_idx, c.ref_idx)));
-        if ref_idx[0] < 0 && ref_idx[1] < 0 {
+        let predicted = field.shared().unwrap_or_else(|| predict(field));
+        if predicted.ref_idx[0] < 0 && predicted.ref_idx[1] < 0 {
             return Some(Uniform { ref_idx: [0, 0], mv: [[0, 0]; 2] });
         }
-        let ref_idx = ref_idx.map(|ref_idx| ref_idx.max(-1));
-        let mv =
-            [0, 1].map(|list| if ref_idx[list] < 0 { [0, 0] } else { median(around[list], ref_idx[list]) });
-        let uniform = Uniform { ref_idx, mv };
+        let Uniform { ref_idx, mv } = predicted;
         let stopped = [0, 1].map(|list| if ref_idx[list] == 0 { [0, 0] } else { mv[list] });
         if stopped == mv {
-            return Some(uniform);
+            return Some(predicted);
         }
         match self.still_cells(field.place.address) {
-            0 => Some(uniform),
+            0 => Some(predicted),
             0xffff => Some(Uniform { ref_idx, mv: stopped }),
             still => {
-                *split = uniform.expand();
+                *split = predicted.expand();
                 for cell in (0..16).filter(|cell| still >> cell & 1 != 0) {
                     split.mv[0][cell] = stopped[0];
                     split.mv[1][cell] = stopped[1];
@@ -169,6 +149,23 @@ impl<'a> Direct<'a> {
     }
 }
 
+/// Reference indices and motion vectors of spatial direct prediction; -1 in both lists stands for no reference
+/// around.
+#[inline(never)]
+fn predict(field: &MotionField<'_>) -> Uniform {
+    let mut motion = Uniform { ref_idx: [-1; 2], mv: [[0, 0]; 2] };
+    for list in 0..2 {
+        let around = field.around_macroblock(list);
+        let [a, b, c] = around.map(|candidate| candidate.ref_idx);
+        let ref_idx = min_positive(a, min_positive(b, c));
+        if ref_idx >= 0 {
+            motion.ref_idx[list] = ref_idx;
+            motion.mv[list] = median(around, ref_idx);
+        }
+    }
+    motion
+}
+
 /// MinPositive (8.4.1.2.2).
 #[inline(always)]
 fn min_positive(x: i8, y: i8) -> i8 {
@@ -191,7 +188,7 @@ fn colocated_motion(picture: &Picture, block: &Block, cell: usize) -> Colocated 
         return none;
     }
     for list in 0..2 {
-        let motion = super::mv_prediction::motion_at(block, &picture.splits, list, cell);
+        let motion = motion_at(block, &picture.splits, list, cell);
         if motion.ref_idx >= 0 {
             return Colocated { list, motion };
         }

@@ -1,10 +1,10 @@
 //! macroblock_layer() (H.264 7.3.5): everything about a macroblock but its Inter motion.
 
 use super::{
-    direct::{Direct, Uniform},
+    direct::Direct,
     energy::{chroma_qp, EnergyWeights},
     mb_types::{intra_16x16_cbp, B_INTRA, I_PCM, P_INTRA},
-    mv_prediction::MotionField,
+    mv_prediction::{MotionField, Uniform},
     neighbours::{is_skipped, Around, Coded, Place},
     residual::{residual, Pattern},
     slice_data::SliceInput,
@@ -43,6 +43,8 @@ pub struct SliceParser<'a, S> {
     pub splits: &'a mut Vec<Split>,
     /// Per column, the last macroblock that was not skipped.
     pub columns: &'a mut [Coded],
+    /// Address of the first macroblock of the slice.
+    pub first: usize,
     /// Current macroblock.
     pub place: Place,
     /// Motion of the current macroblock while its partitions are read.
@@ -51,6 +53,8 @@ pub struct SliceParser<'a, S> {
     pub qp: u8,
     /// QP_C of Cb and Cr that go with `qp`.
     pub chroma_qp: [u8; 2],
+    /// A skipped macroblock without its motion and cost.
+    pub skipped: Block,
     /// Bits read up to the end of the last macroblock.
     pub position: u64,
 }
@@ -64,8 +68,7 @@ impl<S: Syntax> SliceParser<'_, S> {
     /// Makes `address` in column `x` the current macroblock.
     #[inline(always)]
     pub fn go_to(&mut self, address: usize, x: usize) {
-        let first = self.input.header.first_mb_in_slice as usize;
-        self.place = Place::new(address, x, self.columns.len(), first);
+        self.place = Place::new(address, x, self.columns.len(), self.first);
     }
 
     /// Motion of the macroblocks around the current one.
@@ -122,13 +125,14 @@ impl<S: Syntax> SliceParser<'_, S> {
             Some(intra_type) => self.intra(intra_type, &around, &mut coded),
         };
         block.mb_type = mb_type;
+        block.slice = self.skipped.slice;
         if let Some(element) = self.syntax.failure() {
             return Err(self.invalid(element));
         }
         if let Some(column) = self.columns.get_mut(self.place.x) {
             *column = coded;
         }
-        self.store(block);
+        self.store(block, self.syntax.position());
         Ok(())
     }
 
@@ -138,15 +142,13 @@ impl<S: Syntax> SliceParser<'_, S> {
         Error::invalid(element, self.syntax.position())
     }
 
-    /// Writes the current macroblock to the picture.
+    /// Writes the current macroblock, which ends at `position` in the stream, to the picture.
     #[inline(always)]
-    fn store(&mut self, mut block: Block) {
-        let position = self.syntax.position();
-        block.bit_cost = position.wrapping_sub(self.position) as u32;
-        block.slice = self.input.slice_index;
+    fn store(&mut self, block: Block, position: u64) {
+        let bit_cost = position.wrapping_sub(self.position) as u32;
         self.position = position;
         if let Some(slot) = self.blocks.get_mut(self.place.address) {
-            *slot = block;
+            *slot = Block { bit_cost, ..block };
         }
     }
 
@@ -233,6 +235,7 @@ impl<S: Syntax> SliceParser<'_, S> {
     /// Sets QP_Y (0..=51) and what follows from it.
     pub fn set_qp(&mut self, qp: u8) {
         self.qp = qp;
+        self.skipped.qp = qp as i8;
         let pps = self.input.pps;
         self.chroma_qp = [pps.chroma_qp_index_offset, pps.second_chroma_qp_index_offset]
             .map(|offset| chroma_qp(qp, offset));
@@ -243,26 +246,21 @@ impl<S: Syntax> SliceParser<'_, S> {
         }
     }
 
-    /// P_Skip.
+    /// P_Skip: `position` is where the macroblock ends in the stream.
     #[inline(always)]
-    pub fn p_skip(&mut self) {
+    pub fn p_skip(&mut self, position: u64) {
         let mv = self.field().p_skip();
-        self.store_skipped(Block { mv: [mv, [0, 0]], ref_idx: [0, -1], ..Block::default() });
+        let block = Block { mv: [mv, [0, 0]], ref_idx: [0, -1], ..self.skipped };
+        self.store(block, position);
     }
 
-    /// B_Skip.
+    /// B_Skip: `position` is where the macroblock ends in the stream.
     #[inline(always)]
-    pub fn b_skip(&mut self) {
-        let mut block = Block { flags: flags::DIRECT, ..Block::default() };
+    pub fn b_skip(&mut self, position: u64) {
+        let mut block = Block { flags: flags::DIRECT, ..self.skipped };
         let motion = self.infer_direct();
         self.set_motion(&mut block, &motion);
-        self.store_skipped(block);
-    }
-
-    #[inline(always)]
-    fn store_skipped(&mut self, block: Block) {
-        self.syntax.no_mb_qp_delta();
-        self.store(Block { class: BlockClass::Skip as u8, qp: self.qp as i8, ..block });
+        self.store(block, position);
     }
 
     /// Direct motion of the whole macroblock; [`Self::motion`] holds it when it is not uniform.

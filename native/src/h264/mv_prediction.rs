@@ -18,6 +18,22 @@ pub struct Candidate {
     pub mv: Mv,
 }
 
+/// Motion of a whole macroblock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uniform {
+    /// Per list.
+    pub ref_idx: [i8; 2],
+    /// Per list.
+    pub mv: [Mv; 2],
+}
+
+impl Uniform {
+    /// The same motion as a split record.
+    pub fn expand(&self) -> Split {
+        Split { mv: self.mv.map(|mv| [mv; 16]), ref_idx: self.ref_idx.map(|ref_idx| [ref_idx; 4]) }
+    }
+}
+
 /// Where no macroblock is.
 const MISSING: Candidate = Candidate { ref_idx: UNAVAILABLE, mv: [0, 0] };
 
@@ -155,6 +171,23 @@ impl MotionField<'_> {
             (false, false) => self.above_left(list),
         };
         [a, b, d]
+    }
+
+    /// The motion that A, B and C (or D) share, when they are available and each is uniform.
+    #[inline(always)]
+    pub fn shared(&self) -> Option<Uniform> {
+        let Place { address, a, b, c, d, .. } = self.place;
+        if !a || !b || !(c || d) {
+            return None;
+        }
+        let above = address.wrapping_sub(self.columns);
+        let a = self.blocks.get(address.wrapping_sub(1))?;
+        let b = self.blocks.get(above)?;
+        let c = self.blocks.get(if c { above.wrapping_add(1) } else { above.wrapping_sub(1) })?;
+        let uniform = (a.flags | b.flags | c.flags) & flags::SPLIT == 0;
+        let same_mv = (a.mv == b.mv) & (b.mv == c.mv);
+        let same_ref = (a.ref_idx == b.ref_idx) & (b.ref_idx == c.ref_idx);
+        (uniform & same_mv & same_ref).then_some(Uniform { ref_idx: a.ref_idx, mv: a.mv })
     }
 
     /// Motion vector of P_Skip (8.4.1.1).

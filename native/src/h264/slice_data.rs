@@ -1,6 +1,7 @@
 //! slice_data() (H.264 7.3.4): drives the macroblock layer over one slice.
 
 use super::{
+    cabac::Engine,
     cabac_syntax::CabacReader,
     cavlc::CavlcReader,
     direct::Direct,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    picture::{BlockClass, Picture, SliceRefs, Split},
+    picture::{Block, BlockClass, Picture, SliceRefs, Split},
 };
 
 /// Bits that may follow the end of CABAC slice data besides cabac_zero_words: x264 marks the alignment with a bit,
@@ -115,10 +116,12 @@ fn parser<'a, S: Syntax>(
         blocks: &mut picture.blocks,
         splits: &mut picture.splits,
         columns: &mut scratch.columns,
+        first: input.header.first_mb_in_slice as usize,
         place: Place::default(),
         motion: Split { mv: [[[0; 2]; 16]; 2], ref_idx: [[-1; 4]; 2] },
         qp: 0,
         chroma_qp: [0; 2],
+        skipped: Block { class: BlockClass::Skip as u8, slice: input.slice_index, ..Block::default() },
     };
     parser.set_qp(qp);
     parser
@@ -127,8 +130,7 @@ fn parser<'a, S: Syntax>(
 impl<S: Syntax> SliceParser<'_, S> {
     /// Address and column of the first macroblock.
     fn first(&self) -> (usize, usize) {
-        let first = self.input.header.first_mb_in_slice as usize;
-        (first, first % self.columns.len())
+        (self.first, self.first % self.columns.len())
     }
 
     /// Column after `x`.
@@ -144,7 +146,7 @@ impl<S: Syntax> SliceParser<'_, S> {
 
     /// Number of macroblocks when the slice ends before `address`.
     fn count_to(&self, address: usize) -> u32 {
-        address.wrapping_sub(self.first().0) as u32
+        address.wrapping_sub(self.first) as u32
     }
 }
 
@@ -158,11 +160,12 @@ impl SliceParser<'_, CavlcReader<'_>> {
                 if self.syntax.is_exhausted() || run as usize > self.mb_count() - address {
                     return Err(self.invalid("mb_skip_run"));
                 }
+                let position = self.syntax.position();
                 for _ in 0..run {
                     self.go_to(address, x);
                     match slice_type {
-                        SliceType::B => self.b_skip(),
-                        _ => self.p_skip(),
+                        SliceType::B => self.b_skip(position),
+                        _ => self.p_skip(position),
                     }
                     (address, x) = (address.wrapping_add(1), self.next_column(x));
                 }
@@ -190,43 +193,49 @@ impl SliceParser<'_, CabacReader<'_>> {
     fn cabac_slice(&mut self, payload_bits: u64) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
         let (mut address, mut x) = self.first();
+        // Skipped macroblocks need nothing of the reader but its engine, which stays in registers meanwhile.
+        let mut engine = self.syntax.engine;
         loop {
             self.go_to(address, x);
-            if slice_type != SliceType::I && self.mb_skip_flag(slice_type) {
+            if slice_type != SliceType::I && self.mb_skip_flag(&mut engine, slice_type) {
+                self.syntax.no_mb_qp_delta();
                 match slice_type {
-                    SliceType::B => self.b_skip(),
-                    _ => self.p_skip(),
+                    SliceType::B => self.b_skip(engine.position()),
+                    _ => self.p_skip(engine.position()),
                 }
             } else {
+                self.syntax.engine = engine;
                 self.macroblock()?;
+                engine = self.syntax.engine;
             }
-            if self.syntax.is_exhausted() {
-                return Err(self.invalid("macroblock_layer"));
+            if engine.position() > payload_bits + 1 {
+                return Err(Error::invalid("macroblock_layer", engine.position()));
             }
             (address, x) = (address.wrapping_add(1), self.next_column(x));
-            if self.syntax.end_of_slice_flag() {
+            if engine.terminate() {
                 break;
             }
             if address >= self.mb_count() {
-                return Err(self.invalid("end_of_slice_flag"));
+                return Err(Error::invalid("end_of_slice_flag", engine.position()));
             }
         }
         // The last bit that the engine reads is rbsp_stop_one_bit. Some encoders flush a few bits more.
-        let surplus = (payload_bits + 1).checked_sub(self.syntax.position());
+        let surplus = (payload_bits + 1).checked_sub(engine.position());
         if !surplus.is_some_and(|bits| bits <= MAX_SURPLUS_BITS) {
-            return Err(self.invalid("rbsp_slice_trailing_bits"));
+            return Err(Error::invalid("rbsp_slice_trailing_bits", engine.position()));
         }
         Ok(self.count_to(address))
     }
 
     #[inline(always)]
-    fn mb_skip_flag(&mut self, slice_type: SliceType) -> bool {
+    fn mb_skip_flag(&mut self, engine: &mut Engine<'_>, slice_type: SliceType) -> bool {
         let Place { address, a, b, .. } = self.place;
         let unskipped = |available: bool, address: usize| {
             available && self.blocks.get(address).is_some_and(|block| block.class != BlockClass::Skip as u8)
         };
-        let count = usize::from(unskipped(a, address.wrapping_sub(1)))
-            + usize::from(unskipped(b, address.wrapping_sub(self.columns.len())));
-        self.syntax.mb_skip_flag(slice_type == SliceType::B, count)
+        let inc = usize::from(unskipped(a, address.wrapping_sub(1)))
+            .wrapping_add(usize::from(unskipped(b, address.wrapping_sub(self.columns.len()))));
+        let base = if slice_type == SliceType::B { 24 } else { 11 };
+        engine.decision(&mut self.syntax.contexts, base + inc)
     }
 }
