@@ -94,6 +94,11 @@ class OnDemandDecoder:
         return self._waiting_bytes
 
     @property
+    def crowded(self) -> bool:
+        """Whether more than half of the room is taken: decode now, or a very long GOP overflows it."""
+        return 2 * len(self._waiting) > self._max_units or 2 * self._waiting_bytes > self._max_bytes
+
+    @property
     def ready(self) -> bool:
         """Whether `picture` can work; else the next keyframe makes it so."""
         return not self._unavailable

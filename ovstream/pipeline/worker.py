@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -161,7 +162,7 @@ class StreamWorker:
             self._on_event("fallback", self._reader.fallback_reason or "no parser for this stream")
         if native and self._reader.fallback_reason is None:
             reference = readings[0].frame.reference if readings else True
-            self._pixels(unit).push(unit, reference=reference)
+            self._buffer(unit, reference=reference)
         results = [
             one
             for reading in readings
@@ -222,9 +223,8 @@ class StreamWorker:
     def _decode(self, scene: _Scene, plan: PatchPlan) -> Picture | None:
         if self._decoder is None:
             return None
-        before = self._decoder.units_decoded
         try:
-            with self._stats.clock("decode"):
+            with self._counting_decoded(self._decoder), self._stats.clock("decode"):
                 return self._decoder.picture()
         except DecodeError as error:
             if not self._stats.decode_errors:
@@ -232,8 +232,6 @@ class StreamWorker:
             self._stats.decode_errors += 1
             scene.planner.defer(plan.indices)
             return None
-        finally:
-            self._stats.frames_decoded += self._decoder.units_decoded - before
 
     def _crop(self, scene: _Scene, plan: PatchPlan, picture: Picture) -> Patches:
         """Cuts the planned patches; of a sparse plan only those that differ from what was last encoded."""
@@ -280,6 +278,26 @@ class StreamWorker:
         self._next_seq += 1
         self._stats.embeddings += 1
         return embedding
+
+    def _buffer(self, unit: AccessUnit, *, reference: bool) -> None:
+        """Keeps a unit for the decoder; a very long GOP is decoded in time, before the buffer overflows."""
+        decoder = self._pixels(unit)
+        decoder.push(unit, reference=reference)
+        if decoder.crowded:
+            with (
+                contextlib.suppress(DecodeError),
+                self._counting_decoded(decoder),
+                self._stats.clock("decode"),
+            ):
+                decoder.picture()
+
+    @contextlib.contextmanager
+    def _counting_decoded(self, decoder: OnDemandDecoder) -> Iterator[None]:
+        before = decoder.units_decoded
+        try:
+            yield
+        finally:
+            self._stats.frames_decoded += decoder.units_decoded - before
 
     def _pixels(self, unit: AccessUnit) -> OnDemandDecoder:
         if self._decoder is None or self._decoder.codec != unit.codec:

@@ -313,3 +313,15 @@ def test_real_streams_asked_at_random(corpus: Corpus, name: str) -> None:
             assert same(decoder.picture(), expected[index]), index
             equal += 1
     assert equal >= 3
+
+
+def test_a_long_gop_says_in_time_that_it_needs_room(streams: dict[str, list[AccessUnit]]) -> None:
+    decoder = OnDemandDecoder("h264", max_units=6)
+    crowded = []
+    for unit in gop(streams["h264 no B"], 0)[:4]:
+        decoder.push(unit)
+        crowded.append(decoder.crowded)
+    assert crowded == [False, False, False, True]
+    decoder.picture()
+    assert not decoder.crowded
+    decoder.close()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from ovstream.config import stream_config
+from ovstream.decode import OnDemandDecoder
 from ovstream.encode import Encoder
 from ovstream.pipeline import FrameTrace, StreamStats, StreamWorker
+from ovstream.pipeline import worker as worker_module
 from ovstream.sources.scene import Scene
 from ovstream.types import AccessUnit, Checkpoint, Embedding
 from tests.pipeline.conftest import Units
@@ -76,7 +80,7 @@ def test_a_skipped_picture_repeats_the_vector_bit_for_bit(encoder: Encoder, unit
     found = Bench(encoder).feed(
         units(scene=Scene(320, 240, objects=0, noise=0.0, lighting=0.0), options={"x264-params": "bframes=0"})
     )
-    skipped = [(a, b) for a, b in zip(found, found[1:], strict=False) if b.action == "skip"]
+    skipped = [(a, b) for a, b in pairwise(found) if b.action == "skip"]
     assert skipped
     for before, after in skipped:
         np.testing.assert_array_equal(before.vector, after.vector)
@@ -192,3 +196,14 @@ def test_a_successor_goes_on_where_the_first_stopped(encoder: Encoder, units: Un
     assert [one.seq for one in before + after] == list(range(40))
     assert (before[-1].epoch, after[0].epoch) == (0, 1)
     assert after[0].action == "dense"
+
+
+def test_a_gop_longer_than_the_buffer_stays_decodable(
+    encoder: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "OnDemandDecoder", partial(OnDemandDecoder, max_units=8))
+    bench = Bench(encoder)
+    still = Scene(320, 240, objects=0, noise=0.0, lighting=0.0)
+    bench.feed(units(scene=still, options={"x264-params": "bframes=0:keyint=40"}))
+    assert bench.stats.decode_errors == 0
+    assert bench.stats.frames_decoded > 8

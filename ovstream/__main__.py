@@ -1,0 +1,5 @@
+"""`python -m ovstream`."""
+
+from ovstream.cli import main
+
+main()

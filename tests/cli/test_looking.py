@@ -1,0 +1,80 @@
+"""Verbs that people look at: demo, inspect, doctor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovstream.cli.drawing import Tile, contact_sheet, heat, highlight
+from tests.cli.programs import ovstream
+from tests.clips import make_clip
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("looking") / "clip.mp4", frames=30)
+
+
+def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
+    told = ovstream("demo", "--seconds", "3", "--out", str(tmp_path))
+    assert "75 of 75 embeddings came back over ZeroMQ, 0 lost" in told
+    assert "untrained weights" in told
+    assert "less CPU" in told
+    with Image.open(tmp_path / "contact-sheet.png") as sheet:
+        pixels = np.asarray(sheet.convert("L"))
+    assert pixels.shape[1] > 1000
+    assert pixels.std() > 10
+
+
+def test_inspect_tells_and_exports(clip: Path, tmp_path: Path) -> None:
+    jsonl, npz, png = tmp_path / "frames.jsonl", tmp_path / "planes.npz", tmp_path / "maps"
+    told = ovstream(
+        "inspect", str(clip), "--jsonl", str(jsonl), "--npz", str(npz), "--png", str(png), "--every", "10"
+    )
+    assert "30 pictures, h264 320x240" in told
+    assert "read without decoding: 100%" in told
+    lines = [json.loads(line) for line in jsonl.read_text().splitlines()]
+    assert [line["number"] for line in lines] == list(range(30))
+    assert lines[0]["keyframe"]
+    assert lines[0]["intra_share"] == 1.0
+    assert all(not isinstance(value, (list, dict)) for line in lines for value in line.values())
+    with np.load(npz) as planes:
+        assert planes["bit_cost"].shape == (30, 15, 20)
+        assert planes["bit_cost"].sum() > 0
+    assert len(list(png.glob("*.png"))) == 3
+
+
+def test_inspect_stops_where_it_is_told(clip: Path) -> None:
+    assert "7 pictures" in ovstream("inspect", str(clip), "--frames", "7")
+
+
+def test_the_doctor_finds_this_installation_well() -> None:
+    told = ovstream("doctor")
+    assert "broken" not in told
+    assert "whole pipeline" in told
+    assert ovstream("doctor", "--quick") == ""
+
+
+def test_highlight_keeps_encoded_patches_bright() -> None:
+    rgb = np.full((40, 80, 3), 200, np.uint8)
+    encoded = np.zeros((2, 4), np.bool_)
+    encoded[1, 2] = True
+    drawn = highlight(rgb, encoded)
+    assert (drawn[25:35, 45:55] == 200).all()
+    assert drawn[5, 5].max() < 100
+
+
+def test_heat_is_dark_to_bright() -> None:
+    colours = heat(np.array([[0.0, 1.0]]), top=1.0)
+    assert colours[0, 0].sum() < colours[0, 1].sum()
+
+
+def test_sheets_hold_every_tile() -> None:
+    tile = Tile(np.full((10, 20, 3), 255, np.uint8), "title", "detail")
+    sheet = np.asarray(contact_sheet([tile] * 5, title="t", subtitle="s", columns=2).convert("L"))
+    bright = (sheet == 255).sum()
+    assert bright >= 5 * 200

@@ -1,0 +1,153 @@
+"""A camera behind a real RTSP server, `ovstream run` in one process, `ovstream listen` in another."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.programs import ENVIRONMENT, command, free_endpoint, ovstream, running
+from tests.clips import make_clip
+from tests.conftest import load_corpus
+from tests.net.rtsp_server import rtsp_server
+
+
+@pytest.fixture(scope="module")
+def camera_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real camera's clip where the corpus is there, else a synthetic one."""
+    if found := load_corpus():
+        return found.path("camera/car-detection.mp4")
+    return make_clip(tmp_path_factory.mktemp("cli") / "clip.mp4", options={"x264-params": "bframes=0"})
+
+
+def records(output: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def is_whole(found: list[dict[str, object]]) -> bool:
+    """Whether no sequence number is missing between the first and the last one heard."""
+    numbers = [int(str(one["seq"])) for one in found]
+    return numbers == list(range(numbers[0], numbers[-1] + 1))
+
+
+def test_every_sequence_number_of_a_camera_arrives(camera_clip: Path) -> None:
+    endpoint = free_endpoint()
+    with rtsp_server("--file", str(camera_clip), "--loop") as server:
+        listener = subprocess.Popen(
+            command("listen", endpoint, "--json", "--count", "40"),
+            stdout=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+        )
+        time.sleep(1.0)  # the listener is there before the first message
+        with (
+            listener,
+            running("run", server.url("/file"), "--publish", endpoint, "--stream-id", "door") as runner,
+        ):
+            output, _ = listener.communicate(timeout=60)
+            runner.send_signal(signal.SIGTERM)
+            told, _ = runner.communicate(timeout=10)
+    found = records(output)
+    assert is_whole(found)
+    assert len(found) == 40
+    assert {one["stream_id"] for one in found} == {"door"}
+    assert {one["trained"] for one in found} == {False}
+    assert runner.returncode == 0, told
+    assert "patches encoded" in told
+
+
+def test_a_file_at_full_speed_goes_to_a_jsonl_file(camera_clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "embeddings.jsonl"
+    told = ovstream("run", str(camera_clip), "--jsonl", str(out))
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [one["seq"] for one in lines] == list(range(len(lines)))
+    assert len(lines) >= 50
+    assert "untrained weights" in told
+
+
+def test_a_configuration_file_runs_several_streams(tmp_path: Path) -> None:
+    endpoint = free_endpoint()
+    path = tmp_path / "streams.yaml"
+    path.write_text(
+        f"""
+defaults:
+  source: {{pace: realtime}}
+  publish: {{endpoint: "{endpoint}"}}
+streams:
+  - {{stream_id: one, url: "synthetic:?seconds=2&width=320&height=192"}}
+  - {{stream_id: two, url: "synthetic:?seconds=2&width=320&height=192&seed=1"}}
+"""
+    )
+    with subprocess.Popen(
+        command("listen", endpoint, "--json", "--until-end"),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    ) as listener:
+        time.sleep(1.0)
+        ovstream("run", "--config", str(path))
+        output, _ = listener.communicate(timeout=30)
+    found = records(output)
+    for name in ("one", "two"):
+        ours = [one for one in found if one["stream_id"] == name]
+        assert is_whole(ours)
+        assert ours[-1]["seq"] == 49
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_endless_camera_cleanly(signum: signal.Signals) -> None:
+    endpoint = free_endpoint()
+    with running("run", "synthetic:?width=320&height=192", "--publish", endpoint) as runner:
+        ovstream("listen", endpoint, "--count", "5")
+        before = time.monotonic()
+        runner.send_signal(signum)
+        told, _ = runner.communicate(timeout=10)
+    assert runner.returncode == 0, told
+    assert time.monotonic() - before < 5
+    assert "Traceback" not in told
+
+
+def test_one_bad_stream_does_not_end_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "streams.yaml"
+    path.write_text(
+        """
+streams:
+  - {stream_id: bad, url: nowhere.mp4}
+  - {stream_id: good, url: "synthetic:?seconds=1&width=320&height=192"}
+"""
+    )
+    told = ovstream("run", "--config", str(path))
+    assert "nowhere.mp4" in told
+    assert "good: 25 embeddings" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "either a URL or --config"),
+        (["run", "nowhere.mp4"], "nowhere.mp4"),
+        (["run", "gopher://x"], "not supported"),
+        (["run", "synthetic:", "--model", "nope"], "nope"),
+        (["run", "synthetic:", "--publish", "tcp://0.0.0.0:5555"], "0.0.0.0"),
+        (["listen", "nonsense"], "nonsense"),
+        (["inspect", "nowhere.mp4"], "nowhere.mp4"),
+    ],
+)
+def test_mistakes_get_one_clear_sentence(arguments: list[str], words: str) -> None:
+    told = ovstream(*arguments, status=1)
+    assert words in told
+    assert "Traceback" not in told
+
+
+def test_every_verb_explains_itself() -> None:
+    for verb in ("demo", "run", "listen", "inspect", "export", "doctor"):
+        assert "Usage" in ovstream(verb, "--help")
+    done = subprocess.run(
+        [sys.executable, "-m", "ovstream", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("ovstream ")
