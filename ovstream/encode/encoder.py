@@ -45,11 +45,11 @@ def load_encoder(
 
     Args:
         name_or_folder: Name of an embedded model, or a folder written by `ovstream export`.
-        mode: "fast": int8, runs only the given patches; activations of a call share
-            their quantisation, so its numbers depend a little on which patches come together. "exact": float32, runs only the given patches; the result
-            is that of one call over every version of every token, each seeing the tokens that were alive when it was
-            encoded. "dense": float32, runs all patches in every call, from the pixels that the state keeps. "fast"
-            and "exact" let the context of old tokens age until they are encoded again; the caller refreshes.
+        mode: "fast": int8, runs only the given patches; the activations of a call share one quantisation, so the
+            numbers depend a little on which patches come together. "exact": float32, runs only the given patches; the
+            result is that of one call over every version of every token, each seeing the tokens that were alive when
+            it was encoded. "dense": float32, runs all patches in every call, from the pixels that the state keeps.
+            In "fast" and "exact" the context of old tokens ages until they are encoded again: the caller refreshes.
         threads: For one call.
         provider: Where onnxruntime computes.
 
