@@ -223,6 +223,60 @@ mod tests {
         }
     }
 
+    /// One row or column of the 8x8 inverse transform (8.5.13).
+    fn inverse_8(d: [f32; 8]) -> [f32; 8] {
+        let e = [
+            d[0] + d[4],
+            -d[3] + d[5] - 1.5 * d[7],
+            d[0] - d[4],
+            d[1] + d[7] - 1.5 * d[3],
+            d[2] / 2.0 - d[6],
+            -d[1] + d[7] + 1.5 * d[5],
+            d[2] + d[6] / 2.0,
+            d[3] + d[5] + 1.5 * d[1],
+        ];
+        let f = [
+            e[0] + e[6],
+            e[1] + e[7] / 4.0,
+            e[2] + e[4],
+            e[3] + e[5] / 4.0,
+            e[2] - e[4],
+            e[3] / 4.0 - e[5],
+            e[0] - e[6],
+            e[7] - e[1] / 4.0,
+        ];
+        let [sums, differences] = [1.0, -1.0]
+            .map(|sign| [f[0] + sign * f[7], f[2] + sign * f[5], f[4] + sign * f[3], f[6] + sign * f[1]]);
+        std::array::from_fn(|i| if i < 4 { sums[i] } else { differences[7 - i] })
+    }
+
+    #[test]
+    fn weights_of_8x8_blocks_equal_the_energy_of_their_basis_functions() {
+        let lists = Lists { block_4x4: [[16; 16]; 6], block_8x8: [[16; 64]; 2], bypass: false };
+        let weights = QpWeights::new(&lists, 30);
+        for index in 0..64 {
+            let (row, column) = zigzag_8x8(index);
+            let class = match (row % 4, column % 4) {
+                (0, 0) => 0,
+                (2, 2) => 2,
+                (0, 2) | (2, 0) => 4,
+                (0, _) | (_, 0) => 3,
+                (2, _) | (_, 2) => 5,
+                _ => 1,
+            };
+            // LevelScale8x8 at qP 30 is 16 * normAdjust, scaled by 2^(30 / 6 - 6).
+            let level = 16.0 * f32::from(NORM_ADJUST_8X8[0][class]) / 2.0;
+            let mut rows = [[0.0; 8]; 8];
+            rows[row][column] = level;
+            let rows = rows.map(inverse_8);
+            let energy: f32 = (0..8)
+                .flat_map(|c| inverse_8(std::array::from_fn(|r| rows[r][c])))
+                .map(|x| (x / 64.0).powi(2))
+                .sum();
+            assert!((weights.block_8x8[1][index] / energy - 1.0).abs() < 1e-5, "index {index}");
+        }
+    }
+
     #[test]
     fn luma_dc_of_intra_16x16_spreads_over_sixteen_blocks() {
         let lists = Lists { block_4x4: [[16; 16]; 6], block_8x8: [[16; 64]; 2], bypass: false };

@@ -146,9 +146,10 @@ impl<S: Syntax> SliceParser<'_, S> {
     #[inline(always)]
     fn store(&mut self, block: Block, position: u64) {
         let bit_cost = position.wrapping_sub(self.position) as u32;
+        let split = if block.flags & flags::SPLIT != 0 { self.store_split() } else { 0 };
         self.position = position;
         if let Some(slot) = self.blocks.get_mut(self.place.address) {
-            *slot = Block { bit_cost, ..block };
+            *slot = Block { bit_cost, split, ..block };
         }
     }
 
@@ -275,7 +276,7 @@ impl<S: Syntax> SliceParser<'_, S> {
         self.direct.infer(&field, &mut self.motion).map_or(Motion::Split, Motion::Uniform)
     }
 
-    /// Gives `block` its motion; [`Self::motion`] becomes a split record unless it turns out to be uniform.
+    /// Gives `block` its motion; [`Self::motion`] counts unless it turns out to be uniform.
     #[inline(always)]
     pub fn set_motion(&mut self, block: &mut Block, motion: &Motion) {
         match motion {
@@ -290,21 +291,24 @@ impl<S: Syntax> SliceParser<'_, S> {
         block.mv = motion.mv.map(|cells| cells[0]);
         let uniform = motion.ref_idx.iter().all(|quadrants| quadrants.iter().all(|r| *r == quadrants[0]))
             && motion.mv.iter().all(|cells| cells.iter().all(|mv| *mv == cells[0]));
-        if uniform {
-            return;
+        if !uniform {
+            block.flags |= flags::SPLIT;
         }
-        // A slice that covers the same macroblocks again takes over their records, so that there is never more
-        // than one per macroblock.
+    }
+
+    /// Writes [`Self::motion`] to the split record of the current macroblock; returns its index.
+    ///
+    /// A slice that covers the same macroblocks again takes over their records, so that there is never more than
+    /// one per macroblock.
+    fn store_split(&mut self) -> u32 {
         let before = self.block_at(self.place.address);
-        let reused =
-            if before.flags & flags::SPLIT != 0 { self.splits.get_mut(before.split as usize) } else { None };
-        block.flags |= flags::SPLIT;
-        if let Some(slot) = reused {
-            *slot = self.motion;
-            block.split = before.split;
-        } else {
-            block.split = self.splits.len() as u32;
-            self.splits.push(self.motion);
+        if before.flags & flags::SPLIT != 0 {
+            if let Some(slot) = self.splits.get_mut(before.split as usize) {
+                *slot = self.motion;
+                return before.split;
+            }
         }
+        self.splits.push(self.motion);
+        self.splits.len() as u32 - 1
     }
 }
