@@ -65,6 +65,11 @@ def test_the_frame_carries_the_time_of_its_unit() -> None:
     assert frame.bits == 8 * len(sps(5, 3) + pps() + skipped(15))
 
 
+def test_the_size_is_the_visible_one() -> None:
+    frame = next(parse(encode(next(tool for tool in TOOLS if tool.name == "odd-size"), frames=1)))
+    assert (frame.width, frame.height, frame.mb_shape) == (178, 106, (7, 12))
+
+
 def test_results_survive_the_next_picture(b_frames: list[bytes]) -> None:
     parser = Parser("h264")
     frames = [parser.parse(unit(data)) for data in b_frames]

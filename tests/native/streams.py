@@ -27,6 +27,7 @@ class Tool:
     width: int = WIDTH
     height: int = HEIGHT
     fade: bool = False
+    still: bool = False
     noise: int = 3
 
 
@@ -82,7 +83,7 @@ TOOLS = [
 
 
 def render(tool: Tool, frames: int = FRAMES) -> Iterator[npt.NDArray[np.uint8]]:
-    """Textures that pan by fractions of samples, objects that cross them, noise, and a fade when asked for."""
+    """Textures that pan by fractions of samples, objects that cross them, noise, and a fade when asked for; or only noise."""
     rng = np.random.default_rng(7)
     side = 512
     spectrum = np.fft.rfft2(rng.standard_normal((side, side)))
@@ -91,8 +92,10 @@ def render(tool: Tool, frames: int = FRAMES) -> Iterator[npt.NDArray[np.uint8]]:
     texture = np.clip(128 + 50 * texture / texture.std(), 0, 255)
     rows, cols = np.mgrid[: tool.height, : tool.width].astype(np.float64)
     for t in range(frames):
-        picture = _sample(texture, rows + 0.35 * t, cols + 1.6 * t)
-        for k in range(3):
+        picture = (
+            _sample(texture, rows, cols) if tool.still else _sample(texture, rows + 0.35 * t, cols + 1.6 * t)
+        )
+        for k in range(0 if tool.still else 3):
             top, left = (37 * k + (2.25 + k) * t) % tool.height, (53 * k + (4.5 - 3 * k) * t) % tool.width
             inside = (np.abs(rows - top) < 14 + 4 * k) & (np.abs(cols - left) < 10 + 6 * k)
             moved = _sample(texture, 200 + 1.5 * (rows - top), 90 * k + 1.5 * (cols - left))
