@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-HEALTHCHECK = Path(__file__).parents[2] / "deploy" / "healthcheck"
-OVSTREAM = [sys.executable, "-c", "from ovstream.cli import main; main()"]
+DEPLOY = Path(__file__).parents[2] / "deploy"
+HEALTHCHECK = DEPLOY / "healthcheck"
+OVSTREAM = [sys.executable, "-m", "ovstream"]
 
 
 @pytest.fixture
@@ -50,6 +54,20 @@ def test_health_check_asks_for_a_result(service: subprocess.Popen[str], environm
     assert "Traceback" not in printed
     dead = {**environment, "OVSTREAM_HEALTH_SECONDS": "2"}
     assert subprocess.run([HEALTHCHECK], env=dead, timeout=60).returncode != 0
+
+
+def test_the_example_configuration_runs(environment: dict[str, str], tmp_path: Path) -> None:
+    """With embedded cameras in the place of those that are not here."""
+    text = (DEPLOY / "ovstream.example.yaml").read_text()
+    config = tmp_path / "ovstream.yaml"
+    config.write_text(re.sub(r"rtsp://\S+", "'synthetic:?seconds=1&width=320&height=192'", text))
+    records = tmp_path / "embeddings.jsonl"
+    command = [*OVSTREAM, "run", "--config", str(config), "--jsonl", str(records)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    streams = Counter(json.loads(line)["stream_id"] for line in records.read_text().splitlines())
+    assert streams["entrance"] == 25
+    assert 1 <= streams["car-park"] <= 25, "emits changes only"
 
 
 def test_it_needs_no_memory_that_is_writable_and_executable() -> None:
