@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from ovstream.cli.console import console
+from ovstream.encode import Mode, load_encoder
+from ovstream.errors import MissingExtraError
 
 
 class Weights(StrEnum):
@@ -22,19 +24,28 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json and *.safetensors.")],
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
     model_id: Annotated[
-        str | None, typer.Option(help="Name in messages.", show_default="name of the folder")
+        str | None, typer.Option(help="Name in messages.", show_default="name of the checkpoint's folder")
     ] = None,
     weights: Annotated[Weights, typer.Option(help="How weights are stored.")] = Weights.FLOAT32,
 ) -> None:
     """Exports a OneVision-Encoder checkpoint to ONNX and checks the result; needs the extra 'torch'."""
-    from ovstream.model import OneVisionEncoder
-    from ovstream.model.export import export_model
-
+    try:
+        from ovstream.model import OneVisionEncoder
+        from ovstream.model.export import export_model
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", extra="torch") from None
     with console.status("reading the checkpoint"):
         model = OneVisionEncoder.from_pretrained(checkpoint)
-    with console.status("writing and checking the graphs"):
-        info = export_model(
-            model, out, model_id=model_id or checkpoint.resolve().name, weights=weights.value, trained=True
+    name = model_id or checkpoint.resolve().name
+    with console.status("writing the graphs"):
+        folder = export_model(model, out, model_id=name, weights=weights.value, trained=True)
+    console.print(f"[bold]{folder.model_id}[/] {folder.digest} written to {out}", highlight=False)
+    modes: tuple[Mode, ...] = ("exact", "fast")
+    for mode in modes:
+        with console.status(f"checking mode {mode}"):
+            error_size = load_encoder(out, mode=mode).golden_error
+        console.print(
+            f"  {mode:5s}  off torch by {error_size:.1e} of the distance between two different pictures",
+            highlight=False,
         )
-    console.print(f"[bold]{info.model_id}[/] {info.digest} written to {out}", highlight=False)
     console.print(f"try it: ovstream run synthetic: --model {out}", highlight=False)

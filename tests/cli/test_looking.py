@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ovstream as ovstream_package
 from ovstream.cli.drawing import Tile, contact_sheet, heat, highlight
 from tests.cli.programs import ovstream
 from tests.clips import make_clip
@@ -78,3 +79,12 @@ def test_sheets_hold_every_tile() -> None:
     sheet = np.asarray(contact_sheet([tile] * 5, title="t", subtitle="s", columns=2).convert("L"))
     bright = (sheet == 255).sum()
     assert bright >= 5 * 200
+
+
+def test_export_writes_a_folder_that_runs(tmp_path: Path) -> None:
+    source = Path(ovstream_package.__file__).parent / "models" / "ovstream-tiny"
+    told = ovstream("export", str(source), str(tmp_path / "mine"), "--model-id", "mine", "--weights", "int8")
+    assert "mine" in told
+    assert "exact" in told
+    ran = ovstream("run", "synthetic:?seconds=0.4&width=320&height=192", "--model", str(tmp_path / "mine"))
+    assert "10 embeddings" in ran
