@@ -37,6 +37,7 @@ class PatchGrid:
     col_edges_px: npt.NDArray[np.int32] = field(repr=False)
     _row_axis: _Axis = field(repr=False)
     _col_axis: _Axis = field(repr=False)
+    _patch_of_cell: npt.NDArray[np.intp] = field(repr=False)
 
     @classmethod
     def fit(cls, width: int, height: int, *, max_tokens: int = 256) -> PatchGrid:
@@ -59,14 +60,16 @@ class PatchGrid:
             )
         rows, cols = _best_shape(width, height, max_tokens)
         row_edges, col_edges = _edges(height, rows), _edges(width, cols)
+        row_axis, col_axis = _Axis.between(row_edges, height), _Axis.between(col_edges, width)
         return cls(
             width=width,
             height=height,
             max_tokens=max_tokens,
             row_edges_px=row_edges,
             col_edges_px=col_edges,
-            _row_axis=_Axis.between(row_edges, height),
-            _col_axis=_Axis.between(col_edges, width),
+            _row_axis=row_axis,
+            _col_axis=col_axis,
+            _patch_of_cell=row_axis.owner[:, None] * cols + col_axis.owner,
         )
 
     @property
@@ -118,7 +121,7 @@ class PatchGrid:
 
     def to_cells(self, patches: npt.NDArray[T]) -> npt.NDArray[T]:
         """Gives each cell the value, any type, of the patch that holds its centre: (mb_rows, mb_cols)."""
-        return patches[self._row_axis.owner][:, self._col_axis.owner]
+        return patches.ravel().take(self._patch_of_cell)
 
     def _map(self, cells: npt.NDArray[np.generic], by_row: FloatArray, by_col: FloatArray) -> FloatArray:
         rows, cols = self.cells_shape

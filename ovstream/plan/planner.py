@@ -183,8 +183,8 @@ class Planner:
         When the picture is decoded anyway, at patches in doubt. At a keyframe, at those that were planned longest
         ago: a fade that stays below the quantiser leaves no trace until a keyframe carries it all at once.
         """
-        doubtful = self._pressure.doubtful(self.budget) if indices.size else _no_patches()
-        indices = self._with(indices, doubtful)
+        if indices.size:
+            indices = self._with(indices, self._pressure.doubtful(self.budget))
         self._probes = _no_patches()
         if self._refresh.probe_due(frame):
             oldest_first = np.argsort(self._planned_at, kind="stable").astype(np.int32)
@@ -195,8 +195,11 @@ class Planner:
 
     def _with(self, indices: Indices, more: Indices) -> Indices:
         """Sorted union, as far as the budget goes."""
-        fresh = more[~np.isin(more, indices)]
-        return np.union1d(indices, fresh[: self.budget - indices.size]).astype(np.int32)
+        taken = np.zeros(self._grid.patches, np.bool_)
+        taken[indices] = True
+        fresh = more[~taken[more]]
+        taken[fresh[: self.budget - indices.size]] = True
+        return np.flatnonzero(taken).astype(np.int32)
 
     def _note_planned(self, indices: Indices, evidence: Evidence) -> None:
         self._plans += 1

@@ -91,9 +91,10 @@ class SaliencyMeter:
         novelty = self._compare_texture(amplitude, recoded)
         evidence = _residual(amplitude)
         evidence += np.minimum(moved_px * np.float32(1 / MOTION_PX), np.float32(MAX_MOTION))
-        evidence += blocks["bit_cost"] * np.float32(1 / BITS)
+        evidence += blocks["bit_cost"].astype(np.float32) * np.float32(1 / BITS)
         evidence += (blocks["ref_idx"][:, :, 0] > 0) * np.float32(OLDER_REFERENCE)
-        evidence[recoded] = np.float32(RECODED) + np.float32(NOVEL) * novelty
+        if novelty.size:
+            evidence[recoded] = np.float32(RECODED) + np.float32(NOVEL) * novelty
         return self._of_changes(evidence, unknown, novelty, learn=learn)
 
     def teach(self, patches: BoolArray, *, noise: bool) -> None:
@@ -152,6 +153,8 @@ class SaliencyMeter:
         Returns:
             (n,) float32, relative difference 0..2 of the n recoded cells; cells never seen so count as novel.
         """
+        if not recoded.any():
+            return np.zeros(0, np.float32)
         now, before = amplitude[recoded], self._texture[recoded]
         self._texture[recoded] = now
         difference = np.abs(now - before) / ((now + before) * np.float32(0.5) + np.float32(SMALL_AMPLITUDE))
@@ -161,7 +164,8 @@ class SaliencyMeter:
     def _to_patches(self, cells: FloatArray, unknown: BoolArray) -> FloatArray:
         """Weighted geometric mean of a patch's average and its strongest cell: small things count too."""
         cells *= self._sensitivity
-        cells[unknown] = UNKNOWN
+        if unknown.any():
+            cells[unknown] = UNKNOWN
         average, strongest = self._grid.to_patches_mean(cells), self._grid.to_patches_max(cells)
         fused: FloatArray = average ** np.float32(1 - FOCUS) * strongest ** np.float32(FOCUS)
         return fused

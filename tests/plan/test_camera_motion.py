@@ -107,7 +107,7 @@ def test_divided_cells_count_by_their_fastest_part() -> None:
     maker = PictureMaker()
     blocks = maker.blocks(BlockClass.INTER)
     parts = np.zeros((16, 2), np.int16)
-    parts[11] = (12, -16)
+    parts[[10, 11]] = (12, -16)  # the upper half of the last quadrant
     splits = split_cell(blocks, 4, 9, parts)
     _, moved = MotionReader(maker.shape).read(maker.frame(blocks, slice_type="P", splits=splits))
     assert moved[4, 9] == 5  # 3, 4 samples
