@@ -111,7 +111,7 @@ impl<'a> BitReader<'a> {
 }
 
 /// Number of bits before rbsp_stop_one_bit, the last one bit of the RBSP.
-fn payload_bits(rbsp: &[u8]) -> usize {
+pub(crate) fn payload_bits(rbsp: &[u8]) -> usize {
     match rbsp.iter().rposition(|&byte| byte != 0) {
         Some(last) => last * 8 + 7 - rbsp[last].trailing_zeros() as usize,
         None => 0,
