@@ -2,34 +2,34 @@
 
 use super::{
     cabac::{init_contexts, Contexts, Engine},
-    mb_types::{B_INTRA, I_PCM, P_INTRA},
+    mb_types::{B_INTRA, I_PCM, PCM_BYTES, P_INTRA},
     neighbours::{is_skipped, uses_8x8_transform, AbsMvd, Around},
     slice_header::SliceType,
     syntax::{Residual, Syntax},
 };
 use crate::picture::{Block, BlockClass};
 
-/// Samples of an I_PCM macroblock in 4:2:0, 8 bit.
-const PCM_BYTES: usize = 384;
-
-/// Caps stored motion vector differences; contexts only ask whether a sum exceeds 32.
+/// Absolute motion vector differences below this are unary, the rest follows as an Exp-Golomb suffix.
 const MVD_PREFIX: i32 = 9;
 
 /// Reads the slice data of one slice.
 pub struct CabacReader<'a> {
     pub(super) engine: Engine<'a>,
     pub(super) contexts: Contexts,
+    /// Bits of the slice data with rbsp_stop_one_bit.
+    pub(super) end: u64,
     failure: Option<&'static str>,
     /// mb_qp_delta of the previous macroblock was not 0.
     qp_delta_before: bool,
 }
 
 impl<'a> CabacReader<'a> {
-    /// Starts at byte `start`; `set` chooses the initial contexts (0: I slices, else cabac_init_idc + 1).
-    pub fn new(data: &'a [u8], start: usize, set: usize, slice_qp: i32) -> Self {
+    /// Starts at byte `start`; rbsp_stop_one_bit is the last of `end` bits. `set` chooses the initial contexts (0: I slices, else cabac_init_idc + 1).
+    pub fn new(data: &'a [u8], start: usize, end: u64, set: usize, slice_qp: i32) -> Self {
         Self {
             engine: Engine::new(data, start),
             contexts: init_contexts(set, slice_qp),
+            end,
             failure: None,
             qp_delta_before: false,
         }
@@ -54,7 +54,7 @@ impl<'a> CabacReader<'a> {
         })
     }
 
-    /// mb_type of intra macroblocks, from I_NxN on; `base` is the context of the first bin.
+    /// mb_type of intra macroblocks, from I_NxN on; the contexts of the first bin and of the others.
     fn intra_mb_type(&mut self, first: usize, rest: usize, in_intra_slice: bool) -> u8 {
         if !self.decision(first) {
             return 0;
@@ -145,6 +145,11 @@ impl Syntax for CabacReader<'_> {
 
     fn fail(&mut self, element: &'static str) {
         self.failure.get_or_insert(element);
+    }
+
+    #[inline(always)]
+    fn is_exhausted(&self) -> bool {
+        self.engine.position() > self.end
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use super::{
         CBP_INTER, CBP_INTRA, COEFF_TOKEN, COEFF_TOKEN_CHROMA, RUN_BEFORE_SHORT, TOTAL_ZEROS_2X2,
         TOTAL_ZEROS_4X4,
     },
-    mb_types::{B_INTRA, I_PCM, P_INTRA},
+    mb_types::{B_INTRA, I_PCM, PCM_BYTES, P_INTRA},
     neighbours::{AbsMvd, Around},
     slice_header::SliceType,
     syntax::{
@@ -13,9 +13,6 @@ use super::{
         Residual, Syntax,
     },
 };
-
-/// Samples of an I_PCM macroblock in 4:2:0, 8 bit.
-const PCM_BYTES: usize = 384;
 
 /// Level of missing neighbours: two bits above every TotalCoeff, which drop out of the sum.
 const UNAVAILABLE: u8 = 64;
@@ -50,12 +47,6 @@ impl<'a> CavlcReader<'a> {
     #[inline(always)]
     pub fn more_rbsp_data(&self) -> bool {
         self.position() < self.payload_bits
-    }
-
-    /// Whether more than the payload was read.
-    #[inline(always)]
-    pub fn is_exhausted(&self) -> bool {
-        self.position() > self.payload_bits
     }
 
     /// mb_skip_run
@@ -333,6 +324,11 @@ impl Syntax for CavlcReader<'_> {
     #[cold]
     fn fail(&mut self, element: &'static str) {
         self.failure.get_or_insert(element);
+    }
+
+    #[inline(always)]
+    fn is_exhausted(&self) -> bool {
+        self.position() > self.payload_bits
     }
 
     #[inline(always)]

@@ -129,6 +129,9 @@ impl<S: Syntax> SliceParser<'_, S> {
         if let Some(element) = self.syntax.failure() {
             return Err(self.invalid(element));
         }
+        if self.syntax.is_exhausted() {
+            return Err(self.invalid("macroblock_layer"));
+        }
         if let Some(column) = self.columns.get_mut(self.place.x) {
             *column = coded;
         }
@@ -153,6 +156,7 @@ impl<S: Syntax> SliceParser<'_, S> {
         }
     }
 
+    /// I_PCM. Its QP is that of its deblocking, 0 (8.7.2.2); QP_Y goes on after it.
     fn pcm(&mut self, coded: &mut Coded) -> Block {
         self.syntax.pcm_samples();
         self.syntax.no_mb_qp_delta();

@@ -14,6 +14,7 @@ use super::{
     syntax::Syntax,
 };
 use crate::{
+    bits::payload_bits,
     error::{Error, Result},
     picture::{Block, BlockClass, Picture, SliceRefs, Split},
 };
@@ -66,7 +67,7 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
     if picture.splits.len() > picture.blocks.len() {
         return Err(Error::invalid("first_mb_in_slice", start as u64));
     }
-    let payload_bits = payload_bits(input.rbsp);
+    let payload_bits = payload_bits(input.rbsp) as u64;
     if start as u64 >= payload_bits {
         return Err(Error::invalid("slice_data", start as u64));
     }
@@ -79,17 +80,11 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
             SliceType::I => 0,
             _ => usize::from(input.header.cabac_init_idc.min(2)) + 1,
         };
-        let reader = CabacReader::new(input.rbsp, start.div_ceil(8), set, slice_qp);
-        parser(reader, input, scratch, picture, qp).cabac_slice(payload_bits)
+        let reader = CabacReader::new(input.rbsp, start.div_ceil(8), payload_bits + 1, set, slice_qp);
+        parser(reader, input, scratch, picture, qp).cabac_slice()
     } else {
         parser(CavlcReader::new(input.rbsp, start, payload_bits), input, scratch, picture, qp).cavlc_slice()
     }
-}
-
-/// Bits before rbsp_stop_one_bit.
-fn payload_bits(rbsp: &[u8]) -> u64 {
-    let Some(last) = rbsp.iter().rposition(|&byte| byte != 0) else { return 0 };
-    (last as u64) * 8 + 7 - u64::from(rbsp[last].trailing_zeros())
 }
 
 fn parser<'a, S: Syntax>(
@@ -182,9 +177,6 @@ impl SliceParser<'_, CavlcReader<'_>> {
             }
             self.go_to(address, x);
             self.macroblock()?;
-            if self.syntax.is_exhausted() {
-                return Err(self.invalid("macroblock_layer"));
-            }
             (address, x) = (address.wrapping_add(1), self.next_column(x));
             if !self.syntax.more_rbsp_data() {
                 return Ok(self.count_to(address));
@@ -194,14 +186,18 @@ impl SliceParser<'_, CavlcReader<'_>> {
 }
 
 impl SliceParser<'_, CabacReader<'_>> {
-    fn cabac_slice(&mut self, payload_bits: u64) -> Result<u32> {
+    fn cabac_slice(&mut self) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
         let (mut address, mut x) = self.first();
+        let end = self.syntax.end;
         // Skipped macroblocks need nothing of the reader but its engine, which stays in registers meanwhile.
         let mut engine = self.syntax.engine;
         loop {
             self.go_to(address, x);
             if slice_type != SliceType::I && self.mb_skip_flag(&mut engine, slice_type) {
+                if engine.position() > end {
+                    return Err(Error::invalid("mb_skip_flag", engine.position()));
+                }
                 self.syntax.no_mb_qp_delta();
                 match slice_type {
                     SliceType::B => self.b_skip(engine.position()),
@@ -212,9 +208,6 @@ impl SliceParser<'_, CabacReader<'_>> {
                 self.macroblock()?;
                 engine = self.syntax.engine;
             }
-            if engine.position() > payload_bits + 1 {
-                return Err(Error::invalid("macroblock_layer", engine.position()));
-            }
             (address, x) = (address.wrapping_add(1), self.next_column(x));
             if engine.terminate() {
                 break;
@@ -224,7 +217,7 @@ impl SliceParser<'_, CabacReader<'_>> {
             }
         }
         // The last bit that the engine reads is rbsp_stop_one_bit. Some encoders flush a few bits more.
-        let surplus = (payload_bits + 1).checked_sub(engine.position());
+        let surplus = end.checked_sub(engine.position());
         if !surplus.is_some_and(|bits| bits <= MAX_SURPLUS_BITS) {
             return Err(Error::invalid("rbsp_slice_trailing_bits", engine.position()));
         }

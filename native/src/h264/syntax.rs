@@ -72,6 +72,8 @@ pub trait Syntax {
     fn failure(&self) -> Option<&'static str>;
     /// Remembers the first element that broke the specification.
     fn fail(&mut self, element: &'static str);
+    /// Whether bits behind the end of the slice data were read.
+    fn is_exhausted(&self) -> bool;
     /// Bits read so far.
     fn position(&self) -> u64;
 
