@@ -16,8 +16,9 @@ from ovstream.types import FLAG_SPLIT, BoolArray, FloatArray, FrameMetadata
 
 QPEL_PER_PX = 4.0
 MAX_SAMPLES = 500  # cells that the fit looks at: enough for a median, few enough to be cheap
-PROBES = 12  # of them, whose pairs are tried as starts of the fit
-JUDGES = 95  # of them, that choose among those starts
+PROBES = 14  # of them, whose pairs are tried as starts of the fit
+JUDGES = 101  # of them, that choose among those starts
+GOLDEN_RATIO = 0.618033988749895
 ENOUGH_PX = 0.1  # a pure shift that fits this well needs no zoom or rotation
 MIN_KNOWN_SHARE = 0.25  # of the sampled cells: with less motion known, no verdict
 MIN_SUPPORT = 0.5  # of the known cells: a camera moves the majority
@@ -249,16 +250,20 @@ def _fit_similarity(position: ComplexArray, motion: ComplexArray) -> tuple[compl
 
 
 def _best_through_pairs(position: ComplexArray, motion: ComplexArray) -> tuple[complex, complex]:
-    probes = np.linspace(0, motion.size - 1, PROBES).astype(np.intp)
+    probes, judges = _spread(PROBES, motion.size), _spread(JUDGES, motion.size)
     one, other = np.triu_indices(PROBES, 1)
     span = position[probes[other]] - position[probes[one]]
     slopes = (motion[probes[other]] - motion[probes[one]]) / span
     shifts = motion[probes[one]] - slopes * position[probes[one]]
-    judges = np.linspace(0, motion.size - 1, JUDGES).astype(np.intp)  # a stride could hit the same columns
     distance_px = np.abs(motion[judges] - shifts[:, None] - slopes[:, None] * position[judges])
     kept_count = int(KEPT_SHARE * distance_px.shape[1])
     best = int(np.partition(distance_px, kept_count, axis=1)[:, kept_count].argmin())
     return complex(shifts[best]), complex(slopes[best])
+
+
+def _spread(count: int, size: int) -> npt.NDArray[np.intp]:
+    """`count` positions in a raster of `size`, by the golden ratio: equal steps could stay in one column."""
+    return (np.arange(count) * GOLDEN_RATIO % 1.0 * size).astype(np.intp)
 
 
 def _concentrate(

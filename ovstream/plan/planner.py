@@ -18,7 +18,6 @@ from ovstream.types import Action, BoolArray, FrameMetadata, PatchPlan
 
 Indices = npt.NDArray[np.int32]
 
-CUT_SHARE = 0.5  # of the cells coded anew, and of those unlike before: another scene
 CAMERA_TRAVEL = 0.15  # of a patch: how far the view shifts before it is encoded again
 PROBE_SHARE = 0.5  # of the probes found changed: the whole picture faded
 
@@ -158,7 +157,7 @@ class Planner:
                 self._refresh.owe("lost")  # the interval may put it off
             self._damaged[:] = False
         return Causes(
-            cut=evidence.recoded_share > CUT_SHARE and evidence.novel_share > CUT_SHARE,
+            cut=evidence.cut,
             camera=self._camera_moved(),
             lost=lost,
             change=max(int(np.count_nonzero(changed)), len(self._debt)) > many,

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ovstream.config import PlanConfig
+from ovstream.plan import texture
 from ovstream.plan.grid import CELL_PX, PatchGrid
 from ovstream.plan.noise_floor import NoiseFloor
+from ovstream.plan.texture import TextureMemory
 from ovstream.types import BlockClass, BoolArray, FloatArray, FrameMetadata
+
+BlockClasses = npt.NDArray[np.uint8]
 
 # What makes evidence of 1.0 in a cell. Fitted on surveillance streams of several encoders: one threshold finds 95 %
 # of the patches that really changed between two pictures.
@@ -19,11 +24,7 @@ MAX_MOTION = 0.9
 BITS = 200.0
 OLDER_REFERENCE = 0.7  # background that comes back from behind an object is fetched from an older picture
 RECODED = 0.7  # coded without reference in a picture that has them, plus ...
-NOVEL = 2.7  # ... this for a texture twice or half as strong as when the cell was last coded so
-NOVEL_AMPLITUDE = 0.4  # relative difference of texture between two I pictures, beyond noise
-SMALL_AMPLITUDE = (
-    2.0 * CELL_PX
-)  # texture of 2 grey levels RMS, to which differences are relative in flat cells
+RENEWED = 2.7  # ... this for a texture twice or half as strong as when the cell was last coded so
 UNKNOWN = 1e3
 FOCUS = 0.3  # weight of a patch's strongest cell against its average
 
@@ -35,18 +36,16 @@ class Evidence:
     Attributes:
         saliency: (rows, cols) float32, 1.0 = changed.
         unknown: (rows, cols) bool, patches with cells that the parser does not know.
+        cut: Another scene.
         texture_only: The picture has no motion: `saliency` compares textures with the I picture before.
         unread: Such a picture whose cells were not parsed: it says nothing.
-        recoded_share: Share of cells coded without reference to other pictures.
-        novel_share: Share of those cells whose texture is unlike when they were last coded so.
     """
 
     saliency: FloatArray = field(repr=False)
     unknown: BoolArray = field(repr=False)
-    texture_only: bool
-    unread: bool
-    recoded_share: float
-    novel_share: float
+    cut: bool = False
+    texture_only: bool = False
+    unread: bool = False
 
 
 class SaliencyMeter:
@@ -66,7 +65,7 @@ class SaliencyMeter:
         self._grid = grid
         self._sensitivity = np.float32(config.sensitivity)
         self._floor = NoiseFloor(grid.cells_shape, percentile=config.noise_percentile)
-        self._texture = np.full(grid.cells_shape, np.nan, np.float32)
+        self._textures = TextureMemory(grid.cells_shape)
 
     def measure(self, frame: FrameMetadata, moved_px: FloatArray, *, learn: bool = True) -> Evidence:
         """Measures one picture.
@@ -82,84 +81,51 @@ class SaliencyMeter:
         amplitude: FloatArray = np.sqrt(blocks["residual_energy"])
         if frame.origin != "bitstream":  # a decoder measured the difference to the picture before
             lost = np.full((rows, cols), frame.coverage < 1)
-            return self._of_changes(_residual(amplitude), lost, np.zeros(0, np.float32), learn=learn)
-        unknown = kind == BlockClass.UNKNOWN
-        recoded = kind >= BlockClass.INTRA
+            return self._of_changes(_residual(amplitude), lost, learn=learn)
         if frame.slice_type == "I":
-            unread = not blocks["bit_cost"].any()
-            return self._of_textures(amplitude, recoded & (not unread), unknown, unread=unread)
-        novelty = self._compare_texture(amplitude, recoded)
+            return self._of_textures(blocks, amplitude, kind)
+        recoded = kind >= BlockClass.INTRA
+        novelty = self._textures.compare(amplitude, recoded)
         evidence = _residual(amplitude)
         evidence += np.minimum(moved_px * np.float32(1 / MOTION_PX), np.float32(MAX_MOTION))
         evidence += blocks["bit_cost"].astype(np.float32) * np.float32(1 / BITS)
         evidence += (blocks["ref_idx"][:, :, 0] > 0) * np.float32(OLDER_REFERENCE)
-        if novelty.size:
-            evidence[recoded] = np.float32(RECODED) + np.float32(NOVEL) * novelty
-        return self._of_changes(evidence, unknown, novelty, learn=learn)
+        if novelty.difference.size:
+            evidence[recoded] = np.float32(RECODED) + np.float32(RENEWED) * novelty.difference
+        return self._of_changes(evidence, kind == BlockClass.UNKNOWN, learn=learn, cut=novelty.cut)
 
     def teach(self, patches: BoolArray, *, noise: bool) -> None:
         """Learns from pixels whether what the last picture showed in `patches`, (rows, cols), was noise."""
         self._floor.teach(self._grid.to_cells(patches), noise=noise)
 
     def _of_changes(
-        self, evidence: FloatArray, unknown: BoolArray, novelty: FloatArray, *, learn: bool
+        self, evidence: FloatArray, unknown: BoolArray, *, learn: bool, cut: bool = False
     ) -> Evidence:
         cells: FloatArray = evidence / np.maximum(self._floor.level * np.float32(self.GAIN), 1)
         saliency = self._to_patches(cells, unknown)
         if learn:
             self._floor.learn(evidence, self._grid.to_cells(saliency < 1))
-        return self._evidence(saliency, unknown, novelty)
+        return Evidence(saliency, self._unknown_patches(unknown), cut=cut)
 
     def _of_textures(
-        self, amplitude: FloatArray, recoded: BoolArray, unknown: BoolArray, *, unread: bool
+        self, blocks: npt.NDArray[np.void], amplitude: FloatArray, kind: BlockClasses
     ) -> Evidence:
-        novelty = self._compare_texture(amplitude, recoded)
-        cells = np.zeros(recoded.shape, np.float32)
-        cells[recoded] = novelty * np.float32(1 / NOVEL_AMPLITUDE)
+        unread = not blocks["bit_cost"].any()
+        recoded = (kind >= BlockClass.INTRA) & (not unread)
+        unknown = kind == BlockClass.UNKNOWN
+        novelty = self._textures.compare(amplitude, recoded)
+        cells = np.zeros(kind.shape, np.float32)
+        cells[recoded] = novelty.difference * np.float32(1 / texture.NOVEL)
         saliency = self._to_patches(cells, unknown)
-        return self._evidence(saliency, unknown, novelty, texture_only=True, unread=unread)
-
-    def _evidence(
-        self,
-        saliency: FloatArray,
-        unknown: BoolArray,
-        novelty: FloatArray,
-        *,
-        texture_only: bool = False,
-        unread: bool = False,
-    ) -> Evidence:
-        some_unknown = unknown.any()
         return Evidence(
-            saliency=saliency,
-            unknown=self._grid.to_patches_max(unknown) > 0
-            if some_unknown
-            else np.zeros(saliency.shape, np.bool_),
-            texture_only=texture_only,
-            unread=unread,
-            recoded_share=novelty.size / unknown.size,
-            novel_share=float(np.mean(novelty >= NOVEL_AMPLITUDE)) if novelty.size else 0.0,
+            saliency, self._unknown_patches(unknown), cut=novelty.cut, texture_only=True, unread=unread
         )
 
-    def _compare_texture(self, amplitude: FloatArray, recoded: BoolArray) -> FloatArray:
-        """Compares the cells coded without reference with the last time they were, and remembers them.
-
-        A keyframe of a still camera, or the moving column of a periodic intra refresh, codes the same texture
-        again: that is no change.
-
-        Args:
-            amplitude: (mb_rows, mb_cols) float32, root of `residual_energy`.
-            recoded: (mb_rows, mb_cols) bool.
-
-        Returns:
-            (n,) float32, relative difference 0..2 of the n recoded cells; cells never seen so count as novel.
-        """
-        if not recoded.any():
-            return np.zeros(0, np.float32)
-        now, before = amplitude[recoded], self._texture[recoded]
-        self._texture[recoded] = now
-        difference = np.abs(now - before) / ((now + before) * np.float32(0.5) + np.float32(SMALL_AMPLITUDE))
-        np.nan_to_num(difference, copy=False, nan=NOVEL_AMPLITUDE)
-        return np.asarray(difference, np.float32)
+    def _unknown_patches(self, unknown: BoolArray) -> BoolArray:
+        if not unknown.any():
+            return np.zeros(self._grid.shape, np.bool_)
+        patches: BoolArray = self._grid.to_patches_max(unknown) > 0
+        return patches
 
     def _to_patches(self, cells: FloatArray, unknown: BoolArray) -> FloatArray:
         """Weighted geometric mean of a patch's average and its strongest cell: small things count too."""

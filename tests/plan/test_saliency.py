@@ -130,9 +130,14 @@ def test_intra_cells_count_by_how_new_they_look() -> None:
     new.blocks[area] = maker.intra(texture=maker.texture[::-1]).blocks[area]
     again, novel = measured([*frames, same])[-1], measured([*frames, new])[-1]
     assert again.saliency.max() < 1 < novel.saliency.max()
-    assert again.novel_share < 0.1
-    assert novel.novel_share > 0.5
-    assert again.recoded_share == novel.recoded_share == pytest.approx(60 / 920)
+    assert not novel.cut
+
+
+def test_a_cut_needs_most_cells_to_look_new() -> None:
+    maker, other = PictureMaker(), PictureMaker(seed=9)
+    few = np.where(np.arange(maker.shape[1]) < 12, other.texture, maker.texture)
+    assert not measured([maker.intra(), maker.intra(texture=few)])[-1].cut
+    assert measured([maker.intra(), maker.intra(texture=other.texture)])[-1].cut
 
 
 def test_an_unread_keyframe_is_judged_by_its_size() -> None:
