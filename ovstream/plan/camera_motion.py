@@ -225,7 +225,7 @@ def _content(vectors: npt.NDArray[np.int16]) -> ComplexArray:
 
 def _model(camera: CameraMotion, position: ComplexArray) -> ComplexArray:
     if camera.slope == 0:
-        return np.full_like(position, camera.shift)
+        return np.broadcast_to(np.complex64(camera.shift), position.shape)
     model: ComplexArray = position * np.complex64(camera.slope)
     model += np.complex64(camera.shift)
     return model

@@ -22,8 +22,8 @@ class NoiseFloor:
     CAP = 2.5  # noise stays below, most real changes lie above: objects cannot teach a cell to ignore them
     LOWEST = 0.1
     STEP = 0.05  # natural logarithm, per picture
-    NOISE_STEP = 0.8
-    CHANGE_STEP = -0.3
+    NOISE_STEP = 0.5
+    CHANGE_STEP = -0.8
 
     def __init__(self, cells_shape: tuple[int, int], *, percentile: float) -> None:
         part = percentile / 100.0
@@ -40,8 +40,11 @@ class NoiseFloor:
             quiet: (mb_rows, mb_cols) bool, where no change is going on.
         """
         self._evidence = evidence
-        step = self._down + (evidence > self.level) * (self._up - self._down)
-        np.multiply(self.level, step, out=self.level, where=quiet)
+        step = (evidence > self.level) * (self._up - self._down)
+        step += self._down - np.float32(1)
+        step *= quiet
+        step += np.float32(1)
+        self.level *= step
         np.clip(self.level, self.LOWEST, self.CAP, out=self.level)
 
     def teach(self, cells: BoolArray, *, noise: bool) -> None:
