@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 WRONG_NAME = re.compile(r"""pip install (?:[^\n`&]* )?['"]?ovstream(?!-edge)\b""")
-LINK = re.compile(r"\[[^\]]+\]\((?P<target>[^)\s]+)\)")
+LINK = re.compile(r"!?\[[^\]]+\]\((?P<target>[^)\s]+)\)")
 
 
 def documents() -> list[Path]:
