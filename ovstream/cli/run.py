@@ -114,7 +114,14 @@ def _streams(url: str | None, config: Path | None, options: dict[str, Any]) -> l
     if options:
         raise ConfigError(f"with --config, these belong into the file: {', '.join(sorted(options))}")
     assert config is not None
-    return list(load_config(config).streams)
+    return [_patient(one) for one in load_config(config).streams]
+
+
+def _patient(config: StreamConfig) -> StreamConfig:
+    """Cameras of a file are tried for ever, unless the file says otherwise: one may be off at the start."""
+    if "keep_trying" in config.source.model_fields_set:
+        return config
+    return config.model_copy(update={"source": config.source.model_copy(update={"keep_trying": True})})
 
 
 async def _run(configs: list[StreamConfig], jsonl: Path | None) -> None:

@@ -25,6 +25,10 @@ class SourceConfig(Section):
     read_timeout_seconds: float = Field(
         default=5.0, gt=0, description="silence after which a live source reconnects"
     )
+    keep_trying: bool = Field(
+        default=False,
+        description="cameras: go on also when the very first attempt fails; `ovstream run --config` does so",
+    )
     reconnect_initial_seconds: float = Field(default=0.5, gt=0)
     reconnect_max_seconds: float = Field(default=30.0, gt=0)
     pace: Literal["realtime", "fast"] = Field(

@@ -39,7 +39,6 @@ def open_source(
     *,
     config: SourceConfig | None = None,
     on_event: OnEvent = ignore_event,
-    keep_trying: bool = False,
 ) -> Source:
     """Makes the source that fits a URL or path; nothing is opened before its first unit is asked for.
 
@@ -47,7 +46,6 @@ def open_source(
         url: A path, `file://`, `rtsp://`, `synthetic:?fps=10` ...
         config: How to read it.
         on_event: Called in the consumer's event loop with what happens beside the units.
-        keep_trying: A live source goes on also when its first connection attempt fails.
 
     Raises:
         ConfigError: Nothing here reads such a URL.
@@ -63,7 +61,7 @@ def open_source(
     if (separator and scheme in NETWORK_SCHEMES) or text.startswith("/dev/video"):
         from ovstream.sources.ffmpeg import FFmpegSource
 
-        return FFmpegSource(text, config=used, on_event=on_event, keep_trying=keep_trying)
+        return FFmpegSource(text, config=used, on_event=on_event)
     if separator and scheme != "file":
         raise ConfigError(_wrong_scheme(scheme))
     from ovstream.sources.file import FileSource

@@ -62,8 +62,9 @@ class _Timeline:
 class FFmpegSource(ThreadedSource):
     """Receives a camera and never gives it up.
 
-    The first connection attempt raises its error; after one success every failure leads to another attempt, with
-    growing pauses. Each new connection counts `epoch` up and starts at a keyframe with `discontinuity` set.
+    The first connection attempt raises its error unless `config.keep_trying`; after one success every failure
+    leads to another attempt, with growing pauses. Each new connection counts `epoch` up and starts at a keyframe
+    with `discontinuity` set.
 
     Closing during a connection attempt that hangs leaves its thread to end by itself, at most
     `open_timeout_seconds` later. With `transport="udp"` FFmpeg hides lost packets: damage is not flagged.
@@ -72,7 +73,6 @@ class FFmpegSource(ThreadedSource):
         url: Any URL that FFmpeg opens, or `/dev/video0`.
         config: Uses all but `pace` and `loop`.
         on_event: Called in the consumer's event loop.
-        keep_trying: Goes on also when the first attempt fails.
     """
 
     live = True
@@ -83,12 +83,10 @@ class FFmpegSource(ThreadedSource):
         *,
         config: SourceConfig | None = None,
         on_event: OnEvent = ignore_event,
-        keep_trying: bool = False,
     ) -> None:
         self._config = config or SourceConfig()
         super().__init__(redact_url(url), queue_units=self._config.queue_units, on_event=on_event)
         self._url = parse_url(url) if "://" in url else CameraUrl("v4l2", None, None, url)
-        self._keep_trying = keep_trying
         self._gate = KeyframeGate(self.stats)
         self._timeline = _Timeline()
         self._epoch = 0
@@ -107,7 +105,7 @@ class FFmpegSource(ThreadedSource):
             worker.wait(0)
             if failure is None:
                 return
-            if not self._connected_before and not self._keep_trying:
+            if not self._connected_before and not self._config.keep_trying:
                 raise failure
             if self._timeline.last_arrival_ns != before:
                 backoff.reset()

@@ -249,8 +249,7 @@ async def test_keep_trying_waits_for_a_camera_that_is_off() -> None:
     events: list[str] = []
     source = open_source(
         f"rtsp://127.0.0.1:{port}/live",
-        config=QUICK,
-        keep_trying=True,
+        config=QUICK.model_copy(update={"keep_trying": True}),
         on_event=lambda kind, _detail: events.append(kind),
     )
     units = source.units()
