@@ -45,8 +45,18 @@ impl<'a> Direct<'a> {
         Self { spatial, inference_8x8, picture: colocated, short_term, list0, scale }
     }
 
+    /// Reference indices of a direct macroblock that stands still because everything around does: by far the most
+    /// frequent case. `None` calls for [`Self::infer`].
+    #[inline(always)]
+    pub fn infer_still(&self, field: &MotionField<'_>) -> Option<[i8; 2]> {
+        if self.spatial {
+            field.shared_still().map(or_zero)
+        } else {
+            None
+        }
+    }
+
     /// Motion of a direct macroblock: uniform, or written to `split`.
-    #[inline]
     pub fn infer(&self, field: &MotionField<'_>, split: &mut Split) -> Option<Uniform> {
         if self.spatial {
             self.infer_spatial(field, split)
@@ -56,13 +66,9 @@ impl<'a> Direct<'a> {
     }
 
     /// 8.4.1.2.2
-    #[inline]
     fn infer_spatial(&self, field: &MotionField<'_>, split: &mut Split) -> Option<Uniform> {
-        let predicted = field.shared().unwrap_or_else(|| predict(field));
-        if predicted.ref_idx[0] < 0 && predicted.ref_idx[1] < 0 {
-            return Some(Uniform { ref_idx: [0, 0], mv: [[0, 0]; 2] });
-        }
-        let Uniform { ref_idx, mv } = predicted;
+        let Uniform { ref_idx, mv } = predict(field);
+        let predicted = Uniform { ref_idx: or_zero(ref_idx), mv };
         let stopped = [0, 1].map(|list| if ref_idx[list] == 0 { [0, 0] } else { mv[list] });
         if stopped == mv {
             return Some(predicted);
@@ -149,9 +155,18 @@ impl<'a> Direct<'a> {
     }
 }
 
+/// Without any reference around, both lists use reference 0 (8.4.1.2.2).
+#[inline(always)]
+fn or_zero(ref_idx: [i8; 2]) -> [i8; 2] {
+    if ref_idx[0] < 0 && ref_idx[1] < 0 {
+        [0, 0]
+    } else {
+        ref_idx
+    }
+}
+
 /// Reference indices and motion vectors of spatial direct prediction; -1 in both lists stands for no reference
 /// around.
-#[inline(never)]
 fn predict(field: &MotionField<'_>) -> Uniform {
     let mut motion = Uniform { ref_idx: [-1; 2], mv: [[0, 0]; 2] };
     for list in 0..2 {

@@ -68,18 +68,24 @@ impl<S: Syntax> SliceParser<'_, S> {
     /// Makes `address` in column `x` the current macroblock.
     #[inline(always)]
     pub fn go_to(&mut self, address: usize, x: usize) {
-        self.place = Place::new(address, x, self.columns.len(), self.first);
+        self.place = self.place_at(address, x);
     }
 
     /// Motion of the macroblocks around the current one.
     #[inline(always)]
     pub fn field(&self) -> MotionField<'_> {
-        MotionField {
-            blocks: self.blocks,
-            splits: self.splits,
-            place: self.place,
-            columns: self.columns.len(),
-        }
+        self.field_at(self.place)
+    }
+
+    /// Motion of the macroblocks around a place.
+    #[inline(always)]
+    fn field_at(&self, place: Place) -> MotionField<'_> {
+        MotionField { blocks: self.blocks, splits: self.splits, place, columns: self.columns.len() }
+    }
+
+    #[inline(always)]
+    fn place_at(&self, address: usize, x: usize) -> Place {
+        Place::new(address, x, self.columns.len(), self.first)
     }
 
     /// Neighbours of the current macroblock.
@@ -108,7 +114,7 @@ impl<S: Syntax> SliceParser<'_, S> {
     }
 
     /// Parses the current macroblock, which is not skipped.
-    #[inline(always)]
+    #[inline(never)]
     pub fn macroblock(&mut self) -> Result<()> {
         let around = self.around();
         let slice_type = self.input.header.slice_type;
@@ -148,11 +154,16 @@ impl<S: Syntax> SliceParser<'_, S> {
     /// Writes the current macroblock, which ends at `position` in the stream, to the picture.
     #[inline(always)]
     fn store(&mut self, block: Block, position: u64) {
-        let bit_cost = position.wrapping_sub(self.position) as u32;
         let split = if block.flags & flags::SPLIT != 0 { self.store_split() } else { 0 };
+        self.store_at(self.place.address, Block { split, ..block }, position);
+    }
+
+    #[inline(always)]
+    fn store_at(&mut self, address: usize, block: Block, position: u64) {
+        let bit_cost = position.wrapping_sub(self.position) as u32;
         self.position = position;
-        if let Some(slot) = self.blocks.get_mut(self.place.address) {
-            *slot = Block { bit_cost, split, ..block };
+        if let Some(slot) = self.blocks.get_mut(address) {
+            *slot = Block { bit_cost, ..block };
         }
     }
 
@@ -252,24 +263,53 @@ impl<S: Syntax> SliceParser<'_, S> {
     }
 
     /// P_Skip: `position` is where the macroblock ends in the stream.
+    ///
+    /// `still` tells that A and B are available and that A stands still, so that this one does, too (8.4.1.1). Returns whether it stands still.
     #[inline(always)]
-    pub fn p_skip(&mut self, position: u64) {
-        let mv = self.field().p_skip();
-        let block = Block { mv: [mv, [0, 0]], ref_idx: [0, -1], ..self.skipped };
-        self.store(block, position);
+    pub fn p_skip(&mut self, address: usize, x: usize, still: bool, position: u64) -> bool {
+        let mut block = Block { ref_idx: [0, -1], ..self.skipped };
+        if !still {
+            block.mv[0] = self.field_at(self.place_at(address, x)).p_skip();
+        }
+        self.store_at(address, block, position);
+        block.mv[0] == [0, 0]
+    }
+
+    /// Whether a macroblock at `address` in column `x` has A and B.
+    #[inline(always)]
+    pub fn has_a_and_b(&self, address: usize, x: usize) -> bool {
+        x > 0 && address > self.first && address >= self.first.wrapping_add(self.columns.len())
+    }
+
+    /// Whether the macroblock at `address` uses reference 0 of list 0 without motion.
+    #[inline(always)]
+    pub fn stands_still(&self, address: usize) -> bool {
+        let block = self.block_at(address);
+        block.flags & flags::SPLIT == 0 && block.ref_idx[0] == 0 && block.mv[0] == [0, 0]
     }
 
     /// B_Skip: `position` is where the macroblock ends in the stream.
     #[inline(always)]
-    pub fn b_skip(&mut self, position: u64) {
+    pub fn b_skip(&mut self, address: usize, x: usize, position: u64) {
         let mut block = Block { flags: flags::DIRECT, ..self.skipped };
+        let place = self.place_at(address, x);
+        if let Some(ref_idx) = self.direct.infer_still(&self.field_at(place)) {
+            block.ref_idx = ref_idx;
+            self.store_at(address, block, position);
+        } else {
+            self.place = place;
+            self.moving_b_skip(block, position);
+        }
+    }
+
+    #[inline(never)]
+    fn moving_b_skip(&mut self, mut block: Block, position: u64) {
         let motion = self.infer_direct();
         self.set_motion(&mut block, &motion);
         self.store(block, position);
     }
 
     /// Direct motion of the whole macroblock; [`Self::motion`] holds it when it is not uniform.
-    #[inline(always)]
     pub fn infer_direct(&mut self) -> Motion {
         let field = MotionField {
             blocks: self.blocks,
@@ -281,7 +321,6 @@ impl<S: Syntax> SliceParser<'_, S> {
     }
 
     /// Gives `block` its motion; [`Self::motion`] counts unless it turns out to be uniform.
-    #[inline(always)]
     pub fn set_motion(&mut self, block: &mut Block, motion: &Motion) {
         match motion {
             Motion::Uniform(Uniform { ref_idx, mv }) => (block.ref_idx, block.mv) = (*ref_idx, *mv),

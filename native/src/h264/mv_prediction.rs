@@ -173,9 +173,9 @@ impl MotionField<'_> {
         [a, b, d]
     }
 
-    /// The motion that A, B and C (or D) share, when they are available and each is uniform.
+    /// The reference indices that A, B and C (or D) share, when they are available and all stand still.
     #[inline(always)]
-    pub fn shared(&self) -> Option<Uniform> {
+    pub fn shared_still(&self) -> Option<[i8; 2]> {
         let Place { address, a, b, c, d, .. } = self.place;
         if !a || !b || !(c || d) {
             return None;
@@ -185,9 +185,10 @@ impl MotionField<'_> {
         let b = self.blocks.get(above)?;
         let c = self.blocks.get(if c { above.wrapping_add(1) } else { above.wrapping_sub(1) })?;
         let uniform = (a.flags | b.flags | c.flags) & flags::SPLIT == 0;
-        let same_mv = (a.mv == b.mv) & (b.mv == c.mv);
+        let still = [[0, 0]; 2];
+        let all_still = (a.mv == still) & (b.mv == still) & (c.mv == still);
         let same_ref = (a.ref_idx == b.ref_idx) & (b.ref_idx == c.ref_idx);
-        (uniform & same_mv & same_ref).then_some(Uniform { ref_idx: a.ref_idx, mv: a.mv })
+        (uniform & all_still & same_ref).then_some(a.ref_idx)
     }
 
     /// Motion vector of P_Skip (8.4.1.1).

@@ -1,7 +1,6 @@
 //! slice_data() (H.264 7.3.4): drives the macroblock layer over one slice.
 
 use super::{
-    cabac::Engine,
     cabac_syntax::CabacReader,
     cavlc::CavlcReader,
     direct::Direct,
@@ -153,6 +152,8 @@ impl SliceParser<'_, CavlcReader<'_>> {
     fn cavlc_slice(&mut self) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
         let (mut address, mut x) = self.first();
+        // Whether the last macroblock stands still.
+        let mut still = false;
         loop {
             if slice_type != SliceType::I {
                 let run = self.syntax.mb_skip_run();
@@ -161,10 +162,10 @@ impl SliceParser<'_, CavlcReader<'_>> {
                 }
                 let position = self.syntax.position();
                 for _ in 0..run {
-                    self.go_to(address, x);
-                    match slice_type {
-                        SliceType::B => self.b_skip(position),
-                        _ => self.p_skip(position),
+                    if slice_type == SliceType::P {
+                        still = self.p_skip(address, x, still && self.has_a_and_b(address, x), position);
+                    } else {
+                        self.b_skip(address, x, position);
                     }
                     (address, x) = (address.wrapping_add(1), self.next_column(x));
                 }
@@ -177,6 +178,7 @@ impl SliceParser<'_, CavlcReader<'_>> {
             }
             self.go_to(address, x);
             self.macroblock()?;
+            still = self.stands_still(address);
             (address, x) = (address.wrapping_add(1), self.next_column(x));
             if !self.syntax.more_rbsp_data() {
                 return Ok(self.count_to(address));
@@ -192,21 +194,31 @@ impl SliceParser<'_, CabacReader<'_>> {
         let end = self.syntax.end;
         // Skipped macroblocks need nothing of the reader but its engine, which stays in registers meanwhile.
         let mut engine = self.syntax.engine;
+        // Whether the last macroblock was skipped and whether it stands still.
+        let (mut skipped, mut still) = (true, false);
         loop {
-            self.go_to(address, x);
-            if slice_type != SliceType::I && self.mb_skip_flag(&mut engine, slice_type) {
-                if engine.position() > end {
-                    return Err(Error::invalid("mb_skip_flag", engine.position()));
-                }
-                self.syntax.no_mb_qp_delta();
-                match slice_type {
-                    SliceType::B => self.b_skip(engine.position()),
-                    _ => self.p_skip(engine.position()),
-                }
-            } else {
+            let inc = self.unskipped_neighbours(address, x, skipped);
+            skipped = match slice_type {
+                SliceType::I => false,
+                SliceType::P => engine.decision(&mut self.syntax.contexts, 11 + inc),
+                SliceType::B => engine.decision(&mut self.syntax.contexts, 24 + inc),
+            };
+            if !skipped {
+                self.go_to(address, x);
                 self.syntax.engine = engine;
                 self.macroblock()?;
                 engine = self.syntax.engine;
+                still = self.stands_still(address);
+            } else if engine.position() > end {
+                return Err(Error::invalid("mb_skip_flag", engine.position()));
+            } else {
+                self.syntax.no_mb_qp_delta();
+                if slice_type == SliceType::P {
+                    let still_before = still && self.has_a_and_b(address, x);
+                    still = self.p_skip(address, x, still_before, engine.position());
+                } else {
+                    self.b_skip(address, x, engine.position());
+                }
             }
             (address, x) = (address.wrapping_add(1), self.next_column(x));
             if engine.terminate() {
@@ -224,16 +236,17 @@ impl SliceParser<'_, CabacReader<'_>> {
         Ok(self.count_to(address))
     }
 
+    /// Number of available neighbours (A, B) that were not skipped: the context of mb_skip_flag.
     #[inline(always)]
-    fn mb_skip_flag(&mut self, engine: &mut Engine<'_>, slice_type: SliceType) -> bool {
-        let Place { address, a, b, .. } = self.place;
-        let unskipped = |available: bool, address: usize| {
-            available && self.blocks.get(address).is_some_and(|block| block.class != BlockClass::Skip as u8)
-        };
-        let inc = usize::from(unskipped(a, address.wrapping_sub(1)))
-            .wrapping_add(usize::from(unskipped(b, address.wrapping_sub(self.columns.len()))));
-        let base = if slice_type == SliceType::B { 24 } else { 11 };
-        engine.decision(&mut self.syntax.contexts, base + inc)
+    fn unskipped_neighbours(&self, address: usize, x: usize, left_skipped: bool) -> usize {
+        let left = x > 0 && address > self.first && !left_skipped;
+        let columns = self.columns.len();
+        let above = address >= self.first.wrapping_add(columns)
+            && self
+                .blocks
+                .get(address.wrapping_sub(columns))
+                .is_some_and(|b| b.class != BlockClass::Skip as u8);
+        usize::from(left).wrapping_add(usize::from(above))
     }
 }
 
