@@ -12,6 +12,7 @@ OvstreamError
 │   ├── SourceNotFound           no such file, host or stream
 │   ├── SourceAuthError          credentials missing or refused
 │   ├── SourceTimeout            nothing arrived in time
+│   ├── SourceTlsError           the camera's certificate is not trusted, or no TLS was spoken
 │   └── SourceProtocolError      the peer does not speak what it should
 ├── DecodeError                  the decoder gave no picture
 ├── ModelError                   a model folder or checkpoint is wrong, partial or foreign
@@ -89,6 +90,10 @@ class SourceAuthError(SourceError):
 
 class SourceTimeout(SourceError):  # noqa: N818
     """Nothing arrived in time."""
+
+
+class SourceTlsError(SourceError):
+    """The camera's certificate is not trusted, or it does not speak TLS."""
 
 
 class SourceProtocolError(SourceError):

@@ -18,7 +18,17 @@ class Section(BaseModel):
 class SourceConfig(Section):
     """How a stream is read."""
 
+    backend: Literal["auto", "native", "ffmpeg"] = Field(
+        default="auto", description="who reads RTSP; auto: FFmpeg where our own client cannot"
+    )
     transport: Literal["tcp", "udp"] = "tcp"
+    tls_verify: bool = Field(default=True, description="false: anybody may pretend to be the camera")
+    tls_ca_file: str | None = Field(default=None, description="PEM file of the authorities to trust")
+    tls_fingerprint: str | None = Field(
+        default=None,
+        pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$",
+        description="SHA-256 of the camera's certificate; replaces all other checks",
+    )
     username: str | None = None
     password: SecretStr | None = None
     open_timeout_seconds: float = Field(default=10.0, gt=0)

@@ -9,8 +9,9 @@ import os
 import re
 
 from ovstream.config import SourceConfig
-from ovstream.errors import ConfigError
+from ovstream.errors import ConfigError, SourceProtocolError
 from ovstream.sources.base import OnEvent, Source, SourceStats, ignore_event
+from ovstream.sources.fallback import FallbackSource
 from ovstream.sources.memory import MemorySource, Notice, Pause
 from ovstream.sources.scene import Scene
 from ovstream.sources.urls import redact_url
@@ -27,6 +28,7 @@ __all__ = [
     "redact_url",
 ]
 
+RTSP_SCHEMES = ("rtsp", "rtsps")
 NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "udp")
 WEBRTC_SCHEMES = re.compile(r"wh[ei]p(\+https?)?")
 RIGHT_FORMS = (
@@ -58,6 +60,8 @@ def open_source(
         return SyntheticSource(parse_options(text), config=used, on_event=on_event)
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
+    if separator and scheme in RTSP_SCHEMES and used.backend != "ffmpeg":
+        return _rtsp(text, config=used, on_event=on_event)
     if (separator and scheme in NETWORK_SCHEMES) or text.startswith("/dev/video"):
         from ovstream.sources.ffmpeg import FFmpegSource
 
@@ -67,6 +71,28 @@ def open_source(
     from ovstream.sources.file import FileSource
 
     return FileSource(rest if separator else text, config=used, on_event=on_event)
+
+
+def _rtsp(url: str, *, config: SourceConfig, on_event: OnEvent) -> Source:
+    """Our own client, and FFmpeg behind it where it may stand in."""
+    from ovstream.sources.rtsp import RtspSource
+
+    alone = config.backend == "native" or config.tls_fingerprint is not None  # FFmpeg cannot check that one
+    native = RtspSource(
+        url,
+        config=config,
+        on_event=on_event,
+        give_up=() if alone else (SourceProtocolError,),
+    )
+    if alone:
+        return native
+
+    def make_second() -> Source:
+        from ovstream.sources.ffmpeg import FFmpegSource
+
+        return FFmpegSource(url, config=config, on_event=on_event)
+
+    return FallbackSource(native, make_second, second_name="FFmpeg", on_event=on_event)
 
 
 def _wrong_scheme(scheme: str) -> str:

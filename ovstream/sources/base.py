@@ -37,12 +37,15 @@ class Source(Protocol):
         name: For people and logs; never contains credentials.
         live: Time goes on without the consumer: a slow one loses access units up to the next keyframe.
             The others wait for their consumer.
-        stats: Counters.
     """
 
     name: str
     live: bool
-    stats: SourceStats
+
+    @property
+    def stats(self) -> SourceStats:
+        """Counters."""
+        ...
 
     def units(self) -> AsyncGenerator[AccessUnit, None]:
         """Yields access units in coded order; one iteration at a time.

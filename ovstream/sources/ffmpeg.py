@@ -5,8 +5,6 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 
@@ -17,6 +15,7 @@ from ovstream.sources.demux import Demuxer, Sample, host_is_unknown
 from ovstream.sources.gate import KeyframeGate
 from ovstream.sources.pacing import Backoff
 from ovstream.sources.parameter_sets import ParameterSets
+from ovstream.sources.timeline import Timeline
 from ovstream.sources.urls import CameraUrl, parse_url, redact_url
 from ovstream.sources.worker import ThreadedSource, Timed, Worker
 from ovstream.types import AccessUnit
@@ -27,36 +26,7 @@ READ_POLL_SECONDS = 0.5
 # Never "file": a playlist or a redirect must not reach local files.
 PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,hls,rtmp,rtmps,srt"
 UDP_BUFFER_BYTES = 4 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Timeline:
-    """Keeps pts rising over reconnects: a new connection goes on where the old one would be by now."""
-
-    time_base: Fraction = Fraction(1, 90_000)
-    shift: int = 0
-    last_pts: int = 0
-    last_arrival_ns: int | None = None
-    joined: bool = False
-
-    def connect(self, time_base: Fraction) -> None:
-        self.last_pts = round(self.last_pts * self.time_base / time_base)
-        self.time_base, self.joined = time_base, False
-
-    def place(self, sample: Sample) -> int:
-        """Moves a sample's pts to the common line."""
-        if not self.joined:
-            self.shift = self._resume_pts(sample.arrival_ns) - sample.pts if self.last_arrival_ns else 0
-            self.joined = True
-        pts = sample.pts + self.shift
-        if self.last_arrival_ns is None or pts > self.last_pts:
-            self.last_pts, self.last_arrival_ns = pts, sample.arrival_ns
-        return pts
-
-    def _resume_pts(self, arrival_ns: int) -> int:
-        assert self.last_arrival_ns is not None
-        away_seconds = Fraction(arrival_ns - self.last_arrival_ns, 1_000_000_000)
-        return self.last_pts + max(round(away_seconds / self.time_base), 1)
+TLS_SCHEMES = frozenset({"rtsps", "https", "rtmps"})
 
 
 class FFmpegSource(ThreadedSource):
@@ -87,8 +57,10 @@ class FFmpegSource(ThreadedSource):
         self._config = config or SourceConfig()
         super().__init__(redact_url(url), queue_units=self._config.queue_units, on_event=on_event)
         self._url = parse_url(url) if "://" in url else CameraUrl("v4l2", None, None, url)
+        if self._config.tls_fingerprint is not None and self._url.scheme in TLS_SCHEMES:
+            raise ConfigError("FFmpeg cannot check tls_fingerprint: use backend 'native', or tls_ca_file")
         self._gate = KeyframeGate(self.stats)
-        self._timeline = _Timeline()
+        self._timeline = Timeline()
         self._epoch = 0
         self._connected_before = False
         self._parameter_sets: ParameterSets | None = None
@@ -166,9 +138,9 @@ class FFmpegSource(ThreadedSource):
                 "analyzeduration": "0",
                 "buffer_size": str(UDP_BUFFER_BYTES),
             }
-        if scheme in ("rtsps", "https", "rtmps"):
-            options |= {"tls_verify": "1"}
-            if trusted := ssl.get_default_verify_paths().cafile:
+        if scheme in TLS_SCHEMES:
+            options |= {"tls_verify": str(int(self._config.tls_verify))}
+            if trusted := self._config.tls_ca_file or ssl.get_default_verify_paths().cafile:
                 options |= {"ca_file": trusted}
         return options, None
 
@@ -213,7 +185,7 @@ class FFmpegSource(ThreadedSource):
         return AccessUnit(
             codec=demuxer.codec,
             data=sample.data,
-            pts=self._timeline.place(sample),
+            pts=self._timeline.place(sample.pts, sample.arrival_ns),
             time_base=demuxer.time_base,
             keyframe=sample.keyframe,
             params_changed=sample.params_changed,

@@ -44,6 +44,13 @@ class CameraUrl:
         authority = matched.group() if matched else ""
         return authority.rsplit(":", 1)[0].strip("[]") if not authority.endswith("]") else authority[1:-1]
 
+    @property
+    def port(self) -> int | None:
+        """TCP or UDP port; None where the URL leaves it to the scheme."""
+        matched = _HOST_PORT.match(self.location)
+        port = re.search(r":(\d+)$", matched.group()) if matched else None
+        return int(port[1]) if port and 0 < int(port[1]) < 65_536 else None
+
 
 def parse_url(url: str) -> CameraUrl:
     """Takes a URL apart; special characters in the password need not be percent-encoded.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError
 from ovstream.sources import open_source
 
@@ -21,8 +22,8 @@ from ovstream.sources import open_source
         ("odd:name.mp4", "FileSource", False),
         ("synthetic:", "SyntheticSource", False),
         ("synthetic:?fps=5", "SyntheticSource", False),
-        ("rtsp://cam/1", "FFmpegSource", True),
-        ("RTSPS://cam/1", "FFmpegSource", True),
+        ("rtsp://cam/1", "FallbackSource", True),
+        ("RTSPS://cam/1", "FallbackSource", True),
         ("http://cam/1.ts", "FFmpegSource", True),
         ("srt://cam:9000", "FFmpegSource", True),
         ("/dev/video0", "FFmpegSource", True),
@@ -31,6 +32,32 @@ from ovstream.sources import open_source
 def test_the_scheme_chooses(url: str | Path, kind: str, live: bool) -> None:
     source = open_source(url)
     assert (type(source).__name__, source.live) == (kind, live)
+
+
+PINNED = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        (SourceConfig(), "FallbackSource"),
+        (SourceConfig(backend="native"), "RtspSource"),
+        (SourceConfig(backend="ffmpeg"), "FFmpegSource"),
+        (SourceConfig(tls_fingerprint=PINNED), "RtspSource"),  # FFmpeg could not check it
+    ],
+)
+def test_the_backend_of_rtsp(config: SourceConfig, kind: str) -> None:
+    assert type(open_source("rtsps://cam/1", config=config)).__name__ == kind
+
+
+def test_ffmpeg_refuses_what_it_cannot_check() -> None:
+    with pytest.raises(ConfigError, match="cannot check tls_fingerprint"):
+        open_source("rtsps://cam/1", config=SourceConfig(backend="ffmpeg", tls_fingerprint=PINNED))
+
+
+def test_a_camera_needs_a_host() -> None:
+    with pytest.raises(ConfigError, match="names no host"):
+        open_source("rtsp:///stream")
 
 
 def test_the_name_of_a_local_file_is_its_path() -> None:
