@@ -42,8 +42,9 @@ class Assembler:
     that a sender ends with a marker stay with the picture behind them. A sender that sets the marker inside of
     pictures is found out by the rest that follows; from then on only the timestamp counts.
 
-    After a gap the beginning of a unit counts as whole when nothing can stand before it, or when it begins like
-    the last intact unit of its kind (keyframe or not).
+    After a gap the beginning of a unit counts as whole when nothing that matters can stand before it, or when it
+    begins like the last intact unit of its kind (keyframe or not). The very first unit gets the benefit of the
+    doubt: its parameter sets may be out of band.
 
     Args:
         builder: Of the codec.
@@ -59,6 +60,7 @@ class Assembler:
         self._ended_timestamp: int | None = None
         self._trust_marker = True
         self._usual_start: dict[bool, int | None] = {}
+        self._first = True
         self._joined = self._begun = self._gap = False
         self._arrival_ns = 0
         self._discontinuity = self._restart = self._damaged = self._unsure = False
@@ -118,8 +120,8 @@ class Assembler:
         keyframe, start = builder.keyframe, builder.start
         damaged = self._damaged or not builder.has_picture or not builder.complete() or start is None
         if self._unsure and not damaged and not builder.surely_begins():
-            damaged = self._usual_start.get(keyframe, start) != start
-        if not damaged:
+            damaged = self._usual_start.get(keyframe, start if self._first else None) != start
+        elif not damaged:
             self._usual_start[keyframe] = start
         yield RtpUnit(
             codec=builder.codec,
@@ -132,4 +134,4 @@ class Assembler:
             arrival_ns=self._arrival_ns,
         )
         self._ended_timestamp = self._timestamp
-        self._begun = self._discontinuity = self._restart = self._damaged = self._unsure = False
+        self._first = self._begun = self._discontinuity = self._restart = self._damaged = self._unsure = False

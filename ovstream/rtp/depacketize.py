@@ -43,7 +43,7 @@ class UnitBuilder(Protocol):
         ...
 
     def surely_begins(self) -> bool:
-        """Whether nothing can stand before what the unit began with."""
+        """Whether nothing that matters can stand before what the unit began with."""
         ...
 
     def complete(self) -> bool:

@@ -47,8 +47,8 @@ class H264Builder(NalBuilder):
         return kind not in SLICES or _is_first_slice(kind, payload[at : at + 1])
 
     def surely_begins(self) -> bool:
-        """Whether the unit began with a delimiter: nothing stands before it (H.264 7.4.1.2.3)."""
-        return self.start == ACCESS_UNIT_DELIMITER
+        """Whether the unit began with a delimiter, or an SPS: only that stands before one (H.264 7.4.1.2.3)."""
+        return self.start in (ACCESS_UNIT_DELIMITER, SPS)
 
     def _begin_nal(self, nal: bytes) -> None:
         kind = nal[0] & 0x1F

@@ -9,7 +9,7 @@ from ovstream.rtp.packet import MalformedPacket
 AGGREGATION = 48
 FRAGMENTATION = 49
 PACI = 50
-FIRST_VPS, ACCESS_UNIT_DELIMITER = 32, 35
+VPS, ACCESS_UNIT_DELIMITER = 32, 35
 RANDOM_ACCESS = range(16, 24)  # IRAP pictures, H.265 table 7-1
 
 
@@ -52,17 +52,17 @@ class H265Builder(NalBuilder):
             if not payload[2] & 0x80:
                 return False
             kind, at = payload[2] & 0x3F, 3
-        return kind >= FIRST_VPS or payload[at : at + 1] >= b"\x80"  # first_slice_segment_in_pic_flag
+        return kind >= VPS or payload[at : at + 1] >= b"\x80"  # first_slice_segment_in_pic_flag
 
     def surely_begins(self) -> bool:
-        """Whether the unit began with a delimiter: nothing stands before it (H.265 7.4.2.4.4)."""
-        return self.start == ACCESS_UNIT_DELIMITER
+        """Whether the unit began with a delimiter, or a VPS: only that stands before one (H.265 7.4.2.4.4)."""
+        return self.start in (ACCESS_UNIT_DELIMITER, VPS)
 
     def _begin_nal(self, nal: bytes) -> None:
         kind = _kind(nal)
-        if self.start is None and (kind >= FIRST_VPS or nal[2:3] >= b"\x80"):
+        if self.start is None and (kind >= VPS or nal[2:3] >= b"\x80"):
             self.start = kind
-        self.has_picture |= kind < FIRST_VPS
+        self.has_picture |= kind < VPS
         self.keyframe |= kind in RANDOM_ACCESS
 
 
