@@ -76,7 +76,7 @@ def test_recordings(
 
 
 def test_recorded_pictures_decode(corpus: Corpus) -> None:
-    for name, codec, *_ in FILES[:3]:
+    for name, codec, *_ in FILES[:2]:  # the others lack parameter sets
         got = receive(rtp_packets(corpus.path(name)), codec)
         whole = list(takewhile(lambda unit: not unit.discontinuity, got))
         assert len(whole) > 10
