@@ -68,6 +68,9 @@ def open_source(
         return FFmpegSource(text, config=used, on_event=on_event)
     if separator and scheme != "file":
         raise ConfigError(_wrong_scheme(scheme))
+    if not separator and ":" in text.partition("@")[0] and "@" in text and not os.path.exists(text):
+        shown = redact_url(f"x://{text}").removeprefix("x://")  # a URL mistyped, with its password
+        raise ConfigError(f"{shown} is neither a file nor a URL; supported: {RIGHT_FORMS}")
     from ovstream.sources.file import FileSource
 
     return FileSource(rest if separator else text, config=used, on_event=on_event)

@@ -64,6 +64,12 @@ def test_the_name_of_a_local_file_is_its_path() -> None:
     assert open_source("file:///folder/a b.mp4").name == "/folder/a b.mp4"
 
 
+def test_a_file_may_be_named_like_a_user_at_a_host(tmp_path: Path) -> None:
+    path = tmp_path / "door:1@home.mp4"
+    path.touch()
+    assert open_source(path).name == str(path)
+
+
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
@@ -71,6 +77,9 @@ def test_the_name_of_a_local_file_is_its_path() -> None:
         ("whip://0.0.0.0:8080/cam", "WebRTC.*not supported yet"),
         ("whep+https://host/cam", "WebRTC.*not supported yet"),
         ("rtps://user:CANARY@cam/1", "rtps:// is not supported"),
+        ("rtsp:/user:CANARY@cam/1", "neither a file nor a URL"),
+        ("rtsp//user:CANARY@cam/1", "neither a file nor a URL"),
+        ("user:CANARY@cam/1", "cam/1 is neither a file nor a URL"),
     ],
 )
 def test_other_schemes_list_the_right_ones(url: str, complaint: str) -> None:
