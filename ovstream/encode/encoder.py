@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from ovstream.encode.drift import DriftCorrection
 from ovstream.encode.output import Output
 from ovstream.encode.state import EncoderState
 from ovstream.errors import ConfigError, ModelError
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from ovstream.types import FloatArray
 
 Mode = Literal["fast", "exact", "dense"]
+Slots = npt.NDArray[np.int64]
 Provider = Literal["cpu", "cuda", "openvino"]
 
 EMBEDDED = Path(__file__).parents[1] / "models"
+DEFAULT_PROBES = 8
 GOLDEN_TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "int8": 0.3}
 """Largest error of the self-test, in units of the distance between the two golden embeddings."""
 
@@ -40,18 +43,21 @@ def load_encoder(
     mode: Mode = "fast",
     threads: int = 1,
     provider: Provider = "cpu",
+    probes: int = DEFAULT_PROBES,
 ) -> Encoder:
     """Opens a model and checks that it computes what it should.
 
     Args:
         name_or_folder: Name of an embedded model, or a folder written by `ovstream export`.
-        mode: "fast": int8, runs only the given patches; the activations of a call share one quantisation, so the
+        mode: "fast": int8, runs only the given patches and some probes, and corrects the other tokens by what the
+            probes found: see `ovstream.encode.drift`; the activations of a call share one quantisation, so the
             numbers depend a little on which patches come together. "exact": float32, runs only the given patches; the
             result is that of one call over every version of every token, each seeing the tokens that were alive when
             it was encoded. "dense": float32, runs all patches in every call, from the pixels that the state keeps.
             In "fast" and "exact" the context of old tokens ages until they are encoded again: the caller refreshes.
         threads: For one call.
         provider: Where onnxruntime computes.
+        probes: Old tokens that a sparse call of mode "fast" encodes again; 0 leaves the others as they are.
 
     Returns:
         An encoder; it serves any number of states.
@@ -62,6 +68,8 @@ def load_encoder(
     """
     if mode not in get_args(Mode):
         raise ConfigError(f"mode is '{mode}': must be one of {', '.join(get_args(Mode))}")
+    if probes < 0:
+        raise ConfigError(f"probes is {probes}: must not be negative")
     folder = _find(name_or_folder)
     manifest = ModelFolder.read(folder)
     precision: Precision = "int8" if mode == "fast" else "float32"
@@ -74,7 +82,7 @@ def load_encoder(
     from ovstream.encode.session import GraphSession
 
     session = GraphSession(folder / graph_name(precision), threads=threads, provider=provider)
-    encoder = Encoder(manifest, session, mode=mode)
+    encoder = Encoder(manifest, session, mode=mode, probes=probes)
     tolerance = GOLDEN_TOLERANCE[precision]
     if not encoder.golden_error <= tolerance:  # NaN is wrong as well
         raise ModelError(
@@ -94,7 +102,9 @@ class Encoder:
             between two unrelated inputs; about 1e-6 in float32.
     """
 
-    def __init__(self, manifest: ModelFolder, session: GraphSession, *, mode: Mode) -> None:
+    def __init__(
+        self, manifest: ModelFolder, session: GraphSession, *, mode: Mode, probes: int = DEFAULT_PROBES
+    ) -> None:
         config = manifest.architecture
         self.info = ModelInfo(
             model_id=manifest.model_id,
@@ -109,6 +119,7 @@ class Encoder:
         self.mode: Mode = mode
         self._config = config
         self._session = session
+        self._correction = DriftCorrection(config, probes=probes) if mode == "fast" and probes else None
         self._bindings: WeakKeyDictionary[EncoderState, Binding] = WeakKeyDictionary()
         self.golden_error = self._self_test(manifest)
 
@@ -140,7 +151,7 @@ class Encoder:
         """Encodes the patches of one picture; all others stay what they were.
 
         Without patches nothing runs and the scene is the previous one, bit for bit. The order of the patches makes no
-        difference.
+        difference. All living patches together are a dense pass: nothing of the past remains.
 
         Args:
             state: Made by `new_state` of this encoder; it is changed.
@@ -165,14 +176,36 @@ class Encoder:
                 raise ConfigError("the state is empty: encode some patches first")
             return state.output
         state.store(pixels, places, slots)
-        run = np.flatnonzero(state.alive) if self.mode == "dense" else np.sort(slots)
-        binding.run(state.reference[run], state.positions[run], run)
-        state.updated(run)
+        if self.mode == "dense" or np.all(np.isin(np.flatnonzero(state.alive), slots)):
+            run = np.flatnonzero(state.alive)
+            self._run(binding, state, run)
+            state.drift = 0.0
+            flops = 0
+        else:
+            run, flops = self._run_some(binding, state, slots)
         return state.publish(
             event=state.tokens[slots].mean(axis=0),
             n_updated=run.size,
-            flops=self._config.flops(run.size, len(state.alive)),
+            flops=flops + self._config.flops(run.size, len(state.alive)),
         )
+
+    def _run_some(self, binding: Binding, state: EncoderState, slots: Slots) -> tuple[Slots, int]:
+        """Encodes some slots; returns those that ran, probes among them, and what the correction cost."""
+        probes = self._correction.choose(state, slots) if self._correction else None
+        if self._correction is None or probes is None:
+            self._run(binding, state, slots)
+            state.drift = None
+            return slots, 0
+        run = np.concatenate([slots, probes.slots])
+        self._run(binding, state, run)
+        innovation = self._correction.spread(state, slots, probes)
+        state.drift = None if state.drift is None else state.drift + innovation
+        return run, self._correction.flops(probes.slots.size, len(state.alive))
+
+    def _run(self, binding: Binding, state: EncoderState, slots: Slots) -> None:
+        run = np.sort(slots)
+        binding.run(state.reference[run], state.positions[run], run)
+        state.updated(run)
 
     def encode_image(self, rgb: npt.NDArray[np.uint8], *, max_tokens: int | None = None) -> Output:
         """Encodes one picture by itself.

@@ -19,14 +19,20 @@ class Output:
     Attributes:
         scene: (D,) float32, read-only: pooled over everything that the state knows.
         event: (D,) float32: mean of the tokens that the call was given; None when it was given none.
-        n_updated: Tokens that ran through the layers.
+        n_updated: Tokens that ran through the layers, probes among them.
         flops: Floating-point operations of the matrix products of the call.
+        drift: How far old tokens were found off since the last dense pass, summed over the calls, in units of the
+            spread of the tokens: 0 after a dense pass, and the higher the less the scene is to be trusted. None
+            where nothing was measured: in mode "exact", or without probes.
+        staleness: Calls since the oldest slot was encoded.
     """
 
     scene: FloatArray = field(repr=False)
     event: FloatArray | None = field(repr=False)
     n_updated: int
     flops: int
+    drift: float | None
+    staleness: int
     _state: EncoderState = field(repr=False)
     _version: int = field(repr=False)
 

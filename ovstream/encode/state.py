@@ -61,6 +61,7 @@ class EncoderState:
         self.alive: BoolArray = views["alive"]
         self.mask: FloatArray = views["mask"]
         self.scene: FloatArray = views["scene"]
+        self._drift: FloatArray = views["drift"]
         self.mask[:] = MASKED
         self._version = 0
         self._published: FloatArray | None = None
@@ -84,12 +85,36 @@ class EncoderState:
         """What is known without running anything: the last scene; None before the first patch."""
         return self.publish(event=None, n_updated=0, flops=0) if self.alive.any() else None
 
+    @property
+    def drift(self) -> float | None:
+        """Sum of the probes' innovations since the last dense pass: see `Output`; None where nobody measured."""
+        drift = float(self._drift[0])
+        return None if math.isnan(drift) else drift
+
+    @drift.setter
+    def drift(self, value: float | None) -> None:
+        self._drift[0] = math.nan if value is None else value
+
+    @property
+    def staleness(self) -> int:
+        """Calls since the oldest living slot was encoded; 0 for an empty state."""
+        return int(self.ages[self.alive].max(initial=0))
+
     def publish(self, *, event: FloatArray | None, n_updated: int, flops: int) -> Output:
         """Makes an output of the current scene; one array serves all outputs of a version."""
         if self._published is None:
             self._published = self.scene.copy()
             self._published.flags.writeable = False
-        return Output(self._published, event, n_updated, flops, _state=self, _version=self._version)
+        return Output(
+            self._published,
+            event,
+            n_updated=n_updated,
+            flops=flops,
+            drift=self.drift,
+            staleness=self.staleness,
+            _state=self,
+            _version=self._version,
+        )
 
     def locate(
         self, patches: Patches | FloatArray, positions: npt.NDArray[np.int64] | None = None
@@ -215,6 +240,7 @@ def _layout(config: VisionConfig, slots: int) -> Layout:
         "alive": ((slots,), np.bool_),
         "mask": ((1, slots), np.float32),
         "scene": ((config.hidden_size,), np.float32),
+        "drift": ((1,), np.float32),
     }
     if config.use_head:
         layout |= {"head_keys": (cache, np.float32), "head_values": (cache, np.float32)}

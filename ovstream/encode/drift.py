@@ -1,0 +1,183 @@
+"""Corrects what a sparse call leaves behind: the tokens whose patch stayed the same in a picture that did not.
+
+A token is right for the picture in which it was encoded. When others change, its own pixels need no new look, but
+its context is another one, and what it tells to those who attend to it grows stale, more so in deep layers. Most of
+that drift is common to many tokens. So each sparse call also encodes a few of the oldest unchanged tokens again, from
+the pixels that the state has kept. What they turn out to be, less what was cached, is a sample of the drift, and
+kriging (best linear prediction from samples) carries it to the other old tokens:
+
+    W = K (K_RR + noise I)^-1,   K_jR = exp(cos(f_j, f_R) - 1),   f = last hidden states, centred
+
+Rows of tokens that were just encoded are zero. `noise`, how much of a sample is its own affair, comes from the samples
+themselves, layer by layer: their spread against their mean. Where they disagree nothing is carried over.
+
+Corrected are the values of all but the first layers, the last hidden states, and the keys and values of the pooling
+head. Keys of the layers are left alone: they are turned by their position, so their innovations do not add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ovstream.encode.state import EncoderState
+from ovstream.model.config import VisionConfig
+from ovstream.types import BoolArray, FloatArray
+
+Slots = npt.NDArray[np.int64]
+
+SETTLED_SHARE = 0.25
+"""Of the layers, from the input: so close to the pixels that a stale context hardly matters."""
+
+OWN_SHARE = 0.5
+"""Of the samples' spread, what counts as noise; the rest is drift that differs from place to place."""
+
+NOISE_RANGE = (0.1, 1e3)
+_GOLDEN_RATIO = 0.6180339887498949
+_TINY = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probes:
+    """Slots to encode again, and what is cached there.
+
+    Attributes:
+        slots: (r,) int64, sorted.
+        values: (layers, heads, r, head_dim) float32, of the layers that are corrected.
+        tokens: (r, D) float32.
+        head: Keys and values of the pooling head, (heads, r, head_dim) float32 each; empty without one.
+    """
+
+    slots: Slots
+    values: FloatArray
+    tokens: FloatArray
+    head: list[FloatArray]
+
+
+class DriftCorrection:
+    """Chooses probes and spreads what they found; without memory of its own.
+
+    Args:
+        config: Shape of the model.
+        probes: Most tokens to encode again in a sparse call.
+    """
+
+    FEWEST = 2
+    """Probes without which nothing can be told from chance."""
+
+    def __init__(self, config: VisionConfig, *, probes: int) -> None:
+        self._config = config
+        self._probes = probes
+        self._first_layer = round(SETTLED_SHARE * config.num_hidden_layers)
+
+    def choose(self, state: EncoderState, slots: Slots) -> Probes | None:
+        """Picks the oldest living tokens, scattered over the picture, and copies what is cached of them.
+
+        Args:
+            state: Before the call.
+            slots: (n,) what the call encodes anyway.
+
+        Returns:
+            The probes; None where too few tokens are left to learn from.
+        """
+        candidates = state.alive.copy()
+        candidates[slots] = False
+        found = np.flatnonzero(candidates)
+        if min(found.size, self._probes) < self.FEWEST:
+            return None
+        scatter = (found * _GOLDEN_RATIO) % 1.0  # after a dense pass all have the same age
+        oldest = np.argsort(-(state.ages[found] + scatter), kind="stable")[: self._probes]
+        chosen = np.sort(found[oldest])
+        return self._read(state, chosen)
+
+    def spread(self, state: EncoderState, slots: Slots, before: Probes) -> float:
+        """Corrects the old tokens of a state by what its probes have become.
+
+        Args:
+            state: After the call, which encoded `slots` and the probes.
+            slots: (n,) the other tokens of the call.
+            before: From `choose`.
+
+        Returns:
+            Mean innovation of the probes' last hidden states, in units of the spread of all living tokens.
+        """
+        after = self._read(state, before.slots)
+        stale = state.alive.copy()
+        stale[slots] = False
+        stale[before.slots] = False
+        kernel = self._kernel(state, before.slots)
+        samples, weights = kernel[before.slots], kernel * stale[:, None]
+        moved = after.tokens - before.tokens
+        spread = _length(_centred(state.tokens, state.alive)[state.alive])
+        self._spread_values(state, after.values - before.values, samples, weights)
+        share = _shares(samples, _noise(moved[None]))[0]
+        state.tokens += weights @ (share @ moved)
+        for cache, old, new in zip(_head_caches(state), before.head, after.head, strict=True):
+            cache += weights @ (share @ (new - old))
+        if not before.head:  # the scene is the mean of the tokens; with a head it follows in the next call
+            state.scene[:] = state.tokens[state.alive].mean(axis=0)
+        return _length(moved) / max(spread, _TINY)
+
+    def flops(self, probes: int, cached: int) -> int:
+        """Floating-point operations of `spread`, as counted by `VisionConfig.flops`."""
+        corrected = self._config.num_hidden_layers - self._first_layer + (3 if self._config.use_head else 1)
+        return 2 * probes * self._config.hidden_size * (cached + corrected * (cached + probes))
+
+    def _spread_values(
+        self, state: EncoderState, moved: FloatArray, samples: FloatArray, weights: FloatArray
+    ) -> None:
+        layers, heads, probes, width = moved.shape
+        by_layer = moved.transpose(0, 2, 1, 3).reshape(layers, probes, heads * width)
+        shares = _shares(samples, _noise(by_layer))
+        carried = shares[:, None] @ moved
+        for layer, part in enumerate(carried, start=self._first_layer):
+            state.values[layer] += weights @ part
+
+    def _read(self, state: EncoderState, slots: Slots) -> Probes:
+        return Probes(
+            slots,
+            values=state.values[self._first_layer :, :, slots],
+            tokens=state.tokens[slots],
+            head=[cache[:, slots] for cache in _head_caches(state)],
+        )
+
+    def _kernel(self, state: EncoderState, slots: Slots) -> FloatArray:
+        """(N, r): likeness of every token to every probe, 1 for the same."""
+        features = _centred(state.tokens, state.alive)
+        features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), _TINY)
+        kernel: FloatArray = np.exp(features @ features[slots].T - 1)
+        return kernel
+
+
+def _head_caches(state: EncoderState) -> list[FloatArray]:
+    return [cache for cache in (state.head_keys, state.head_values) if cache is not None]
+
+
+def _centred(tokens: FloatArray, alive: BoolArray) -> FloatArray:
+    centred: FloatArray = tokens - tokens[alive].mean(axis=0)
+    return centred
+
+
+def _length(rows: FloatArray) -> float:
+    return float(np.linalg.norm(rows, axis=1).mean())
+
+
+def _noise(moved: FloatArray) -> FloatArray:
+    """(k,): for k sets of r samples, (k, r, d), the variance of each by itself in units of the common one."""
+    probes = moved.shape[1]
+    mean = moved.mean(axis=1, keepdims=True)
+    own = ((moved - mean) ** 2).sum(axis=(1, 2)) / (probes - 1)
+    own_share = OWN_SHARE * own
+    least, most = NOISE_RANGE
+    common = np.maximum((mean**2).sum(axis=(1, 2)) - own / probes, own_share / most + _TINY)
+    noise: FloatArray = np.maximum(own_share / common, least).astype(np.float32)
+    return noise
+
+
+def _shares(samples: FloatArray, noise: FloatArray) -> FloatArray:
+    """(k, r, r): (K_RR + noise I)^-1 for every noise."""
+    identity = np.eye(len(samples), dtype=np.float32)
+    shares: FloatArray = np.linalg.inv(samples + noise[:, None, None] * identity).astype(np.float32)
+    return shares
