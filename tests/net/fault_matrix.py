@@ -1,0 +1,251 @@
+"""Every fault of `fault_server` against a client: what happened, how fast it recovered, what was lost.
+
+python -m tests.net.fault_matrix    # prints the table in Markdown, for both backends
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ovstream.config import SourceConfig
+from ovstream.sources import open_source
+from ovstream.sources.parameter_sets import is_slice, nal_type
+from ovstream.types import AccessUnit
+from tests.clips import make_clip
+from tests.net.fault_server import TICKS, Behaviour, FaultServer, load_units
+from tests.rtp.sender import SentUnit, annexb_nals
+
+Outcome = Literal["nothing", "gap", "reconnect"]
+UNITS = 45
+GOP = 10
+PATIENCE_SECONDS = 20
+OTHER = 100_000  # added to the numbers of the second clip's pictures
+CONFIG = SourceConfig(
+    read_timeout_seconds=0.4,
+    open_timeout_seconds=0.4,
+    reconnect_initial_seconds=0.05,
+    reconnect_max_seconds=0.1,
+    keep_trying=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One fault, and the most that it may do."""
+
+    name: str
+    behaviour: Behaviour
+    worst: Outcome = "nothing"
+    transports: tuple[Literal["tcp", "udp"], ...] = ("tcp", "udp")
+    worst_tcp: Outcome | None = None
+
+    def bound(self, transport: str) -> Outcome:
+        return self.worst_tcp if transport == "tcp" and self.worst_tcp else self.worst
+
+
+CASES = [
+    Case("none", Behaviour()),
+    Case("stall, then goes on", Behaviour(fault="stall", seconds=0.25)),
+    Case("falls silent", Behaviour(fault="silent"), "reconnect"),
+    Case("closes", Behaviour(fault="close"), "reconnect"),
+    Case("resets", Behaviour(fault="reset"), "reconnect"),
+    Case("half a packet, then silence", Behaviour(fault="half"), "reconnect", ("tcp",)),
+    Case("garbage between packets", Behaviour(fault="garbage"), "gap", ("tcp",)),
+    Case("datagrams that are no RTP", Behaviour(noise=True), transports=("udp",)),
+    Case("BYE", Behaviour(fault="bye"), "reconnect"),
+    Case("timestamps jump by 1000 s", Behaviour(fault="timestamp jump")),
+    Case("timestamps wrap", Behaviour(timestamp=2**32 - 20 * TICKS)),
+    Case("sequence numbers jump by 5000", Behaviour(fault="sequence jump"), "gap"),
+    Case("sequence numbers wrap", Behaviour(sequence=65_500)),
+    Case("another SSRC", Behaviour(fault="new sender"), "gap"),
+    Case("another size", Behaviour(fault="switch")),
+    Case("1 % loss", Behaviour(loss=0.01), "gap"),
+    Case("order mixed up", Behaviour(reorder=True), transports=("udp",)),
+    Case("every packet twice", Behaviour(repeat=True)),
+    Case("parameter sets in the SDP only", Behaviour(mute_sets=True)),
+    Case("no markers", Behaviour(marker="never")),
+    Case("markers with every NAL unit", Behaviour(marker="nal")),
+    Case("no RTP-Info", Behaviour(rtp_info=False)),
+    Case("redirects", Behaviour(redirect=True)),
+    Case("refuses TCP", Behaviour(refuse="tcp")),
+    Case("refuses UDP", Behaviour(refuse="udp")),
+    Case("refuses aggregate control", Behaviour(no_aggregate=True)),
+    Case("refuses GET_PARAMETER", Behaviour(refuse_methods=("GET_PARAMETER",), session_seconds=1)),
+    Case("session of 1 s", Behaviour(session_seconds=1)),
+    Case("stale nonce", Behaviour(credentials=("me", "CANARY s@cret"), stale=True)),
+    Case("asks back", Behaviour(asks=True), transports=("tcp",)),
+    Case("audio track first", Behaviour(audio_first=True)),
+    Case("no answer to DESCRIBE", Behaviour(hang="DESCRIBE")),
+    Case("no answer to PLAY", Behaviour(hang="PLAY")),
+]
+
+
+class Key(NamedTuple):
+    """Which run."""
+
+    name: str
+    transport: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a client made of a case.
+
+    Attributes:
+        reconnects: Connections after the first.
+        gaps: Units with `discontinuity`.
+        lost: Pictures that were sent between two delivered ones of a connection, and not delivered.
+        recovered_seconds: From the fault to the next unit; None without a fault.
+        params_changed: Units with this flag.
+        wrong: Units that are not what was sent, or that hide a gap.
+        events: By kind.
+    """
+
+    reconnects: int
+    gaps: int
+    lost: int
+    recovered_seconds: float | None
+    params_changed: int
+    wrong: tuple[str, ...]
+    events: Counter[str]
+
+    @property
+    def outcome(self) -> Outcome:
+        return "reconnect" if self.reconnects else "gap" if self.gaps else "nothing"
+
+
+async def run(
+    case: Case, *, units: list[SentUnit], other: list[SentUnit], transport: str, backend: str
+) -> Report:
+    """Plays a case until the fault has happened and `UNITS` pictures have arrived."""
+    events: Counter[str] = Counter()
+    user, password = case.behaviour.credentials or (None, None)
+    changes = {"transport": transport, "backend": backend, "username": user, "password": password}
+    config = SourceConfig.model_validate(CONFIG.model_dump() | changes)
+    received: list[AccessUnit] = []
+    times: list[float] = []
+    longest = 140 if case.behaviour.session_seconds == 1 else UNITS
+    async with FaultServer(units, case.behaviour, other_units=other) as server:
+        source = open_source(server.url, config=config, on_event=lambda kind, _detail: events.update([kind]))
+        async with aclosing(source.units()) as stream:
+            async for unit in stream:
+                received.append(unit)
+                times.append(time.monotonic())
+                if len(received) >= longest:
+                    break
+        faulted = server.faulted
+    after = [at for at in times if faulted is not None and at > faulted]
+    lost, wrong = audit(received, units, other)
+    return Report(
+        reconnects=source.stats.reconnects,
+        gaps=sum(unit.discontinuity for unit in received),
+        lost=lost,
+        recovered_seconds=after[0] - faulted if after and faulted is not None else None,
+        params_changed=sum(unit.params_changed for unit in received),
+        wrong=wrong,
+        events=events,
+    )
+
+
+def audit(
+    received: Iterable[AccessUnit], units: list[SentUnit], other: list[SentUnit]
+) -> tuple[int, tuple[str, ...]]:
+    """Pictures lost, and every unit that is not whole, or hides that others are missing."""
+    known = {pictures(unit.codec, unit.data): index for index, unit in enumerate(units)}
+    known |= {pictures(unit.codec, unit.data): OTHER + index for index, unit in enumerate(other)}
+    lost, wrong = 0, []
+    before: tuple[int, int] | None = None  # number of the picture, epoch
+    for unit in received:
+        index = known.get(pictures(unit.codec, unit.data))
+        if index is None:
+            wrong.append(f"unit at pts {unit.pts} was never sent")
+            continue
+        count = len(other) if index >= OTHER else len(units)
+        same_clip = before is not None and (index >= OTHER) == (before[0] >= OTHER)
+        if before is not None and same_clip and unit.epoch == before[1]:
+            missing = (index - before[0] - 1) % count
+            lost += missing
+            if missing and not unit.discontinuity:
+                wrong.append(f"{missing} units are missing before {index}, which does not say so")
+        before = index, unit.epoch
+    return lost, tuple(wrong)
+
+
+def pictures(codec: str, data: bytes) -> bytes:
+    """The coded pictures of an access unit, without what stands before them."""
+    if codec == "vp8":
+        return data
+    return b"\0\0\1".join(nal for nal in annexb_nals(data) if is_slice(nal_type(nal, codec), codec))
+
+
+async def make_streams(folder: Path) -> tuple[list[SentUnit], list[SentUnit]]:
+    """A clip of one size, and one of another."""
+    options = {"g": str(GOP), "x264-params": "bframes=0:scenecut=0", "tune": "zerolatency"}
+    first = make_clip(folder / "first.264", width=160, height=128, frames=60, options=options)
+    second = make_clip(folder / "second.264", width=128, height=96, frames=60, options=options)
+    return await load_units(first), await load_units(second)
+
+
+async def run_all(
+    backends: Iterable[str], *, units: list[SentUnit], other: list[SentUnit], at_once: int
+) -> dict[Key, Report | None]:
+    """All cases, some at once; None where pictures did not come within `PATIENCE_SECONDS`."""
+    room = asyncio.Semaphore(at_once)
+
+    async def one(case: Case, transport: str, backend: str) -> Report | None:
+        async with room:
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    return await run(case, units=units, other=other, transport=transport, backend=backend)
+            except TimeoutError:
+                return None
+
+    keys = [
+        Key(case.name, transport, backend)
+        for case in CASES
+        for transport in case.transports
+        for backend in backends
+    ]
+    by_name = {case.name: case for case in CASES}
+    return dict(zip(keys, await asyncio.gather(*(one(by_name[k.name], *k[1:]) for k in keys)), strict=True))
+
+
+def table(reports: dict[Key, Report | None]) -> str:
+    """The outcome in Markdown."""
+    lines = [
+        "| fault | transport | backend | what happened | next picture after | lost | wrong, unflagged |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for key, report in reports.items():
+        if report is None:
+            cells = [f"no pictures for {PATIENCE_SECONDS} s", "-", "-", "-"]
+        else:
+            recovered = report.recovered_seconds
+            took = "-" if recovered is None else f"{1000 * recovered:.0f} ms"
+            cells = [report.outcome, took, str(report.lost), str(len(report.wrong) or "none")]
+        lines.append(f"| {' | '.join([*key, *cells])} |")
+    return "\n".join(lines)
+
+
+async def main(backends: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        units, other = await make_streams(Path(folder))
+    print(table(await run_all(backends, units=units, other=other, at_once=4)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backend", action="append", choices=("native", "ffmpeg"))
+    asyncio.run(main(parser.parse_args().backend or ["native", "ffmpeg"]))
