@@ -23,7 +23,7 @@ SliceType = Literal["I", "P", "B"]
 Origin = Literal["bitstream", "decoder", "difference"]
 Action = Literal["skip", "sparse", "dense"]
 Kind = Literal["scene", "event", "tokens"]
-EventKind = Literal["connected", "reconnecting", "ended", "params", "fallback", "lost", "error"]
+EventKind = Literal["connected", "reconnecting", "ended", "params", "fallback", "lost", "quality", "error"]
 
 
 class BlockClass(IntEnum):
@@ -213,7 +213,8 @@ class PatchPlan:
     Attributes:
         pts: Of the picture planned for.
         action: "skip" (nothing: no pixels needed), "sparse" (some patches) or "dense" (all of them).
-        reason: One word for people and counters: "quiet", "change", "keyframe", "cut", "camera", "refresh", "lost".
+        reason: One word for people and counters: "quiet", "change", "keyframe", "cut", "camera", "refresh", "lost",
+            "drift", "budget" (left for later).
         indices: (n,) int32, sorted flat patch numbers (row * cols + col) to encode.
         saliency: (rows, cols) float32, change above the noise floor, 1.0 = at the floor's threshold.
         changed: (rows, cols) bool, patches that changed in this picture, planned or not.
@@ -305,7 +306,8 @@ class Embedding:
 
     Attributes:
         stream_id: Name of the stream.
-        epoch: Counts (re)connections and stream changes.
+        epoch: Grows with every (re)connection and stream change. A stream starts at the Unix time in seconds, or
+            after its checkpoint, so that it also grows when a process is replaced: a fencing token.
         seq: Number inside the stream, from 0, without holes at the sender.
         pts_seconds: Presentation time of the picture; None when the source has none.
         capture_time_ns: Wall clock of the camera (UTC, Unix), or None.
@@ -314,7 +316,7 @@ class Embedding:
         vector: (D,) float32, or (rows * cols, D) for "tokens".
         changed: (rows, cols) bool, patches encoded for this result.
         action: What the plan said.
-        reason: Why, in one word.
+        reason: Why, in one word; "lost": pixels that were wanted are missing or made up.
         keep_ratio: Encoded patches / all patches.
         decoded: The picture was decoded for it.
         drift: Estimated error against a dense pass (0 right after one); None where it is not estimated.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from ovstream.bitstream import Level
 from ovstream.config import stream_config
 from ovstream.errors import DecodeError, InvalidBitstream
+from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.metadata import MetadataReader
 from ovstream.sources import Source, open_source
 from ovstream.types import EventKind, FrameMetadata
@@ -32,14 +32,14 @@ def inspect(url: str | Path, *, level: Level = "full", **options: Any) -> Iterat
     config = stream_config(str(url), **options)
     source = open_source(config.url, config=config.source, on_event=_ignore)
     reader = MetadataReader(level=level, max_pixels=config.source.max_pixels)
-    with asyncio.Runner() as runner, contextlib.closing(reader):
+    with LoopThread() as loop, contextlib.closing(reader):
         frames = _frames(source, reader)
         try:
-            while (frame := runner.run(_next(frames))) is not None:
+            while (frame := loop.run(anext(frames, None))) is not None:
                 yield frame
         finally:
-            runner.run(frames.aclose())
-            runner.run(source.aclose())
+            loop.run(frames.aclose())
+            loop.run(source.aclose())
 
 
 async def _frames(source: Source, reader: MetadataReader) -> AsyncGenerator[FrameMetadata, None]:
@@ -50,10 +50,6 @@ async def _frames(source: Source, reader: MetadataReader) -> AsyncGenerator[Fram
                     yield reading.frame
     for reading in reader.flush():
         yield reading.frame
-
-
-async def _next(frames: AsyncGenerator[FrameMetadata, None]) -> FrameMetadata | None:
-    return await anext(frames, None)
 
 
 def _ignore(kind: EventKind, detail: str) -> None:

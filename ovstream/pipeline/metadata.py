@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import cast
 
 from ovstream.bitstream import Codec, Level, Parser
 from ovstream.decode import FallbackParser, Picture
-from ovstream.errors import UnsupportedBitstream
+from ovstream.errors import DecodeError, UnsupportedBitstream
 from ovstream.types import AccessUnit, FrameMetadata
+
+_MAX_GOP_UNITS = 512  # a longer GOP starts the fallback with a damaged picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,9 @@ class MetadataReader:
         self._max_pixels = max_pixels
         self._parser: Parser | None = None
         self._fallback: FallbackParser | None = None
+        self._gop: list[
+            AccessUnit
+        ] = []  # since the last keyframe: what a fallback needs to start in the middle
         self._codec = ""
         self._epoch = 0
         self.fallback_reason: str | None = None
@@ -53,11 +59,13 @@ class MetadataReader:
             self._reset(unit)
         if self._fallback is None:
             try:
-                return [Reading(self._native(unit).parse(unit))]
+                frame = self._native(unit).parse(unit)
             except UnsupportedBitstream as error:
                 self.fallback_reason = str(error)
-                self._parser = None
-                self._fallback = FallbackParser(unit.codec, max_pixels=self._max_pixels)
+                self._fallback = self._fall_back(unit.codec)
+            else:
+                self._remember(unit)
+                return [Reading(frame)]
         return [Reading(frame, picture) for frame, picture in self._fallback.parse(unit)]
 
     def flush(self) -> list[Reading]:
@@ -71,10 +79,27 @@ class MetadataReader:
         if self._fallback is not None:
             self._fallback.close()
         self._parser = self._fallback = None
+        self._gop.clear()
 
     def _reset(self, unit: AccessUnit) -> None:
         self.close()
         self._codec, self._epoch, self.fallback_reason = unit.codec, unit.epoch, None
+
+    def _remember(self, unit: AccessUnit) -> None:
+        if unit.keyframe:
+            self._gop.clear()
+        if len(self._gop) < _MAX_GOP_UNITS:
+            self._gop.append(unit)
+
+    def _fall_back(self, codec: str) -> FallbackParser:
+        """Starts a decoder and brings it to the present; the parser has told about those pictures."""
+        self._parser = None
+        fallback = FallbackParser(codec, max_pixels=self._max_pixels)
+        for unit in self._gop:
+            with contextlib.suppress(DecodeError):
+                fallback.parse(unit)
+        self._gop.clear()
+        return fallback
 
     def _native(self, unit: AccessUnit) -> Parser:
         if self._parser is None:

@@ -26,6 +26,12 @@ class StreamStats:
         source_lost: Access units known to be lost before they arrived.
         parse_errors: Pictures whose bits were damaged.
         decode_errors: Planned pictures that the decoder could not give.
+        frames_damaged: Planned pictures with pixels missing or made up; their results say "lost".
+        sink_errors: Results that a sink refused.
+        frames_deferred: Pictures whose changes were left for later because they cost too much.
+        audits: Comparisons with a dense pass on the same picture.
+        audits_failed: Of these, below `min_fidelity`.
+        audit_cosine_sum: Of all audits; divided by `audits` the mean fidelity.
         dropped: Access units and results left out on purpose, because somebody was too slow.
         reconnects: Times the source had to connect again.
         cpu_seconds: CPU time per stage: parse, plan, decode, crop, encode.
@@ -43,6 +49,12 @@ class StreamStats:
     source_lost: int = 0
     parse_errors: int = 0
     decode_errors: int = 0
+    frames_damaged: int = 0
+    sink_errors: int = 0
+    frames_deferred: int = 0
+    audits: int = 0
+    audits_failed: int = 0
+    audit_cosine_sum: float = 0.0
     dropped: int = 0
     reconnects: int = 0
     cpu_seconds: dict[str, float] = field(default_factory=dict)

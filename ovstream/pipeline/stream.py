@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 from ovstream.config import StreamConfig, stream_config
 from ovstream.encode import Encoder, load_encoder
 from ovstream.errors import ConfigError, OvstreamError
+from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.sinks import Sink
@@ -60,7 +61,10 @@ class Stream:
         self._encoder = encoder
         self._sinks = list(sinks)
         self._own_sinks: list[Sink] = []
-        self._announced_epoch = -1
+        self._announced_epoch: int | None = None
+        self._ended = False
+        self._dropped = 0
+        self._closing: asyncio.Task[None] | None = None
         self._restore = restore
         self._observe = observe
         self._worker: StreamWorker | None = None
@@ -85,6 +89,8 @@ class Stream:
         return self._worker.checkpoint
 
     async def __aenter__(self) -> Self:
+        if self._tasks or self._closed:
+            raise ConfigError("a stream can be opened once; make another with ovstream.open")
         self._loop = asyncio.get_running_loop()
         try:
             await self._open()
@@ -126,22 +132,29 @@ class Stream:
         self._events.put_nowait(None)
 
     async def aclose(self) -> None:
-        """Ends the stream: no task, thread, socket or decoder is left. May be called twice."""
-        if self._closed:
-            return
+        """Ends the stream: no task, thread, socket or decoder is left. May be called twice, and cancelled."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._source is not None:
-            await self._source.aclose()
-        await asyncio.to_thread(self._executor.shutdown)
-        if self._worker is not None:
-            self._worker.close()
-        for sink in self._own_sinks:
-            await asyncio.to_thread(sink.close)  # may wait for its last messages
-        _put_dropping_oldest(self._results, None)
-        _put_dropping_oldest(self._events, None)
+        async with (
+            contextlib.AsyncExitStack() as stack
+        ):  # last in, first out; each runs whatever the others do
+            stack.callback(_put_dropping_oldest, self._results, None)
+            stack.callback(_put_dropping_oldest, self._events, None)
+            for sink in self._own_sinks:
+                stack.push_async_callback(asyncio.to_thread, sink.close)  # may wait for its last messages
+            stack.callback(self._end)
+            if self._worker is not None:
+                stack.callback(self._worker.close)
+            stack.push_async_callback(asyncio.to_thread, self._executor.shutdown)
+            if self._source is not None:
+                stack.push_async_callback(self._source.aclose)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _open(self) -> None:
         config = self.config
@@ -152,6 +165,7 @@ class Stream:
                     mode=config.encode.mode,
                     threads=config.encode.threads,
                     provider=config.encode.provider,
+                    probes=config.encode.probes,
                 )
             )
         if config.publish.endpoint is not None:
@@ -166,6 +180,7 @@ class Stream:
             encoder=self._encoder,
             stats=self.stats,
             restore=self._restore,
+            first_epoch=int(time.time()),
             on_event=self._from_source,
             observe=self._observe,
         )
@@ -173,7 +188,7 @@ class Stream:
         self._announce(known.epoch, known.next_seq)
         self._tasks = [
             asyncio.create_task(self._run(self._source, self._worker), name=f"ovstream-{config.stream_id}"),
-            asyncio.create_task(self._heartbeat()),
+            asyncio.create_task(self._heartbeat(self._source)),
         ]
 
     async def _run(self, source: Source, worker: StreamWorker) -> None:
@@ -184,43 +199,61 @@ class Stream:
                     await self._take(source, worker, unit)
             for embedding in await self._in_thread(worker.flush):
                 await self._deliver(embedding, live=source.live)
-            self._emit("ended", source.name)
-            for sink in self._sinks:
-                sink.end(self.config.stream_id)
-        except asyncio.CancelledError:
-            raise
         except OvstreamError as error:
             self._fail(error)
         except Exception as error:
             _log.exception("%s: stream failed", self.config.stream_id)
             self._fail(error)
+        self._copy_source_stats(source)
+        self._end()
         await self._results.put(None)
 
     async def _take(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> None:
         for embedding in await self._in_thread(lambda: worker.process(unit)):
             await self._deliver(embedding, live=source.live)
+        self._copy_source_stats(source)
+
+    def _copy_source_stats(self, source: Source) -> None:
         self.stats.source_lost = source.stats.lost
         self.stats.reconnects = source.stats.reconnects
+        self.stats.dropped = self._dropped + source.stats.dropped
 
     async def _deliver(self, embedding: Embedding, *, live: bool) -> None:
         if embedding.epoch != self._announced_epoch:
             self._announce(embedding.epoch, embedding.seq)
-        for sink in self._sinks:
-            sink.publish(embedding)
+        self._tell(lambda sink: sink.publish(embedding))
         if not live:
             await self._results.put(embedding)
         elif _put_dropping_oldest(self._results, embedding):
-            self.stats.dropped += 1
+            self._dropped += 1
 
     def _announce(self, epoch: int, next_seq: int) -> None:
         self._announced_epoch = epoch
-        for sink in self._sinks:
-            sink.announce(self.config.stream_id, epoch=epoch, next_seq=next_seq)
+        self._tell(lambda sink: sink.announce(self.config.stream_id, epoch=epoch, next_seq=next_seq))
 
-    async def _heartbeat(self) -> None:
+    def _tell(self, call: Callable[[Sink], None]) -> None:
+        """Calls every sink; one that fails is counted and told about once, and costs the others nothing."""
+        for sink in self._sinks:
+            try:
+                call(sink)
+            except Exception:
+                if not self.stats.sink_errors:
+                    _log.exception("%s: a sink failed: %r", self.config.stream_id, sink)
+                self.stats.sink_errors += 1
+
+    def _end(self) -> None:
+        """Tells once that the stream is over."""
+        if self._ended or self._announced_epoch is None:
+            return
+        self._ended = True
+        self._emit("ended", self._source.name if self._source else "")
+        self._tell(lambda sink: sink.end(self.config.stream_id))
+        _put_dropping_oldest(self._events, None)
+
+    async def _heartbeat(self, source: Source) -> None:
         while True:
-            for sink in self._sinks:
-                sink.heartbeat(time.time_ns())
+            self._tell(lambda sink: sink.heartbeat(time.time_ns()))
+            self._copy_source_stats(source)
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
@@ -241,8 +274,7 @@ class Stream:
         _log.info("%s: %s: %s", self.config.stream_id, kind, detail)
         _put_dropping_oldest(self._events, event)
         if kind != "ended":
-            for sink in self._sinks:
-                sink.event(event)
+            self._tell(lambda sink: sink.event(event))
 
     def _closed_results(self) -> None:
         """Keeps the end of the results readable for whoever asks again."""
@@ -274,21 +306,20 @@ def open(url: str | Path | Source, **options: Any) -> Stream:
 def iterate(url: str | Path | Source, **options: Any) -> Iterator[Embedding]:
     """Yields the embeddings of a stream without asyncio; arguments and errors are those of `open`.
 
-    The stream makes progress only while the caller asks for the next embedding.
+    The stream lives in a thread of its own: it goes on while the caller works, and works in notebooks too.
     """
-    with asyncio.Runner() as runner:
-        stream = open(url, **options)
-        runner.run(stream.__aenter__())
+    with LoopThread() as loop:
+        stream = loop.run(_opened(url, options))
         try:
-            while (embedding := runner.run(_next(stream))) is not None:
+            while (embedding := loop.run(anext(stream, None))) is not None:
                 yield embedding
         finally:
-            runner.run(stream.aclose())
+            loop.run(stream.aclose())
 
 
-async def _next(stream: Stream) -> Embedding | None:
-    """Returns the next embedding, or None at the end."""
-    return await anext(stream, None)
+async def _opened(url: str | Path | Source, options: dict[str, Any]) -> Stream:
+    stream = open(url, **options)
+    return await stream.__aenter__()
 
 
 def _put_dropping_oldest(queue: asyncio.Queue[_T], item: _T) -> bool:

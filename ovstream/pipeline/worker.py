@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,7 +14,7 @@ import numpy as np
 
 from ovstream.config import StreamConfig
 from ovstream.decode import OnDemandDecoder, PatchCropper, Picture
-from ovstream.encode import Encoder, EncoderState, Output
+from ovstream.encode import Audit, CollapseWatch, Encoder, EncoderState, Output, Scheduler
 from ovstream.errors import DecodeError, InvalidBitstream
 from ovstream.pipeline.metadata import MetadataReader, Reading
 from ovstream.pipeline.stats import StreamStats
@@ -29,6 +31,9 @@ from ovstream.types import (
     Patches,
     PatchPlan,
 )
+
+_MAX_DELAYED_UNITS = 64  # more than any codec reorders
+_ROOM = 4  # of the source's queue: catching up from half of it must not make the queue overflow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,13 +55,17 @@ class FrameTrace:
 
 @dataclass(slots=True)
 class _Scene:
-    """The stages that depend on the size of the picture."""
+    """The stages that depend on the size of the picture, and what watches over them."""
 
     size: tuple[int, int]
     grid: tuple[int, int]
     planner: Planner
     cropper: PatchCropper
     state: EncoderState
+    scheduler: Scheduler
+    audit: Audit
+    watch: CollapseWatch
+    dense_flops: int
 
 
 class StreamWorker:
@@ -67,6 +76,7 @@ class StreamWorker:
         encoder: Shared by any number of workers; the worker's state is its own.
         stats: Counters to add to.
         restore: Where an earlier worker of the same stream stopped.
+        first_epoch: Where epochs begin without `restore`.
         on_event: Called with (kind, detail) when something happens beside the frames.
         observe: Called with a `FrameTrace` after every picture.
         wall_clock_ns: Unix time in nanoseconds.
@@ -79,6 +89,7 @@ class StreamWorker:
         encoder: Encoder,
         stats: StreamStats,
         restore: Checkpoint | None = None,
+        first_epoch: int = 0,
         on_event: Callable[[EventKind, str], None] = lambda kind, detail: None,
         observe: Callable[[FrameTrace], None] | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
@@ -93,11 +104,12 @@ class StreamWorker:
         self._decoder: OnDemandDecoder | None = None
         self._scene: _Scene | None = None
         self._source_epoch = 0
-        self._epoch = restore.epoch + 1 if restore else 0
+        self._epoch = restore.epoch + 1 if restore else first_epoch
         self._next_seq = restore.next_seq if restore else 0
         self._cursor_pts: int | None = None
         self._time_base = Fraction(1, 1)
-        self._newest_seconds: float | None = None
+        self._newest_poc: int | None = None
+        self._capture_times_ns: OrderedDict[int | None, int] = OrderedDict()
         self._lost = False
         self._since_dense = 0
 
@@ -135,9 +147,7 @@ class StreamWorker:
 
     def flush(self) -> list[Embedding]:
         """Takes what a fallback decoder still holds through the stages, at the end of a stream."""
-        return [
-            one for reading in self._reader.flush() for one in self._analyse(reading, capture_time_ns=None)
-        ]
+        return [one for reading in self._reader.flush() for one in self._analyse(reading)]
 
     def close(self) -> None:
         """Frees decoders; the worker cannot be used afterwards."""
@@ -147,11 +157,12 @@ class StreamWorker:
         self._scene = None
 
     def _restart(self, source_epoch: int) -> None:
-        """Begins a new epoch: nothing decoded before may be used for what comes."""
+        """Begins a new epoch: nothing seen before may be used for what comes."""
         self._source_epoch = source_epoch
         self._epoch += 1
-        self._newest_seconds = None
-        self._lost = True
+        self._newest_poc = None
+        self._scene = None
+        self._capture_times_ns.clear()
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
@@ -163,16 +174,21 @@ class StreamWorker:
         if native and self._reader.fallback_reason is None:
             reference = readings[0].frame.reference if readings else True
             self._buffer(unit, reference=reference)
-        results = [
-            one
-            for reading in readings
-            for one in self._analyse(reading, capture_time_ns=unit.capture_time_ns)
-        ]
+        self._note_capture_time(unit)
+        results = [one for reading in readings for one in self._analyse(reading)]
         self._cursor_pts, self._time_base = unit.pts, unit.time_base
         return results
 
-    def _analyse(self, reading: Reading, *, capture_time_ns: int | None) -> list[Embedding]:
+    def _note_capture_time(self, unit: AccessUnit) -> None:
+        """Keeps the capture time until the picture comes, which a reordering decoder may delay."""
+        if unit.capture_time_ns is not None:
+            self._capture_times_ns[unit.pts] = unit.capture_time_ns
+            if len(self._capture_times_ns) > _MAX_DELAYED_UNITS:
+                self._capture_times_ns.popitem(last=False)
+
+    def _analyse(self, reading: Reading) -> list[Embedding]:
         frame = reading.frame
+        capture_time_ns = self._capture_times_ns.pop(frame.pts, None)
         if reading.picture is None:
             self._stats.frames_parsed += 1
         else:
@@ -182,24 +198,35 @@ class StreamWorker:
             self._stats.parse_errors += 1
         scene = self._scene_of(frame)
         self._stats.patches_total += scene.grid[0] * scene.grid[1]
-        late = self._is_late(frame)
+        late = reading.picture is None and not self._config.plan.everything and self._is_late(frame)
         with self._stats.clock("plan"):
-            plan = scene.planner.plan(frame, discontinuity=self._lost)
-            if self._config.plan.everything and not late:
+            # What presents before a picture already seen is, to the planner, never referred to.
+            shown = replace(frame, reference=False) if late else frame
+            scene.scheduler.earn()
+            eager = scene.scheduler.affords_dense
+            plan = scene.planner.plan(shown, discontinuity=self._lost, eager=eager)
+            if self._config.plan.everything:
                 plan = _everything(plan)
+            elif plan.action == "sparse":
+                plan = self._affordable(scene, plan)
         self._lost = False
-        output, encoded, picture = self._encode(scene, plan, reading.picture)
+        output, encoded, picture = self._encode(scene, frame, plan, reading.picture)
+        if plan.needs_pixels and (picture is None or picture.damaged):
+            plan = replace(plan, reason="lost")
+            self._stats.frames_damaged += 1
         if self._observe is not None:
             self._observe(FrameTrace(frame, plan, encoded, picture))
         if late or output is None or (self._config.emit == "changes" and not encoded.any()):
             return []
         return [
-            self._embedding(frame, plan, kind, vector, encoded, picture is not None, capture_time_ns)
+            self._embedding(
+                frame, plan, kind, vector, encoded, picture is not None, output.drift, capture_time_ns
+            )
             for kind, vector in _vectors(output, self._config.kinds)
         ]
 
     def _encode(
-        self, scene: _Scene, plan: PatchPlan, picture: Picture | None
+        self, scene: _Scene, frame: FrameMetadata, plan: PatchPlan, picture: Picture | None
     ) -> tuple[Output | None, BoolArray, Picture | None]:
         encoded = np.zeros(scene.grid, np.bool_)
         output = scene.state.output
@@ -210,8 +237,11 @@ class StreamWorker:
             if picture is not None:
                 patches = self._crop(scene, plan, picture)
         with self._stats.clock("encode"):
-            if patches is not None and len(patches):
-                output = self._encoder.encode_patches(scene.state, patches, patches.positions())
+            if picture is not None and patches is not None and len(patches):
+                output = self._run(scene, patches)
+                if len(patches) < encoded.size and scene.audit.due(frame.pts_seconds):
+                    patches = scene.cropper.crop(picture, _everything(plan).indices)
+                    output = self._audited(scene, patches, output, frame)
                 encoded.ravel()[patches.indices] = True
                 self._stats.frames_encoded += 1
                 self._stats.patches_encoded += len(patches)
@@ -219,6 +249,39 @@ class StreamWorker:
                     self._stats.frames_dense += 1
                     self._since_dense = 0
         return output, encoded, picture
+
+    def _affordable(self, scene: _Scene, plan: PatchPlan) -> PatchPlan:
+        """The sparse plan, or none of it where its cost is better saved up for a dense pass."""
+        changed = max(float(plan.changed.mean()), plan.keep_ratio + plan.debt / plan.saliency.size)
+        if scene.scheduler.admits(share=plan.keep_ratio, changed=changed):
+            return plan
+        self._stats.frames_deferred += 1
+        scene.planner.defer(plan.indices)
+        return replace(plan, action="skip", reason="budget", indices=plan.indices[:0])
+
+    def _run(self, scene: _Scene, patches: Patches) -> Output:
+        """Encodes, pays, and asks for a dense pass where the tokens have drifted."""
+        output = self._encoder.encode_patches(scene.state, patches, patches.positions())
+        scene.scheduler.spend(output.flops / scene.dense_flops)
+        if scene.scheduler.drifted(output.drift) and scene.scheduler.affords_dense:
+            scene.planner.request("drift")
+        if len(patches) == scene.state.alive.size:
+            problem = scene.watch.check(patches.pixels, output.scene)
+            if problem is not None:
+                self._on_event("quality", problem)
+        return output
+
+    def _audited(self, scene: _Scene, patches: Patches, sparse: Output, frame: FrameMetadata) -> Output:
+        """Encodes a picture whole after it was encoded sparsely, and judges the difference."""
+        whole = self._run(scene, patches)
+        cosine, passed = scene.audit.judge(sparse.scene, whole.scene, frame.pts_seconds)
+        scene.scheduler.audited(passed=passed)
+        self._stats.audits += 1
+        self._stats.audit_cosine_sum += cosine
+        if not passed:
+            self._stats.audits_failed += 1
+            self._on_event("quality", f"cosine to a dense pass is {cosine:.4f}: too low, refreshing more often")
+        return whole
 
     def _decode(self, scene: _Scene, plan: PatchPlan) -> Picture | None:
         if self._decoder is None:
@@ -251,6 +314,7 @@ class StreamWorker:
         vector: FloatArray,
         encoded: BoolArray,
         decoded: bool,
+        drift: float | None,
         capture_time_ns: int | None,
     ) -> Embedding:
         info = self._encoder.info
@@ -268,7 +332,7 @@ class StreamWorker:
             reason=plan.reason,
             keep_ratio=float(encoded.mean()),
             decoded=decoded,
-            drift=0.0 if self._since_dense == 0 else None,
+            drift=drift,
             staleness_frames=self._since_dense,
             model_id=info.model_id,
             model_digest=info.digest,
@@ -303,7 +367,11 @@ class StreamWorker:
         if self._decoder is None or self._decoder.codec != unit.codec:
             if self._decoder is not None:
                 self._decoder.close()
-            self._decoder = OnDemandDecoder(unit.codec, max_pixels=self._config.source.max_pixels)
+            self._decoder = OnDemandDecoder(
+                unit.codec,
+                max_units=_ROOM * self._config.source.queue_units,
+                max_pixels=self._config.source.max_pixels,
+            )
         return self._decoder
 
     def _scene_of(self, frame: FrameMetadata) -> _Scene:
@@ -313,13 +381,14 @@ class StreamWorker:
                 self._epoch += 1
                 self._on_event("params", f"picture size is now {frame.width}x{frame.height}")
             self._scene = self._new_scene(frame)
-            self._newest_seconds = None
         return self._scene
 
     def _new_scene(self, frame: FrameMetadata) -> _Scene:
         info = self._encoder.info
         max_tokens = min(self._config.plan.max_tokens, info.max_tokens)
         grid = PatchGrid.fit(frame.width, frame.height, max_tokens=max_tokens)
+        options = self._config.encode
+        unlimited = self._config.plan.everything or self._encoder.mode == "dense"
         return _Scene(
             size=(frame.width, frame.height),
             grid=grid.shape,
@@ -328,16 +397,24 @@ class StreamWorker:
                 grid.shape, (frame.width, frame.height), patch_px=info.patch_px, mean=info.mean, std=info.std
             ),
             state=self._encoder.new_state(grid=grid.shape),
+            scheduler=Scheduler(
+                budget=math.inf if unlimited else options.max_flops,
+                dense_above=self._config.plan.dense_above,
+                max_drift=options.max_drift,
+            ),
+            audit=Audit(every_seconds=options.audit_seconds, min_fidelity=options.min_fidelity),
+            watch=CollapseWatch(),
+            dense_flops=self._encoder.dense_flops(grid.shape),
         )
 
     def _is_late(self, frame: FrameMetadata) -> bool:
-        """Whether the picture presents before one already seen, as B pictures do in coded order."""
-        now, newest = frame.pts_seconds, self._newest_seconds
-        if frame.slice_type == "B":
-            late = not frame.reference if now is None or newest is None else now < newest
-            if late:
-                return True
-        self._newest_seconds = now
+        """Whether the picture presents before one already seen, as B pictures do in coded order.
+
+        Told by the order count: raw files have no presentation times.
+        """
+        if frame.slice_type == "B" and self._newest_poc is not None and frame.poc < self._newest_poc:
+            return True
+        self._newest_poc = frame.poc
         return False
 
 

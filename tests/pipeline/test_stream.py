@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 import ovstream
 from ovstream.encode import Encoder
 from ovstream.errors import ConfigError, SourceNotFound, SourceTimeout
-from ovstream.sinks import MemorySink
+from ovstream.sinks import MemorySink, Sink
 from ovstream.sources import MemorySource
+from ovstream.types import Embedding, StreamEvent
 from tests.pipeline.conftest import Units
 
 Clip = Callable[..., Path]
@@ -132,3 +134,89 @@ def test_inspect_reads_every_picture_without_decoding(clip: Clip) -> None:
     assert {frame.origin for frame in frames} == {"bitstream"}
     assert frames[0].keyframe
     assert all(frame.coverage == 1.0 for frame in frames)
+
+
+class BrokenSink(Sink):
+    """Fails at everything."""
+
+    def publish(self, embedding: Embedding) -> None:
+        raise OSError("disk full")
+
+    def event(self, event: StreamEvent) -> None:
+        raise OSError("disk full")
+
+
+async def test_a_broken_sink_costs_the_others_nothing(encoder: Encoder, clip: Clip) -> None:
+    good = MemorySink()
+    async with ovstream.open(clip(**CAMERA), encoder=encoder, sinks=[BrokenSink(), good]) as stream:
+        found = [one async for one in stream]
+    assert len(found) == len(good.embeddings) == 20
+    assert stream.stats.sink_errors >= 20
+
+
+async def test_a_failing_source_with_a_broken_sink_still_raises(encoder: Encoder) -> None:
+    source = MemorySource([SourceTimeout("nothing arrived")])
+    async with ovstream.open(source, encoder=encoder, sinks=[BrokenSink()]) as stream:
+        with pytest.raises(SourceTimeout):
+            await anext(stream)
+
+
+async def test_leaving_early_tells_the_sinks_that_the_stream_is_over(encoder: Encoder, clip: Clip) -> None:
+    sink = MemorySink()
+    async with ovstream.open(
+        clip(**CAMERA), encoder=encoder, sinks=[sink], loop=True, stream_id="door"
+    ) as stream:
+        await anext(stream)
+    assert sink.ended == ["door"]
+    assert not sink.closed  # it belongs to the caller
+
+
+async def test_events_end_with_the_stream(encoder: Encoder, clip: Clip) -> None:
+    async with ovstream.open(clip(**CAMERA), encoder=encoder) as stream:
+        await stream.run()
+        kinds = [event.kind async for event in stream.events()]
+    assert kinds[-1] == "ended"
+    assert kinds.count("ended") == 1
+
+
+async def test_epochs_grow_over_restarts(
+    encoder: Encoder, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = []
+    for now in (1000.0, 1002.0):
+        monkeypatch.setattr("ovstream.pipeline.stream.time.time", lambda now=now: now)
+        async with ovstream.open(clip(**CAMERA), encoder=encoder) as stream:
+            epochs.append((await anext(stream)).epoch)
+    assert epochs == [1000, 1002]
+
+
+async def test_iterate_works_where_a_loop_is_running(encoder: Encoder, clip: Clip) -> None:
+    assert sum(1 for _ in ovstream.iterate(clip(**CAMERA), encoder=encoder)) == 20
+
+
+def test_a_live_stream_goes_on_while_the_caller_of_iterate_works(encoder: Encoder, units: Units) -> None:
+    sink = MemorySink()
+    stream = ovstream.iterate(MemorySource(units(**CAMERA), live=True), encoder=encoder, sinks=[sink])
+    next(stream)
+    deadline = time.monotonic() + 30
+    while len(sink.embeddings) < 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(sink.embeddings) == 20
+    stream.close()
+
+
+async def test_dropped_units_of_the_source_are_counted(encoder: Encoder, units: Units) -> None:
+    source = MemorySource(units(**CAMERA))
+    async with ovstream.open(source, encoder=encoder) as stream:
+        source.stats.dropped = 7
+        await stream.run()
+    assert stream.stats.dropped == 7
+
+
+async def test_a_stream_opens_once(encoder: Encoder, clip: Clip) -> None:
+    stream = ovstream.open(clip(**CAMERA), encoder=encoder)
+    async with stream:
+        pass
+    with pytest.raises(ConfigError, match="once"):
+        async with stream:
+            pass

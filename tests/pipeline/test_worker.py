@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from ovstream.bitstream import Parser
 from ovstream.config import stream_config
-from ovstream.decode import OnDemandDecoder
 from ovstream.encode import Encoder
+from ovstream.errors import UnsupportedBitstream
 from ovstream.pipeline import FrameTrace, StreamStats, StreamWorker
-from ovstream.pipeline import worker as worker_module
 from ovstream.sources.scene import Scene
-from ovstream.types import AccessUnit, Checkpoint, Embedding
+from ovstream.types import AccessUnit, Checkpoint, Embedding, FrameMetadata
 from tests.pipeline.conftest import Units
 
 
@@ -198,12 +197,75 @@ def test_a_successor_goes_on_where_the_first_stopped(encoder: Encoder, units: Un
     assert after[0].action == "dense"
 
 
-def test_a_gop_longer_than_the_buffer_stays_decodable(
-    encoder: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_module, "OnDemandDecoder", partial(OnDemandDecoder, max_units=8))
-    bench = Bench(encoder)
+def test_a_gop_longer_than_the_buffer_stays_decodable(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder, queue_units=2)
     still = Scene(320, 240, objects=0, noise=0.0, lighting=0.0)
     bench.feed(units(scene=still, options={"x264-params": "bframes=0:keyint=40"}))
     assert bench.stats.decode_errors == 0
     assert bench.stats.frames_decoded > 8
+
+
+def test_nothing_of_the_scene_before_a_reconnect_is_published_after_it(
+    encoder: Encoder, units: Units
+) -> None:
+    camera = {"options": {"x264-params": "bframes=0"}, "frames": 10}
+    before, other = units(**camera), units("other.mp4", scene=Scene(320, 240, seed=9), **camera)
+    bench = Bench(encoder)
+    bench.feed(before)
+    late = [replace(unit, epoch=1, discontinuity=not number) for number, unit in enumerate(other)]
+    assert bench.worker.process(replace(late[0], data=late[0].data[:40])) == []
+    found = bench.feed(late)
+    alone = Bench(encoder).feed(other)
+    np.testing.assert_array_equal(found[0].vector, alone[0].vector)
+    assert found[0].action == "dense"
+
+
+def test_pixels_that_are_missing_are_told(encoder: Encoder, units: Units) -> None:
+    some = units(options={"x264-params": "bframes=0:keyint=100"}, frames=20)
+    bench = Bench(encoder)
+    found = bench.feed([*some[:5], replace(some[5], discontinuity=True), *some[6:]])
+    assert bench.stats.frames_damaged > 0
+    assert "lost" in {one.reason for one in found[5:]}
+
+
+def test_a_parser_that_gives_up_inside_a_gop_loses_nothing(
+    encoder: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = units(options={"x264-params": "bframes=0:keyint=100"}, frames=20)
+    parse = Parser.parse
+
+    def give_up(self: Parser, unit: AccessUnit) -> FrameMetadata:
+        if unit.pts == some[7].pts:
+            raise UnsupportedBitstream("an SP slice")
+        return parse(self, unit)
+
+    monkeypatch.setattr(Parser, "parse", give_up)
+    bench = Bench(encoder)
+    found = bench.feed(some)
+    assert len(found) == 20
+    assert (bench.stats.frames_parsed, bench.stats.frames_fallback) == (7, 13)
+    assert bench.stats.parse_errors == 0
+
+
+def test_capture_times_stay_with_their_pictures(encoder: Encoder, units: Units) -> None:
+    some = units("b.mp4", codec="mpeg4", options={"bf": "2", "b": "800k"}, frames=12)
+    timed = [replace(unit, capture_time_ns=1000 + (unit.pts or 0)) for unit in some]
+    bench = Bench(encoder)
+    found = bench.feed(timed)
+    assert bench.stats.frames_fallback == len(found) == 12
+    base = some[0].time_base
+    for one in found:
+        assert one.pts_seconds is not None
+        assert one.capture_time_ns == 1000 + round(one.pts_seconds / base)
+
+
+def test_raw_files_with_b_pictures_never_go_back_in_time(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder)
+    bench.feed(units("raw.264", options={"x264-params": "bframes=3:b-adapt=0:b-pyramid=normal:ref=4"}))
+    newest = -1
+    for trace in bench.traces:
+        if trace.frame.keyframe:
+            newest = -1
+        if trace.encoded.any():
+            assert trace.frame.poc > newest
+            newest = trace.frame.poc

@@ -1,0 +1,38 @@
+"""Runs coroutines for callers that have no event loop, or one that they cannot use."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import Self, TypeVar
+
+_T = TypeVar("_T")
+
+
+class LoopThread:
+    """An event loop in a thread of its own, as a context manager."""
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ovstream-loop", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.run(self._loop.shutdown_asyncgens())
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Awaitable[_T]) -> _T:
+        """Runs to the end in the loop's thread and returns the result, or raises its error."""
+        return asyncio.run_coroutine_threadsafe(_as_coroutine(work), self._loop).result()
+
+
+async def _as_coroutine(work: Awaitable[_T]) -> _T:
+    return await work
