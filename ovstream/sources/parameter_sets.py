@@ -87,6 +87,11 @@ class ParameterSets:
         self.codec = codec
         self._known: dict[tuple[int, int], bytes] = {}
 
+    @property
+    def ready(self) -> bool:
+        """Whether a set of every type is known: without them nothing can be decoded."""
+        return {kind for kind, _ in self._known} >= _SETS[self.codec]
+
     def absorb(self, nals: list[bytes]) -> bool:
         """Remembers parameter sets; tells whether a sequence or video parameter set replaced another one."""
         known_before = any(kind in _SEQUENCE_SETS[self.codec] for kind, _ in self._known)

@@ -183,16 +183,22 @@ class RtspSource(LiveSource):
         for unit in units:
             if unit.discontinuity and (self._joined or not unit.damaged):
                 self._lost(damaged=unit.damaged)
-            if unit.damaged:
-                self._count_damage()
+            if unit.damaged or not self._has_parameter_sets(unit):
+                self._leave_out()
                 continue
             if unit.restart or self._leaps(unit):
                 self._timeline.connect(self._timeline.time_base)
             self._joined = True
             self._gate.deliver(self._unit(unit, receiver), self._queue)
 
-    def _count_damage(self) -> None:
-        """Leaves a unit out; a connection begins inside of one, but not inside of hundreds."""
+    def _has_parameter_sets(self, unit: RtpUnit) -> bool:
+        if self._parameter_sets is None or self._parameter_sets.ready:
+            return True
+        self._parameter_sets.absorb(list(leading_nals(unit.data, unit.codec)))
+        return self._parameter_sets.ready
+
+    def _leave_out(self) -> None:
+        """Drops a damaged unit; a connection begins inside of one, but not inside of hundreds."""
         if self._joined:
             return
         self.stats.dropped += 1

@@ -45,8 +45,8 @@ def parse_challenges(fields: list[str]) -> list[Challenge]:
     found = []
     for text in fields:
         starts = list(_CHALLENGE.finditer(text))
-        ends = [match.start() for match in starts[1:]] + [len(text)]
-        for match, end in zip(starts, ends, strict=True):
+        for index, match in enumerate(starts):
+            end = starts[index + 1].start() if index + 1 < len(starts) else len(text)
             pairs = _PARAMETER.finditer(text, match.end(), end)
             parameters = {p[1].lower(): re.sub(r"\\(.)", r"\1", p[2]) if p[2] else p[3] or "" for p in pairs}
             found.append(Challenge(match[1].lower(), parameters))

@@ -15,6 +15,7 @@ FRAME_HEADER_BYTES = 4
 SMALLEST_PACKET_BYTES = 8  # an empty RTCP receiver report
 
 _REQUEST_LINE = re.compile(rb"[A-Z_]{3,16} ")
+_METHOD = re.compile(rb"[A-Z_]{1,16}")
 _RESPONSE_LINE = b"RTSP/1."
 _STATUS = re.compile(r"RTSP/1\.\d +(\d{3}) ?(.*)")
 
@@ -138,7 +139,9 @@ class RtspParser:
         head = data[at : at + 20]
         if head.startswith(_RESPONSE_LINE) or (_REQUEST_LINE.match(head) and not self._lost):
             return self._text(data, at)
-        if len(head) < 20 and (_RESPONSE_LINE.startswith(head[: len(_RESPONSE_LINE)]) or head.isupper()):
+        if len(head) < 20 and (
+            _RESPONSE_LINE.startswith(head[: len(_RESPONSE_LINE)]) or _METHOD.fullmatch(head)
+        ):
             return None, at
         return None, self._skip(data, at)
 

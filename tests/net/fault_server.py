@@ -194,7 +194,7 @@ class Session:
         self.server.requests.append(method)
         self.heard = time.monotonic()
         if self.behaviour.hang == method and self.server.strike():
-            await asyncio.sleep(60)
+            await self.reader.read()  # until the client gives up
         await self.answer(method, uri, fields)
 
     async def answer(self, method: str, uri: str, fields: dict[str, str]) -> None:

@@ -27,7 +27,17 @@ from tests.sources.support import collect, decode_units, reader_threads
 
 USER, PASSWORD = "us er@x", "CANARY p@s:s/w?#%&"
 ENCODED = quote(USER, safe="") + ":" + quote(PASSWORD, safe="") + "@"
-QUICK = SourceConfig(reconnect_initial_seconds=0.1, reconnect_max_seconds=0.3, read_timeout_seconds=1.0)
+
+
+@pytest.fixture(params=["native", "ffmpeg"])
+def config(request: pytest.FixtureRequest) -> SourceConfig:
+    return SourceConfig(backend=request.param)
+
+
+@pytest.fixture
+def quick(config: SourceConfig) -> SourceConfig:
+    times = {"reconnect_initial_seconds": 0.1, "reconnect_max_seconds": 0.3, "read_timeout_seconds": 1.0}
+    return config.model_copy(update=times)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +59,11 @@ def guarded(request: pytest.FixtureRequest) -> Iterator[RtspServer]:
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-async def test_a_live_camera(server: RtspServer, transport: str) -> None:
+async def test_a_live_camera(server: RtspServer, transport: str, config: SourceConfig) -> None:
     events: list[tuple[str, str]] = []
     source = open_source(
         server.url("/live"),
-        config=SourceConfig(transport=transport),
+        config=config.model_copy(update={"transport": transport}),
         on_event=lambda kind, detail: events.append((kind, detail)),
     )
     units = await collect(source, 40)
@@ -70,8 +80,8 @@ async def test_a_live_camera(server: RtspServer, transport: str) -> None:
     assert reader_threads() == []
 
 
-async def test_sender_reports_give_the_capture_time(server: RtspServer) -> None:
-    units = open_source(server.url("/live")).units()
+async def test_sender_reports_give_the_capture_time(server: RtspServer, config: SourceConfig) -> None:
+    units = open_source(server.url("/live"), config=config).units()
     async for unit in units:
         if unit.clock_quality == "sender":
             assert abs((unit.capture_time_ns or 0) - time.time_ns()) < 2e9
@@ -80,37 +90,39 @@ async def test_sender_reports_give_the_capture_time(server: RtspServer) -> None:
     await units.aclose()
 
 
-async def test_a_file_behind_the_server_arrives_bit_exact(server: RtspServer, clip: Path) -> None:
-    received = await collect(open_source(server.url("/file")), 25)
+async def test_a_file_behind_the_server_arrives_bit_exact(
+    server: RtspServer, clip: Path, config: SourceConfig
+) -> None:
+    received = await collect(open_source(server.url("/file"), config=config), 25)
     sent = await collect(open_source(clip))
     slices = {slice_bytes(unit) for unit in sent}
     assert all(slice_bytes(unit) in slices for unit in received)
     assert decode_units(received)[0] == 25
 
 
-async def test_h265_from_a_container(tmp_path: Path) -> None:
+async def test_h265_from_a_container(tmp_path: Path, config: SourceConfig) -> None:
     clip = make_clip(tmp_path / "clip.mp4", codec="libx265", frames=30, options={"g": "10"})
     with rtsp_server("--file", str(clip), "--codec", "h265", "--loop") as server:
-        units = await collect(open_source(server.url("/file")), 30)
+        units = await collect(open_source(server.url("/file"), config=config), 30)
     assert {unit.codec for unit in units} == {"h265"}
     assert units[0].keyframe
     assert decode_units(units)[0] >= 28
 
 
-async def test_parameter_sets_of_the_sdp_go_in_band() -> None:
+async def test_parameter_sets_of_the_sdp_go_in_band(config: SourceConfig) -> None:
     with rtsp_server("--sdp-parameters-only") as server:
-        units = await collect(open_source(server.url("/live")), 30)
+        units = await collect(open_source(server.url("/live"), config=config), 30)
     for unit in units:
         if unit.keyframe:
             assert {nal_type(nal, "h264") for nal in leading_nals(unit.data, "h264")} >= {7, 8}
     assert decode_units(units)[0] == 30
 
 
-async def test_a_server_that_dies_and_comes_back() -> None:
+async def test_a_server_that_dies_and_comes_back(quick: SourceConfig) -> None:
     events: list[str] = []
     with rtsp_server() as first:
         source = open_source(
-            first.url("/live"), config=QUICK, on_event=lambda kind, _detail: events.append(kind)
+            first.url("/live"), config=quick, on_event=lambda kind, _detail: events.append(kind)
         )
         units = source.units()
         before = [await anext(units) for _ in range(10)]
@@ -135,11 +147,11 @@ async def test_a_server_that_dies_and_comes_back() -> None:
     assert reader_threads() == []
 
 
-async def test_a_server_that_falls_silent_is_left() -> None:
+async def test_a_server_that_falls_silent_is_left(quick: SourceConfig) -> None:
     events: list[tuple[str, str]] = []
     with rtsp_server() as silent:
         source = open_source(
-            silent.url("/live"), config=QUICK, on_event=lambda kind, detail: events.append((kind, detail))
+            silent.url("/live"), config=quick, on_event=lambda kind, detail: events.append((kind, detail))
         )
         units = source.units()
         for _ in range(5):
@@ -154,9 +166,9 @@ async def test_a_server_that_falls_silent_is_left() -> None:
     assert "silent" in details[0]
 
 
-async def test_a_short_silence_is_survived() -> None:
+async def test_a_short_silence_is_survived(config: SourceConfig) -> None:
     with rtsp_server() as server:
-        source = open_source(server.url("/live"))
+        source = open_source(server.url("/live"), config=config)
         units = source.units()
         for _ in range(5):
             await anext(units)
@@ -169,9 +181,12 @@ async def test_a_short_silence_is_survived() -> None:
 
 
 @pytest.mark.parametrize("form", ["encoded", "plain", "fields"])
-async def test_special_characters_in_the_password(guarded: RtspServer, form: str) -> None:
+async def test_special_characters_in_the_password(
+    guarded: RtspServer, form: str, config: SourceConfig
+) -> None:
     prefix = {"encoded": ENCODED, "plain": f"{USER}:{PASSWORD}@", "fields": ""}[form]
-    config = SourceConfig(username=USER, password=PASSWORD) if form == "fields" else SourceConfig()
+    if form == "fields":
+        config = SourceConfig(backend=config.backend, username=USER, password=PASSWORD)
     source = open_source(guarded.url("/live", prefix), config=config)
     assert len(await collect(source, 3)) == 3
 
@@ -182,11 +197,13 @@ async def test_a_wrong_password_is_refused_and_nowhere_shown(
     path: str,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
+    config: SourceConfig,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     events: list[str] = []
     source = open_source(
         guarded.url(path, "wrong:CANARY%20secret@"),
+        config=config,
         on_event=lambda kind, detail: events.append(kind + detail),
     )
     with pytest.raises(SourceAuthError if path == "/live" else SourceError) as caught:
@@ -201,37 +218,37 @@ async def test_a_wrong_password_is_refused_and_nowhere_shown(
     assert reader_threads() == []
 
 
-async def test_an_unknown_path_is_not_found(server: RtspServer) -> None:
+async def test_an_unknown_path_is_not_found(server: RtspServer, config: SourceConfig) -> None:
     with pytest.raises(SourceNotFound, match="/nowhere"):
-        await collect(open_source(server.url("/nowhere")))
+        await collect(open_source(server.url("/nowhere"), config=config))
 
 
-async def test_a_closed_port_is_told_at_once() -> None:
+async def test_a_closed_port_is_told_at_once(config: SourceConfig) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
         started = time.monotonic()
         with pytest.raises(SourceNotFound, match="nothing listens"):
-            await collect(open_source(f"rtsp://u:CANARY@127.0.0.1:{port}/x"))
+            await collect(open_source(f"rtsp://u:CANARY@127.0.0.1:{port}/x", config=config))
     assert time.monotonic() - started < 1.0
 
 
-async def test_an_unknown_host_is_told() -> None:
+async def test_an_unknown_host_is_told(config: SourceConfig) -> None:
     with pytest.raises(SourceNotFound, match="host name is unknown"):
-        await collect(open_source("rtsp://u:CANARY@no-such-host.invalid/x"))
+        await collect(open_source("rtsp://u:CANARY@no-such-host.invalid/x", config=config))
 
 
-async def test_a_server_that_never_answers() -> None:
+async def test_a_server_that_never_answers(config: SourceConfig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/x"
         with pytest.raises(SourceTimeout, match="in time"):
-            await collect(open_source(url, config=SourceConfig(open_timeout_seconds=0.5)))
+            await collect(open_source(url, config=config.model_copy(update={"open_timeout_seconds": 0.5})))
 
 
-async def test_closing_during_a_connection_that_hangs() -> None:
+async def test_closing_during_a_connection_that_hangs(config: SourceConfig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/x"
-        source = open_source(url, config=SourceConfig(open_timeout_seconds=2.0))
+        source = open_source(url, config=config.model_copy(update={"open_timeout_seconds": 2.0}))
         waiting = asyncio.ensure_future(drain(source.units()))
         await asyncio.sleep(0.1)
         started = time.monotonic()
@@ -242,14 +259,14 @@ async def test_closing_during_a_connection_that_hangs() -> None:
     assert reader_threads() == []
 
 
-async def test_keep_trying_waits_for_a_camera_that_is_off() -> None:
+async def test_keep_trying_waits_for_a_camera_that_is_off(quick: SourceConfig) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
     events: list[str] = []
     source = open_source(
         f"rtsp://127.0.0.1:{port}/live",
-        config=QUICK.model_copy(update={"keep_trying": True}),
+        config=quick.model_copy(update={"keep_trying": True}),
         on_event=lambda kind, _detail: events.append(kind),
     )
     units = source.units()
@@ -261,8 +278,8 @@ async def test_keep_trying_waits_for_a_camera_that_is_off() -> None:
     assert (unit.epoch, unit.keyframe) == (0, True)
 
 
-async def test_a_slow_consumer_loses_whole_gops_only(server: RtspServer) -> None:
-    source = open_source(server.url("/file"), config=SourceConfig(queue_units=4))
+async def test_a_slow_consumer_loses_whole_gops_only(server: RtspServer, config: SourceConfig) -> None:
+    source = open_source(server.url("/file"), config=config.model_copy(update={"queue_units": 4}))
     units = source.units()
     taken = []
     async for unit in units:
