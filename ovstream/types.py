@@ -119,7 +119,8 @@ class FrameMetadata:
         bits: Size of the access unit in bits.
         blocks: (mb_rows, mb_cols) of `BLOCK_DTYPE`.
         splits: (n,) of `SPLIT_DTYPE`, indexed by `blocks["split"]` where `FLAG_SPLIT` is set.
-        errors: Damaged slices in this picture.
+        errors: Damaged slices (VP8: partitions) in this picture.
+        shown: False where other pictures may refer to this one, but nobody sees it (VP8 "altref").
     """
 
     codec: str
@@ -137,6 +138,7 @@ class FrameMetadata:
     blocks: npt.NDArray[Any] = field(repr=False)
     splits: npt.NDArray[Any] = field(repr=False)
     errors: int = 0
+    shown: bool = True
 
     @property
     def pts_seconds(self) -> float | None:

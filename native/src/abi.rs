@@ -16,6 +16,7 @@ use crate::{
     },
     nal::Framing,
     picture::{Block, Split},
+    vp8,
 };
 
 /// The access unit was parsed.
@@ -60,17 +61,20 @@ pub struct OvbitsPicture {
     pub keyframe: u8,
     /// Others may refer to it.
     pub reference: u8,
-    /// The active SPS differs from the one before.
+    /// The active SPS (VP8: the size) differs from the one before.
     pub sequence_changed: u8,
+    /// Put out, not only referred to
+    pub shown: u8,
 }
 
 /// The (first) error of the last access unit.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct OvbitsError {
-    /// Offset in bits from the first bit after the NAL unit header.
+    /// Offset in bits from the first bit after the NAL unit header (VP8: from the start of the partition, in a
+    /// damaged frame tag from the start of the frame).
     pub bit_offset: u64,
-    /// Number of the NAL unit in the access unit.
+    /// Number of the NAL unit in the access unit (VP8: of the partition in the frame).
     pub nal_index: u32,
     /// OVBITS_OK (no error), OVBITS_INVALID, OVBITS_UNSUPPORTED or OVBITS_INTERNAL.
     pub status: i32,
@@ -81,8 +85,14 @@ pub struct OvbitsError {
 /// The parser of one stream with its last result.
 pub struct OvbitsParser(Mutex<State>);
 
+/// The parser of one codec.
+enum CodecParser {
+    H264(Box<Parser>),
+    Vp8(Box<vp8::stream::Parser>),
+}
+
 struct State {
-    parser: Parser,
+    parser: CodecParser,
     max_pixels: u64,
     last: Option<ParsedPicture>,
     error: OvbitsError,
@@ -91,26 +101,36 @@ struct State {
 /// Makes a parser for H.264; pictures of more than `max_pixels` luma samples will be unsupported.
 #[no_mangle]
 pub extern "C" fn ovbits_h264_new(max_pixels: u64) -> *mut OvbitsParser {
+    new_parser(CodecParser::H264(Box::new(Parser::new(max_pixels))), max_pixels)
+}
+
+/// Makes a parser for VP8; pictures of more than `max_pixels` luma samples will be unsupported.
+#[no_mangle]
+pub extern "C" fn ovbits_vp8_new(max_pixels: u64) -> *mut OvbitsParser {
+    new_parser(CodecParser::Vp8(Box::new(vp8::stream::Parser::new(max_pixels))), max_pixels)
+}
+
+fn new_parser(parser: CodecParser, max_pixels: u64) -> *mut OvbitsParser {
     static QUIET: Once = Once::new();
     // A panic is reported to the caller as a status; text on stderr would be noise of a library.
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
-    let state = State { parser: Parser::new(max_pixels), max_pixels, last: None, error: to_c(None) };
+    let state = State { parser, max_pixels, last: None, error: to_c(None) };
     Box::into_raw(Box::new(OvbitsParser(Mutex::new(state))))
 }
 
 /// Frees a parser; null is allowed.
 ///
 /// # Safety
-/// `parser` comes from `ovbits_h264_new` and is not used afterwards.
+/// `parser` comes from `ovbits_h264_new` or `ovbits_vp8_new` and is not used afterwards.
 #[no_mangle]
 pub unsafe extern "C" fn ovbits_free(parser: *mut OvbitsParser) {
     if !parser.is_null() {
-        // SAFETY: made by Box::into_raw in ovbits_h264_new, given back once.
+        // SAFETY: made by Box::into_raw in new_parser, given back once.
         drop(unsafe { Box::from_raw(parser) });
     }
 }
 
-/// Parses one access unit; `nal_length_bytes` is 0 for Annex B, else the size of the length fields.
+/// Parses one access unit; `nal_length_bytes` is 0 for Annex B, else the size of the length fields. VP8 has neither.
 ///
 /// # Safety
 /// `parser` is alive; `data` points to `length` readable bytes (null when `length` is 0); `picture` and `error`
@@ -187,6 +207,27 @@ unsafe fn copy_bytes<T: Copy>(source: &[T], target: *mut u8) {
     }
 }
 
+impl CodecParser {
+    fn parse(
+        &mut self,
+        access_unit: &[u8],
+        framing: Framing,
+        options: Options,
+    ) -> Result<ParsedPicture, UnitError> {
+        match self {
+            Self::H264(parser) => parser.parse(access_unit, framing, options),
+            Self::Vp8(parser) => parser.parse(access_unit, options),
+        }
+    }
+
+    fn renew(&mut self, max_pixels: u64) {
+        match self {
+            Self::H264(parser) => **parser = Parser::new(max_pixels),
+            Self::Vp8(parser) => **parser = vp8::stream::Parser::new(max_pixels),
+        }
+    }
+}
+
 impl State {
     fn parse(&mut self, access_unit: &[u8], nal_length_bytes: u8, options: u32) {
         self.last = None;
@@ -206,7 +247,7 @@ impl State {
             }
             Ok(Err(error)) => self.error = to_c(Some(&error)),
             Err(_) => {
-                self.parser = Parser::new(self.max_pixels);
+                self.parser.renew(self.max_pixels);
                 let error = Error::invalid("internal error of the parser", 0);
                 self.error = to_c(Some(&UnitError { error, nal_index: 0 }));
                 self.error.status = OVBITS_INTERNAL;
@@ -234,6 +275,7 @@ fn describe(parsed: &ParsedPicture) -> OvbitsPicture {
         keyframe: u8::from(parsed.keyframe),
         reference: u8::from(parsed.reference),
         sequence_changed: u8::from(parsed.sequence_changed),
+        shown: u8::from(parsed.shown),
     }
 }
 

@@ -6,3 +6,4 @@ pub mod error;
 pub mod h264;
 pub mod nal;
 pub mod picture;
+pub mod vp8;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ DEFAULT_MAX_PIXELS = 4096 * 2176
 """Largest picture that is parsed, in luma samples: bounds the memory of a parser."""
 
 _SLICE_TYPES: dict[int, SliceType] = {ord("I"): "I", ord("P"): "P", ord("B"): "B"}
+_NEW: dict[str, Callable[[int], Any]] = {"h264": lib.ovbits_h264_new, "vp8": lib.ovbits_vp8_new}
 _ERRORS: dict[int, tuple[type[BitstreamError], str]] = {
     lib.OVBITS_INVALID: (InvalidBitstream, "invalid"),
     lib.OVBITS_UNSUPPORTED: (UnsupportedBitstream, "unsupported"),
@@ -32,11 +34,14 @@ class Parser:
 
     Args:
         codec: Of the stream.
-        level: "full", or "motion" to leave `residual_energy` at 0, which is cheaper.
+        level: "full", or "motion" to leave `residual_energy` at 0, which is cheaper. VP8 then leaves all tokens
+            unread: no coefficient counts, bit costs of the first partition alone, and blocks without a residual are
+            SKIP only where the stream has a flag for it (encoders use it).
         max_pixels: Larger pictures (in luma samples) are unsupported; bounds the memory.
-        skip_intra: Do not read the macroblocks of I slices, which hold no motion: they appear as INTRA with the
-            quantiser of their slice, no energy and no bit cost.
-        nal_length_bytes: 0 for Annex B start codes, 1 to 4 when a length of so many bytes precedes each NAL unit.
+        skip_intra: Do not read the macroblocks of I slices (VP8: key frames), which hold no motion: they appear as
+            INTRA with the quantiser of their slice, no energy and no bit cost.
+        nal_length_bytes: 0 for Annex B start codes, 1 to 4 when a length of so many bytes precedes each NAL unit;
+            VP8 has no NAL units.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -60,13 +65,13 @@ class Parser:
             raise ConfigError(f"nal_length_bytes must be 0 to 4, not {nal_length_bytes}")
         if not 0 < max_pixels < 1 << 32:
             raise ConfigError(f"max_pixels must be 1 to 2**32 - 1, not {max_pixels}")
-        if codec != "h264":
-            raise UnsupportedBitstream(f"no bitstream parser for {codec} yet, only for h264", element=codec)
+        if codec not in _NEW:
+            raise UnsupportedBitstream(f"no bitstream parser for {codec} yet", element=codec)
         self.codec = codec
         self._nal_length_bytes = nal_length_bytes
         energy = lib.OVBITS_ENERGY if level == "full" else 0
         self._options: int = energy | (lib.OVBITS_SKIP_INTRA if skip_intra else 0)
-        self._parser = ffi.gc(lib.ovbits_h264_new(max_pixels), lib.ovbits_free)
+        self._parser = ffi.gc(_NEW[codec](max_pixels), lib.ovbits_free)
         self._picture = ffi.new("OvbitsPicture *")
         self._error = ffi.new("OvbitsError *")
 
@@ -126,6 +131,7 @@ class Parser:
             blocks=blocks,
             splits=splits,
             errors=picture.errors,
+            shown=picture.shown != 0,
         )
 
     @property
@@ -143,7 +149,8 @@ class Parser:
         error = self._error
         kind, verb = _ERRORS[status]
         element = ffi.string(ffi.cast("char *", error.element)).decode()
-        place = f"bit {error.bit_offset} of NAL unit {error.nal_index}"
+        part = "partition" if self.codec == "vp8" else "NAL unit"
+        place = f"bit {error.bit_offset} of {part} {error.nal_index}"
         raise kind(
             f"{self.codec}: {verb} {element} at {place}",
             element=element,

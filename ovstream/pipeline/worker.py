@@ -196,6 +196,8 @@ class StreamWorker:
             self._stats.frames_decoded += 1
         if frame.errors:
             self._stats.parse_errors += 1
+        if not frame.shown:
+            return []
         scene = self._scene_of(frame)
         self._stats.patches_total += scene.grid[0] * scene.grid[1]
         late = reading.picture is None and not self._config.plan.everything and self._is_late(frame)

@@ -45,10 +45,9 @@ def test_wrong_arguments_are_answered_with_the_right_ones(arguments: dict[str, A
         Parser(**arguments)
 
 
-@pytest.mark.parametrize("codec", ["h265", "vp8"])
-def test_codecs_without_a_parser(codec: Any) -> None:
-    with pytest.raises(UnsupportedBitstream, match=codec):
-        Parser(codec)
+def test_codecs_without_a_parser() -> None:
+    with pytest.raises(UnsupportedBitstream, match="h265"):
+        Parser("h265")
 
 
 def test_errors_say_where() -> None:

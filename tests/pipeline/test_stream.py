@@ -118,7 +118,7 @@ def test_an_unknown_option_lists_its_neighbours() -> None:
 
 
 async def test_the_fallback_is_an_event(encoder: Encoder, units: Units) -> None:
-    source = MemorySource(units("vp8.webm", codec="libvpx", options={}, frames=5))
+    source = MemorySource(units("old.mp4", codec="mpeg4", options={}, frames=5))
     async with ovstream.open(source, encoder=encoder) as stream:
         async for _ in stream:
             pass

@@ -52,7 +52,9 @@ pub struct ParsedPicture {
     pub keyframe: bool,
     /// Others may refer to it.
     pub reference: bool,
-    /// The active SPS differs from the one of the picture before.
+    /// Put out, not only referred to.
+    pub shown: bool,
+    /// The active SPS (VP8: the size) differs from the one of the picture before.
     pub sequence_changed: bool,
     /// Bits of slice NAL units.
     pub slice_bits: u64,
@@ -282,6 +284,7 @@ impl Parser {
             slice_type: current.slice_type,
             keyframe: current.first.idr_pic_flag || (intra_only && unit.recovery_point),
             reference: current.first.nal_ref_idc != 0,
+            shown: true,
             sequence_changed: current.sequence_changed,
             slice_bits: unit.slice_bits,
             covered: picture.covered() as u32,

@@ -1,0 +1,10 @@
+//! A VP8 decoder made of the parser's results: for proof, not for use.
+
+pub mod decoder;
+mod inter;
+mod intra;
+pub mod ivf;
+mod loop_filter;
+pub mod md5;
+mod plane;
+mod transform;
