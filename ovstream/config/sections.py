@@ -82,6 +82,28 @@ class EncodeConfig(Section):
     min_change: float = Field(
         default=0.08, ge=0, description="RMS change, in normalised units, below which a patch stays"
     )
+    probes: int = Field(
+        default=8,
+        ge=0,
+        le=64,
+        description="mode fast: old patches encoded again with each change, to correct the rest",
+    )
+    max_flops: float = Field(
+        default=0.25,
+        gt=0,
+        description="operations per picture in the long run, as a share of encoding everything",
+    )
+    max_drift: float = Field(
+        default=2.0,
+        gt=0,
+        description="drift, as published with each embedding, above which everything is encoded",
+    )
+    audit_seconds: float = Field(
+        default=60.0, ge=0, description="between comparisons with a dense pass on the same picture; 0: never"
+    )
+    min_fidelity: float = Field(
+        default=0.97, ge=0, le=1, description="cosine to the dense pass below which an audit fails"
+    )
     threads: int = Field(default=1, ge=1)
     provider: Literal["cpu", "cuda", "openvino"] = "cpu"
 

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from ovstream.encode.audit import Audit
 from ovstream.encode.encoder import Encoder, Mode, Provider, load_encoder
 from ovstream.encode.output import Output
+from ovstream.encode.scheduler import Scheduler
 from ovstream.encode.state import EncoderState
+from ovstream.encode.watch import CollapseWatch
 
-__all__ = ["Encoder", "EncoderState", "Mode", "Output", "Provider", "load_encoder"]
+__all__ = [
+    "Audit",
+    "CollapseWatch",
+    "Encoder",
+    "EncoderState",
+    "Mode",
+    "Output",
+    "Provider",
+    "Scheduler",
+    "load_encoder",
+]

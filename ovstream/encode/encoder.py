@@ -142,6 +142,11 @@ class Encoder:
         self._bindings[state] = self._session.bind(state)
         return state
 
+    def dense_flops(self, grid: tuple[int, int]) -> int:
+        """Floating-point operations of a call with all patches of a grid."""
+        patches = grid[0] * grid[1]
+        return self._config.flops(patches, patches)
+
     def encode_patches(
         self,
         state: EncoderState,

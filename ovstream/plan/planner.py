@@ -61,12 +61,13 @@ class Planner:
         """Forgets everything, as for a new stream of the same size."""
         self._start(self._grid)
 
-    def plan(self, frame: FrameMetadata, *, discontinuity: bool = False) -> PatchPlan:
+    def plan(self, frame: FrameMetadata, *, discontinuity: bool = False, eager: bool = False) -> PatchPlan:
         """Plans one picture.
 
         Args:
             frame: The next picture in coded order.
             discontinuity: Pictures were lost since the one before.
+            eager: There is no reason to save: what asks for everything need not wait `dense_interval_seconds`.
         """
         if (frame.width, frame.height) != (self._grid.width, self._grid.height):
             self._start(PatchGrid.fit(frame.width, frame.height, max_tokens=self._grid.max_tokens))
@@ -81,10 +82,14 @@ class Planner:
         self._watch.update(camera)
         if evidence.unread:
             self._refresh.unread_keyframe(frame)
-        reason = self._refresh.decide(frame, self._causes(frame, evidence, changed))
+        reason = self._refresh.decide(frame, self._causes(frame, evidence, changed), eager=eager)
         indices = self._everything() if reason else self._top_up(frame, self._debt.take(self.budget))
         self._note_planned(indices, evidence)
         return self._result(frame, reason, indices, evidence, changed, camera)
+
+    def request(self, reason: str) -> None:
+        """Asks for everything to be encoded as soon as the interval allows."""
+        self._refresh.owe(reason)
 
     def defer(self, indices: npt.NDArray[np.integer]) -> None:
         """Takes planned patches back into debt, at the age they had: they could not be encoded."""

@@ -87,15 +87,21 @@ class Refresh:
         if before and abs(math.log(max(frame.bits, 1) / before)) > math.log(MAX_KEYFRAME_GROWTH):
             self.owe("keyframe")
 
-    def decide(self, frame: FrameMetadata, causes: Causes) -> str | None:
-        """Gives the reason for a dense pass at this picture, or None; the reason counts as carried out."""
-        reason = self._reason(frame, causes)
+    def decide(self, frame: FrameMetadata, causes: Causes, *, eager: bool) -> str | None:
+        """Gives the reason for a dense pass at this picture, or None; the reason counts as carried out.
+
+        Args:
+            frame: The picture.
+            causes: What speaks for it.
+            eager: Do not wait for `dense_interval_seconds`.
+        """
+        reason = self._reason(frame, causes, eager)
         if reason is not None:
             self._owed, self._last_reason = None, reason
             self._dense_seconds = self._now_seconds
         return reason
 
-    def _reason(self, frame: FrameMetadata, causes: Causes) -> str | None:
+    def _reason(self, frame: FrameMetadata, causes: Causes, eager: bool) -> str | None:
         elapsed_seconds = self._now_seconds - self._dense_seconds + ROUNDING_SECONDS
         if self._owed == "keyframe" or (self._keyframes_refresh and frame.keyframe):
             return "keyframe"
@@ -103,7 +109,7 @@ class Refresh:
             return "cut"
         if elapsed_seconds >= self._config.refresh_seconds * (EARLY_REFRESH if frame.keyframe else 1.0):
             return "refresh"
-        if elapsed_seconds < self._config.dense_interval_seconds:
+        if elapsed_seconds < self._config.dense_interval_seconds and not eager:
             return None
         if self._owed is not None:
             return self._owed

@@ -1,0 +1,74 @@
+"""Decides what the encoding of a stream may cost; pure arithmetic, no clock, no model."""
+
+from __future__ import annotations
+
+
+class Scheduler:
+    """Spreads a budget of operations over the pictures of a stream.
+
+    Encoding some patches is the better use of operations while the change is local. When most of the picture
+    changed, the same operations, saved up for a whole pass now and then, give better vectors. And when the old
+    tokens have drifted, a whole pass ends it.
+
+    The credit is counted in dense passes: each picture earns `budget` of one, up to `BURST`, and whatever runs is
+    paid. Passes that cannot wait (the first picture, a cut) run on debt.
+
+    Args:
+        budget: Operations per picture in the long run, as a share of encoding everything.
+        dense_above: Share of changed patches above which only a whole pass is worth its cost.
+        max_drift: Drift, as in `Output`, above which a whole pass is due.
+    """
+
+    BURST = 2.0
+    TIGHTER = 0.5
+    RELAXED = 1.25
+    LEAST = 1 / 16
+    """Of `max_drift`: how far failed audits lower it."""
+
+    def __init__(self, *, budget: float, dense_above: float, max_drift: float) -> None:
+        self._budget = budget
+        self._dense_above = dense_above
+        self._widest = max_drift
+        self._max_drift = max_drift
+        self._credit = self.BURST
+
+    @property
+    def credit(self) -> float:
+        """Dense passes that may run now."""
+        return self._credit
+
+    @property
+    def max_drift(self) -> float:
+        """The drift allowed at present; at most that of the start."""
+        return self._max_drift
+
+    @property
+    def affords_dense(self) -> bool:
+        """Whether a pass that could wait may run now."""
+        return self._credit >= 1
+
+    def earn(self) -> None:
+        """Begins a picture."""
+        self._credit = min(self._credit + self._budget, self.BURST)
+
+    def admits(self, *, share: float, changed: float) -> bool:
+        """Tells whether a sparse call is worth its cost, and can be paid.
+
+        Args:
+            share: Patches of the call / all patches.
+            changed: Patches that differ from what was encoded, as far as is known / all patches.
+        """
+        return changed <= self._dense_above and self._credit >= share
+
+    def spend(self, cost: float) -> None:
+        """Pays for what ran: its operations / those of a dense pass."""
+        self._credit -= cost
+
+    def drifted(self, drift: float | None) -> bool:
+        """Tells whether a whole pass is due; never where drift is not measured."""
+        return drift is not None and drift > self._max_drift
+
+    def audited(self, *, passed: bool) -> None:
+        """Makes whole passes more frequent after a failed audit, and slowly rarer again after the others."""
+        factor = self.RELAXED if passed else self.TIGHTER
+        self._max_drift = min(max(self._max_drift * factor, self.LEAST * self._widest), self._widest)
