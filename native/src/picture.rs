@@ -44,7 +44,7 @@ pub struct Block {
     /// Index into the split records when [`flags::SPLIT`] is set, else 0.
     pub split: u32,
     /// Squared dequantised coefficients (luma + chroma), scaled to squared sample units (Parseval), so that they
-    /// compare across QP, scaling lists and transform sizes.
+    /// compare across QP, scaling lists and transform sizes; samples of more than 8 bits count in 8-bit steps.
     pub residual_energy: f32,
     /// Bits that the macroblock took in the stream.
     pub bit_cost: u32,
@@ -52,7 +52,7 @@ pub struct Block {
     pub cbp: u16,
     /// Number of non-zero transform coefficients.
     pub coefficients: u16,
-    /// Luma quantiser QP_Y.
+    /// Luma quantiser QP_Y; below 0 with more than 8 bits.
     pub qp: i8,
     /// mb_type as numbered in the tables of the slice type (I: 7-11, P: 7-13, B: 7-14; intra in P and B: + 5, + 23).
     pub mb_type: u8,

@@ -64,6 +64,7 @@ class Truth:
 
     vectors: npt.NDArray[np.void] = field(repr=False)
     qp: npt.NDArray[np.int32] = field(repr=False)
+    qp_bd_offset: int = 0
     damaged: bool = False
 
 
@@ -130,7 +131,8 @@ def _truth(frame: VideoFrame) -> Truth:
     shape = blocks["y"].max() // 16 + 1, blocks["x"].max() // 16 + 1
     qp = np.zeros(shape, np.int32)
     qp[blocks["y"] // 16, blocks["x"] // 16] = base_qp + blocks["delta_qp"]
-    return Truth(np.empty(0, [("source", "i4")]) if vectors is None else vectors.to_ndarray(), qp)
+    offset = 6 * (frame.format.components[0].bits - 8)
+    return Truth(np.empty(0, [("source", "i4")]) if vectors is None else vectors.to_ndarray(), qp, offset)
 
 
 def parse(units: Iterable[bytes], parser: Parser | None = None, *, first: int = 0) -> Iterator[FrameMetadata]:
@@ -212,8 +214,9 @@ def _compare_picture(frame: FrameMetadata, truth: Truth, score: Score) -> None:
 
 def _compare_qp(frame: FrameMetadata, truth: Truth, score: Score, name: str) -> None:
     # FFmpeg keeps 0 for I_PCM, the quantiser its deblocking uses (8.7.2.2); QP_Y itself goes on (7.4.5).
+    # Of deep samples FFmpeg says QP'_Y.
     pcm = frame.block_class == BlockClass.PCM
-    qp = np.where(pcm, 0, frame.qp)
+    qp = np.where(pcm, 0, frame.qp + truth.qp_bd_offset)
     equal = qp == truth.qp
     score.macroblocks += equal.size
     score.qp_equal += int(equal.sum())

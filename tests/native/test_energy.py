@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 
 from ovstream.types import FLAG_TRANSFORM_8X8, BlockClass
 from tests.native.oracle import parse
@@ -30,6 +31,12 @@ TOOLS = [
     Tool("chroma-offset", f"{STILL}:chroma-qp-offset=-6:qp=26", still=True, noise=16),
     Tool("coarse", f"{STILL}:qp=34", still=True, noise=30),
     Tool("fine", f"{STILL}:qp=6", still=True, noise=6),
+    Tool("gray", f"{STILL}:qp=20", still=True, noise=12, pix_fmt="gray"),
+    Tool("422", f"{STILL}:qp=20", "medium", "high422", still=True, noise=12, pix_fmt="yuv422p"),
+    Tool("444", f"{STILL}:qp=20:cqm=jvt", "medium", "high444", still=True, noise=12, pix_fmt="yuv444p"),
+    Tool("10-bit", f"{STILL}:qp=20", "medium", "high10", still=True, noise=12, pix_fmt="yuv420p10le"),
+    Tool("422-10-bit", f"{STILL}:qp=20", "medium", "high422", still=True, noise=12, pix_fmt="yuv422p10le"),
+    Tool("lossless", f"{STILL}:qp=0:8x8dct=0", "medium", "high444", still=True, noise=6, pix_fmt="yuv444p"),
 ]
 
 
@@ -43,14 +50,22 @@ def _pixels(units: list[bytes]) -> Iterator[list[npt.NDArray[np.float64]]]:
             packet.time_base = Fraction(1, 25)
         for frame in context.decode(packet):
             assert isinstance(frame, VideoFrame)
-            planes = frame.to_ndarray(format="yuv420p").astype(np.float64)
-            luma, chroma = planes[: frame.height], planes[frame.height :]
-            yield [luma, *chroma.reshape(2, frame.height // 2, frame.width // 2)]
+            # Steps of 8 bit, whatever the depth.
+            steps = 2 ** (frame.format.components[0].bits - 8)
+            yield [_samples(plane) / steps for plane in frame.planes]
 
 
-def _per_macroblock(plane: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
-    rows, cols = plane.shape
-    return plane.reshape(rows // side, side, cols // side, side).sum(axis=(1, 3))
+def _samples(plane: VideoPlane) -> npt.NDArray[np.float64]:
+    sample = np.dtype(np.uint8 if plane.line_size < 2 * plane.width else np.uint16)
+    rows = np.frombuffer(bytes(plane), sample).reshape(plane.height, plane.line_size // sample.itemsize)
+    return rows[:, : plane.width].astype(np.float64)
+
+
+def _per_macroblock(plane: npt.NDArray[np.float64], shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    sums: npt.NDArray[np.float64] = plane.reshape(shape[0], plane.shape[0] // shape[0], shape[1], -1).sum(
+        axis=(1, 3)
+    )
+    return sums
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
@@ -61,14 +76,12 @@ def test_energy_is_the_squared_difference_of_samples(tool: Tool) -> None:
     flags = 0
     for before, after, frame in zip(pictures, pictures[1:], list(parse(units))[1:], strict=False):
         squared = [(b - a) ** 2 for a, b in zip(before, after, strict=True)]
-        difference = sum(
-            _per_macroblock(plane, side) for plane, side in zip(squared, (16, 8, 8), strict=True)
-        )
+        difference = np.sum([_per_macroblock(plane, frame.mb_shape) for plane in squared], axis=0)
         still = np.all(
             frame.mv[0].reshape(frame.mb_shape[0], 4, frame.mb_shape[1], 4, 2) == 0, axis=(1, 3, 4)
         )
         # Clipped samples lost part of their residual; a small one drowns in rounding.
-        unclipped = _per_macroblock(((after[0] <= 2) | (after[0] >= 253)).astype(float), 16) == 0
+        unclipped = _per_macroblock(((after[0] <= 2) | (after[0] >= 253)).astype(float), frame.mb_shape) == 0
         chosen = still & unclipped & (frame.block_class == BlockClass.INTER) & (difference > 2000)
         ratios.append(frame.residual_energy[chosen] / difference[chosen])
         flags |= int(np.bitwise_or.reduce(frame.blocks["flags"][chosen], initial=0))

@@ -3,13 +3,13 @@
 //! codIOffset is kept scaled in a 64-bit window together with bits that were read ahead, so that most bins
 //! need no access to the bitstream: a refill brings 48 bits.
 
-use super::cabac_tables::{CONTEXTS, CONTEXT_INIT, LPS, NEXT_LPS, NEXT_MPS};
+use super::cabac_tables::{CONTEXTS, CONTEXT_COPIES, CONTEXT_INIT, LPS, NEXT_LPS, NEXT_MPS};
 
 const REFILL_BYTES: usize = 6;
 const REFILL_BITS: i32 = 8 * REFILL_BYTES as i32;
 
 /// Context states, `pStateIdx << 1 | valMPS`; a power of two so that masked indices need no check.
-pub type Contexts = [u8; 512];
+pub type Contexts = [u8; 1024];
 
 /// Decoding engine: a handful of values that inner loops copy into registers.
 #[derive(Clone, Copy)]
@@ -140,12 +140,17 @@ fn read_ahead(data: &[u8], next: usize) -> u64 {
     }
 }
 
-/// H.264 9.3.1.1: initial states of all contexts.
-pub fn init_contexts(set: usize, slice_qp: i32) -> Contexts {
-    let mut contexts = [0; 512];
+/// H.264 9.3.1.1: initial states of all contexts; those of Cb and Cr blocks only for `three_planes` (4:4:4).
+pub fn init_contexts(set: usize, slice_qp: i32, three_planes: bool) -> Contexts {
+    let mut contexts = [0; 1024];
     for (context, &(m, n)) in contexts.iter_mut().zip(&CONTEXT_INIT[set & 3][..CONTEXTS]) {
         let state = (((i32::from(m) * slice_qp.clamp(0, 51)) >> 4) + i32::from(n)).clamp(1, 126);
         *context = if state <= 63 { (63 - state) << 1 } else { (state - 64) << 1 | 1 } as u8;
+    }
+    if three_planes {
+        for &(first, luma, count) in &CONTEXT_COPIES {
+            contexts.copy_within(luma..luma + count, first);
+        }
     }
     contexts
 }
@@ -165,7 +170,8 @@ mod tests {
 
     impl<'a> Slow<'a> {
         fn new(data: &'a [u8], set: usize, qp: i32) -> Self {
-            let mut slow = Self { data, at: 0, range: 510, offset: 0, contexts: init_contexts(set, qp) };
+            let mut slow =
+                Self { data, at: 0, range: 510, offset: 0, contexts: init_contexts(set, qp, true) };
             for _ in 0..9 {
                 slow.shift();
             }
@@ -229,16 +235,18 @@ mod tests {
             let data: Vec<u8> = (0..random() % 200).map(|_| random() as u8).collect();
             let (set, qp) = (round % 4, random() as i32 % 52);
             let (mut fast, mut slow) = (Engine::new(&data, 0), Slow::new(&data, set, qp));
-            let mut contexts = init_contexts(set, qp);
+            let mut contexts = init_contexts(set, qp, true);
             for step in 0..4000 {
-                let context = random() % CONTEXTS;
-                let (a, b) = match random() % 8 {
+                let context = random() % contexts.len();
+                let kind = random() % 8;
+                let (a, b) = match kind {
                     0..=4 => (fast.decision(&mut contexts, context), slow.decision(context)),
                     5..=6 => (fast.bypass(), slow.bypass()),
                     _ => (fast.terminate(), slow.terminate()),
                 };
                 assert_eq!((a, fast.position()), (b, slow.at as u64), "round {round} step {step}");
-                if a && fast.range < 256 {
+                // Nothing may follow the end.
+                if a && kind == 7 {
                     break;
                 }
             }

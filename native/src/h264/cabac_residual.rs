@@ -5,19 +5,22 @@ use super::{
     cabac_syntax::CabacReader,
     cabac_tables::{LAST_8X8, SIGNIFICANT_8X8},
     syntax::{
-        block_kind::{self, CHROMA_DC, LUMA_8X8},
+        block_kind::{self, CHROMA_DC, CHROMA_DC_422, KINDS},
         Residual, Syntax,
     },
 };
 
 /// coded_block_flag contexts by kind of block.
-const CODED_BLOCK_FLAG: [usize; 5] = [85, 89, 93, 97, 101];
+const CODED_BLOCK_FLAG: [usize; KINDS] =
+    [85, 89, 93, 97, 101, 1012, 460, 464, 468, 1016, 472, 476, 480, 1020, 97];
 /// significant_coeff_flag contexts of frame macroblocks by kind of block.
-const SIGNIFICANT: [usize; 6] = [105, 120, 134, 149, 152, 402];
+const SIGNIFICANT: [usize; KINDS] =
+    [105, 120, 134, 149, 152, 402, 484, 499, 513, 660, 528, 543, 557, 718, 149];
 /// last_significant_coeff_flag contexts of frame macroblocks by kind of block.
-const LAST: [usize; 6] = [166, 181, 195, 210, 213, 417];
+const LAST: [usize; KINDS] = [166, 181, 195, 210, 213, 417, 572, 587, 601, 690, 616, 631, 645, 748, 210];
 /// coeff_abs_level_minus1 contexts by kind of block.
-const ABS_LEVEL: [usize; 6] = [227, 237, 247, 257, 266, 426];
+const ABS_LEVEL: [usize; KINDS] =
+    [227, 237, 247, 257, 266, 426, 952, 962, 972, 708, 982, 992, 1002, 766, 257];
 
 /// coeff_abs_level_minus1 up to here is unary.
 const LEVEL_PREFIX: i32 = 15;
@@ -64,10 +67,11 @@ impl<'a> CabacReader<'a> {
                 count = count.wrapping_add(1);
                 break;
             }
-            if engine.decision(contexts, SIGNIFICANT[KIND] + index) {
+            let inc = if KIND == CHROMA_DC_422 { (index / 2).min(2) } else { index };
+            if engine.decision(contexts, SIGNIFICANT[KIND] + inc) {
                 positions[count & 15] = index as u8;
                 count = count.wrapping_add(1);
-                if engine.decision(contexts, LAST[KIND] + index) {
+                if engine.decision(contexts, LAST[KIND] + inc) {
                     break;
                 }
             }
@@ -76,9 +80,14 @@ impl<'a> CabacReader<'a> {
         self.levels::<KIND, 16>(engine, &positions, count, weights, sums);
     }
 
-    /// An 8x8 block; its coded_block_flag is not in the stream.
+    /// coded_block_flag of an 8x8 block (4:4:4 only).
+    pub(super) fn coded_block_flag_8x8<const KIND: usize>(&mut self, inc: usize) -> bool {
+        self.engine.decision(&mut self.contexts, CODED_BLOCK_FLAG[KIND] + inc)
+    }
+
+    /// An 8x8 block without its coded_block_flag.
     #[inline(never)]
-    pub(super) fn residual_block_8x8(&mut self, weights: &[f32; 64], sums: &mut Residual) {
+    pub(super) fn residual_block_8x8<const KIND: usize>(&mut self, weights: &[f32; 64], sums: &mut Residual) {
         let mut engine = self.engine;
         let contexts = &mut self.contexts;
         let mut positions = [0_u8; 64];
@@ -90,16 +99,16 @@ impl<'a> CabacReader<'a> {
                 count = count.wrapping_add(1);
                 break;
             }
-            if engine.decision(contexts, SIGNIFICANT[LUMA_8X8] + usize::from(SIGNIFICANT_8X8[index])) {
+            if engine.decision(contexts, SIGNIFICANT[KIND] + usize::from(SIGNIFICANT_8X8[index])) {
                 positions[count & 63] = index as u8;
                 count = count.wrapping_add(1);
-                if engine.decision(contexts, LAST[LUMA_8X8] + usize::from(LAST_8X8[index])) {
+                if engine.decision(contexts, LAST[KIND] + usize::from(LAST_8X8[index])) {
                     break;
                 }
             }
             index = index.wrapping_add(1);
         }
-        self.levels::<LUMA_8X8, 64>(engine, &positions, count, weights, sums);
+        self.levels::<KIND, 64>(engine, &positions, count, weights, sums);
     }
 
     /// Levels from the highest frequency to the lowest.
@@ -147,7 +156,7 @@ fn prefix<const KIND: usize>(engine: &mut Engine<'_>, contexts: &mut Contexts, s
         *state = usize::from(AFTER_ONE[before]);
         return 1;
     }
-    let bins = if KIND == CHROMA_DC { &OTHER_BINS_CHROMA_DC } else { &OTHER_BINS };
+    let bins = if KIND == CHROMA_DC || KIND == CHROMA_DC_422 { &OTHER_BINS_CHROMA_DC } else { &OTHER_BINS };
     let context = ABS_LEVEL[KIND] + usize::from(bins[before]);
     *state = usize::from(AFTER_MORE[before]);
     let mut level = 2_i32;

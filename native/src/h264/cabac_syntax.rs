@@ -1,8 +1,8 @@
 //! Syntax elements in CABAC: binarisation and context selection (H.264 9.3.2, 9.3.3.1).
 
 use super::{
-    cabac::{init_contexts, Contexts, Engine},
-    mb_types::{B_INTRA, I_PCM, PCM_BYTES, P_INTRA},
+    cabac::{Contexts, Engine},
+    mb_types::{B_INTRA, I_PCM, P_INTRA},
     neighbours::{is_skipped, uses_8x8_transform, AbsMvd, Around},
     slice_header::SliceType,
     syntax::{Residual, Syntax},
@@ -24,15 +24,9 @@ pub struct CabacReader<'a> {
 }
 
 impl<'a> CabacReader<'a> {
-    /// Starts at byte `start`; rbsp_stop_one_bit is the last of `end` bits. `set` chooses the initial contexts (0: I slices, else cabac_init_idc + 1).
-    pub fn new(data: &'a [u8], start: usize, end: u64, set: usize, slice_qp: i32) -> Self {
-        Self {
-            engine: Engine::new(data, start),
-            contexts: init_contexts(set, slice_qp),
-            end,
-            failure: None,
-            qp_delta_before: false,
-        }
+    /// Starts at byte `start` with its `contexts`; rbsp_stop_one_bit is the last of `end` bits.
+    pub fn new(data: &'a [u8], start: usize, end: u64, contexts: Contexts) -> Self {
+        Self { engine: Engine::new(data, start), contexts, end, failure: None, qp_delta_before: false }
     }
 
     #[inline(always)]
@@ -173,7 +167,7 @@ impl Syntax for CabacReader<'_> {
         self.decision(399 + inc)
     }
 
-    fn coded_block_pattern(&mut self, _intra: bool, around: &Around) -> u8 {
+    fn coded_block_pattern(&mut self, _intra: bool, chroma: bool, around: &Around) -> u8 {
         let (left, above) = around.cbp();
         let zero = |cbp: u16, bit: u32| usize::from(cbp >> bit & 1 == 0);
         let mut cbp = self.decision(73 + zero(left, 1) + 2 * zero(above, 2)) as u16;
@@ -181,14 +175,14 @@ impl Syntax for CabacReader<'_> {
         cbp |= (self.bin(73 + zero(left, 3) + 2 * zero(cbp, 0)) << 2) as u16;
         cbp |= (self.bin(73 + zero(cbp, 2) + 2 * zero(cbp, 1)) << 3) as u16;
         let some = |cbp: u16| usize::from(cbp >> 4 != 0);
-        if self.decision(77 + some(left) + 2 * some(above)) {
+        if chroma && self.decision(77 + some(left) + 2 * some(above)) {
             let all = |cbp: u16| usize::from(cbp >> 4 == 2);
             cbp |= 16 << self.bin(81 + all(left) + 2 * all(above));
         }
         cbp as u8
     }
 
-    fn mb_qp_delta(&mut self) -> i32 {
+    fn mb_qp_delta(&mut self, qps: u8) -> i32 {
         if !self.decision(60 + usize::from(self.qp_delta_before)) {
             self.qp_delta_before = false;
             return 0;
@@ -199,7 +193,7 @@ impl Syntax for CabacReader<'_> {
         while self.decision(context) {
             context = 63;
             value += 1;
-            if value > 52 {
+            if value > i32::from(qps) {
                 self.fail("mb_qp_delta");
                 return 0;
             }
@@ -286,8 +280,8 @@ impl Syntax for CabacReader<'_> {
         [x as i16, y as i16]
     }
 
-    fn pcm_samples(&mut self) {
-        let start = (self.engine.position().div_ceil(8) as usize).wrapping_add(PCM_BYTES);
+    fn pcm_samples(&mut self, bytes: usize) {
+        let start = (self.engine.position().div_ceil(8) as usize).wrapping_add(bytes);
         self.engine = self.engine.restarted(start);
     }
 
@@ -296,7 +290,19 @@ impl Syntax for CabacReader<'_> {
         u8::from(self.residual_block::<KIND>(usize::from(a & 1) + 2 * usize::from(b & 1), weights, sums))
     }
 
-    fn block_8x8(&mut self, weights: &[f32; 64], sums: &mut Residual) {
-        self.residual_block_8x8(weights, sums);
+    #[inline(always)]
+    fn block_8x8<const KIND: usize>(
+        &mut self,
+        neighbours: Option<(u8, u8)>,
+        weights: &[f32; 64],
+        sums: &mut Residual,
+    ) -> u8 {
+        if let Some((a, b)) = neighbours {
+            if !self.coded_block_flag_8x8::<KIND>(usize::from(a & 1) + 2 * usize::from(b & 1)) {
+                return 0;
+            }
+        }
+        self.residual_block_8x8::<KIND>(weights, sums);
+        1
     }
 }

@@ -2,14 +2,14 @@
 
 use super::{
     cavlc_tables::{
-        CBP_INTER, CBP_INTRA, COEFF_TOKEN, COEFF_TOKEN_CHROMA, RUN_BEFORE_SHORT, TOTAL_ZEROS_2X2,
-        TOTAL_ZEROS_4X4,
+        CBP_INTER, CBP_INTER_LUMA, CBP_INTRA, CBP_INTRA_LUMA, COEFF_TOKEN, COEFF_TOKEN_CHROMA,
+        COEFF_TOKEN_CHROMA_422, RUN_BEFORE_SHORT, TOTAL_ZEROS_2X2, TOTAL_ZEROS_2X4, TOTAL_ZEROS_4X4,
     },
-    mb_types::{B_INTRA, I_PCM, PCM_BYTES, P_INTRA},
+    mb_types::{B_INTRA, I_PCM, P_INTRA},
     neighbours::{AbsMvd, Around},
     slice_header::SliceType,
     syntax::{
-        block_kind::{self, CHROMA_DC},
+        block_kind::{self, CHROMA_DC, CHROMA_DC_422},
         Residual, Syntax,
     },
 };
@@ -159,6 +159,8 @@ impl<'a> CavlcReader<'a> {
     fn coeff_token<const KIND: usize>(&mut self, a: u8, b: u8) -> u16 {
         let entry = if KIND == CHROMA_DC {
             COEFF_TOKEN_CHROMA[self.index(8) & 255]
+        } else if KIND == CHROMA_DC_422 {
+            COEFF_TOKEN_CHROMA_422[self.index(13) & 8191]
         } else {
             let sum = a.wrapping_add(b);
             let context = if sum < UNAVAILABLE { sum.wrapping_add(1) >> 1 } else { sum & 31 };
@@ -241,6 +243,8 @@ impl<'a> CavlcReader<'a> {
         }
         let entry = if KIND == CHROMA_DC {
             TOTAL_ZEROS_2X2[total.wrapping_sub(1) & 3][self.index(3) & 7]
+        } else if KIND == CHROMA_DC_422 {
+            TOTAL_ZEROS_2X4[total.wrapping_sub(1) & 7][self.index(5) & 31]
         } else {
             TOTAL_ZEROS_4X4[total.wrapping_sub(1) & 15][self.index(9) & 511]
         };
@@ -349,18 +353,20 @@ impl Syntax for CavlcReader<'_> {
         self.flag()
     }
 
-    fn coded_block_pattern(&mut self, intra: bool, _around: &Around) -> u8 {
-        let code = self.ue_max(47, "coded_block_pattern") as usize;
-        if intra {
-            CBP_INTRA[code % 48]
-        } else {
-            CBP_INTER[code % 48]
+    fn coded_block_pattern(&mut self, intra: bool, chroma: bool, _around: &Around) -> u8 {
+        let code = self.ue_max(if chroma { 47 } else { 15 }, "coded_block_pattern") as usize;
+        match (intra, chroma) {
+            (true, true) => CBP_INTRA[code % 48],
+            (false, true) => CBP_INTER[code % 48],
+            (true, false) => CBP_INTRA_LUMA[code % 16],
+            (false, false) => CBP_INTER_LUMA[code % 16],
         }
     }
 
-    fn mb_qp_delta(&mut self) -> i32 {
+    fn mb_qp_delta(&mut self, qps: u8) -> i32 {
         let delta = self.se();
-        if !(-26..=25).contains(&delta) {
+        let half = i32::from(qps / 2);
+        if !(-half..half).contains(&delta) {
             self.fail("mb_qp_delta");
             return 0;
         }
@@ -398,8 +404,8 @@ impl Syntax for CavlcReader<'_> {
         [self.se() as i16, self.se() as i16]
     }
 
-    fn pcm_samples(&mut self) {
-        let start = (self.position().div_ceil(8) as usize).saturating_add(PCM_BYTES);
+    fn pcm_samples(&mut self, bytes: usize) {
+        let start = (self.position().div_ceil(8) as usize).saturating_add(bytes);
         (self.next, self.window, self.valid) = (start, 0, 0);
         self.refill();
     }
@@ -417,7 +423,13 @@ impl Syntax for CavlcReader<'_> {
         total
     }
 
-    fn block_8x8(&mut self, _weights: &[f32; 64], _sums: &mut Residual) {
+    fn block_8x8<const KIND: usize>(
+        &mut self,
+        _neighbours: Option<(u8, u8)>,
+        _weights: &[f32; 64],
+        _sums: &mut Residual,
+    ) -> u8 {
         self.fail("8x8 block without CABAC");
+        0
     }
 }

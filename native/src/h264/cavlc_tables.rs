@@ -68,6 +68,23 @@ const TOTAL_ZEROS_CHROMA_DC: [(u8, u16); 9] = [
     (1, 1), (2, 1), (3, 1), (3, 0), (1, 1), (2, 1), (2, 0), (1, 1), (1, 0),
 ];
 
+/// coeff_token of chroma DC in 4:2:2 (nC -2).
+#[rustfmt::skip]
+const COEFF_TOKEN_CHROMA_DC_422: [(u8, u16); 30] = [
+    (1, 1), (7, 15), (2, 1), (7, 14), (7, 13), (3, 1), (9, 7), (7, 12), (7, 11), (5, 1),
+    (9, 6), (9, 5), (7, 10), (6, 1), (10, 7), (10, 6), (9, 4), (7, 9), (11, 7), (11, 6),
+    (10, 5), (7, 8), (12, 7), (12, 6), (11, 5), (10, 4), (13, 7), (12, 5), (12, 4), (11, 4),
+];
+
+/// total_zeros of chroma DC in 4:2:2 (Table 9-9 b).
+#[rustfmt::skip]
+const TOTAL_ZEROS_CHROMA_DC_422: [(u8, u16); 35] = [
+    (1, 1), (3, 2), (3, 3), (4, 2), (4, 3), (4, 1), (5, 1), (5, 0), (3, 0), (2, 1),
+    (3, 1), (3, 4), (3, 5), (3, 6), (3, 7), (3, 0), (3, 1), (2, 1), (2, 2), (3, 6),
+    (3, 7), (3, 6), (2, 0), (2, 1), (2, 2), (3, 7), (2, 0), (2, 1), (2, 2), (2, 3),
+    (2, 0), (2, 1), (1, 1), (1, 0), (1, 1),
+];
+
 /// run_before (Table 9-10): zerosLeft from 1 to 7 (more count as 7), inside it run_before from 0.
 #[rustfmt::skip]
 const RUN_BEFORE: [(u8, u16); 42] = [
@@ -93,6 +110,13 @@ pub static CBP_INTER: [u8; 48] = [
     14, 6, 9, 31, 35, 37, 42, 44, 33, 34, 36, 40, 39, 43, 45, 46,
     17, 18, 20, 24, 19, 21, 26, 28, 23, 27, 29, 30, 22, 25, 38, 41,
 ];
+
+/// coded_block_pattern of Intra_4x4 and Intra_8x8 macroblocks without a chroma part (4:0:0, 4:4:4) by codeNum.
+pub static CBP_INTRA_LUMA: [u8; 16] = [15, 0, 7, 11, 13, 14, 3, 5, 10, 12, 1, 2, 4, 8, 6, 9];
+
+/// coded_block_pattern of Inter macroblocks without a chroma part (4:0:0, 4:4:4) by codeNum.
+pub static CBP_INTER_LUMA: [u8; 16] = [0, 1, 2, 4, 8, 3, 5, 10, 12, 15, 7, 11, 13, 14, 6, 9];
+
 /// Entry of a look-up table: code length in the low 5 bits (0: no such code), values above.
 pub type Entry = u16;
 
@@ -116,11 +140,17 @@ pub static COEFF_TOKEN: [TokenTable; 4] = [
 /// coeff_token of chroma DC by 8 bits.
 pub static COEFF_TOKEN_CHROMA: [Entry; 256] = token_table(&COEFF_TOKEN_CHROMA_DC).short;
 
+/// coeff_token of chroma DC in 4:2:2 by 13 bits.
+pub static COEFF_TOKEN_CHROMA_422: [Entry; 8192] = coeff_token_422();
+
 /// total_zeros by TotalCoeff - 1 and 9 bits; entry value: total_zeros << 5.
-pub static TOTAL_ZEROS_4X4: [[Entry; 512]; 16] = total_zeros_4x4();
+pub static TOTAL_ZEROS_4X4: [[Entry; 512]; 16] = total_zeros(9, &TOTAL_ZEROS, 16);
 
 /// total_zeros of chroma DC by TotalCoeff - 1 and 3 bits.
-pub static TOTAL_ZEROS_2X2: [[Entry; 8]; 4] = total_zeros_2x2();
+pub static TOTAL_ZEROS_2X2: [[Entry; 8]; 4] = total_zeros(3, &TOTAL_ZEROS_CHROMA_DC, 4);
+
+/// total_zeros of chroma DC in 4:2:2 by TotalCoeff - 1 and 5 bits.
+pub static TOTAL_ZEROS_2X4: [[Entry; 32]; 8] = total_zeros(5, &TOTAL_ZEROS_CHROMA_DC_422, 8);
 
 /// run_before by min(zerosLeft, 7) and 3 bits; an empty entry means a code of more than 3 bits.
 pub static RUN_BEFORE_SHORT: [[Entry; 8]; 8] = run_before_short();
@@ -173,29 +203,34 @@ const fn fixed_length_tokens() -> [Entry; 256] {
     table
 }
 
-const fn total_zeros_4x4() -> [[Entry; 512]; 16] {
-    let mut tables = [[0; 512]; 16];
-    let (mut total, mut zeros, mut index) = (1, 0, 0);
-    while index < TOTAL_ZEROS.len() {
-        tables[total - 1] = fill(tables[total - 1], 9, TOTAL_ZEROS[index], (zeros as u16) << 5);
+const fn coeff_token_422() -> [Entry; 8192] {
+    let mut table = [0; 8192];
+    let (mut total, mut ones, mut index) = (0, 0, 0);
+    while index < COEFF_TOKEN_CHROMA_DC_422.len() {
+        table = fill(table, 13, COEFF_TOKEN_CHROMA_DC_422[index], total << 5 | ones << 10);
         index += 1;
-        zeros += 1;
-        if zeros > 16 - total {
+        ones += 1;
+        if ones > 3 || ones > total {
             total += 1;
-            zeros = 0;
+            ones = 0;
         }
     }
-    tables
+    table
 }
 
-const fn total_zeros_2x2() -> [[Entry; 8]; 4] {
-    let mut tables = [[0; 8]; 4];
+/// Tables of `bits` bits by TotalCoeff - 1, from the codes of all TotalCoeff of a block of `capacity` levels.
+const fn total_zeros<const CODES: usize, const SIZE: usize, const TABLES: usize>(
+    bits: u32,
+    codes: &[(u8, u16); CODES],
+    capacity: usize,
+) -> [[Entry; SIZE]; TABLES] {
+    let mut tables = [[0; SIZE]; TABLES];
     let (mut total, mut zeros, mut index) = (1, 0, 0);
-    while index < TOTAL_ZEROS_CHROMA_DC.len() {
-        tables[total - 1] = fill(tables[total - 1], 3, TOTAL_ZEROS_CHROMA_DC[index], (zeros as u16) << 5);
+    while index < CODES {
+        tables[total - 1] = fill(tables[total - 1], bits, codes[index], (zeros as u16) << 5);
         index += 1;
         zeros += 1;
-        if zeros > 4 - total {
+        if zeros > capacity - total {
             total += 1;
             zeros = 0;
         }
@@ -249,6 +284,9 @@ mod tests {
         }
         for (index, table) in TOTAL_ZEROS_2X2.iter().take(3).enumerate() {
             assert!(table.iter().all(|entry| usize::from(entry >> 5) + index < 4));
+        }
+        for (index, table) in TOTAL_ZEROS_2X4.iter().take(7).enumerate() {
+            assert!(table.iter().all(|entry| *entry != 0 && usize::from(entry >> 5) + index < 8));
         }
     }
 

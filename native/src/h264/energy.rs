@@ -5,8 +5,8 @@
 
 use super::{pps::Pps, sps::Sps};
 
-/// QP values of 8-bit video.
-const QPS: usize = 52;
+/// QP' values of 14-bit video, and three more for chroma DC of 4:2:2.
+const QPS: usize = 52 + 36 + 3;
 
 /// Positions of the 4x4 zig-zag scan as row * 4 + column (Table 8-2).
 const ZIGZAG_4X4: [u8; 16] = [0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 13, 10, 7, 11, 14, 15];
@@ -29,10 +29,14 @@ const NORM_ADJUST_8X8: [[u8; 6]; 6] = [
 const CHROMA_QP: [u8; 22] =
     [29, 30, 31, 32, 32, 33, 34, 34, 35, 35, 36, 36, 37, 37, 37, 38, 38, 38, 39, 39, 39, 39];
 
-/// QP_C of a chroma plane (8.5.8).
-pub fn chroma_qp(luma_qp: u8, chroma_qp_index_offset: i8) -> u8 {
-    let index = (i16::from(luma_qp) + i16::from(chroma_qp_index_offset)).clamp(0, 51) as u8;
-    CHROMA_QP.get(usize::from(index.wrapping_sub(30))).copied().unwrap_or(index)
+/// QP'_C of a chroma plane (8.5.8) by QP_Y; `bd_offset` is QpBdOffset_C.
+pub fn chroma_qp(luma_qp: i8, chroma_qp_index_offset: i8, bd_offset: u8) -> u8 {
+    let index = (luma_qp + chroma_qp_index_offset).clamp(-(bd_offset as i8), 51);
+    let qp = match usize::try_from(index - 30) {
+        Ok(above) => CHROMA_QP.get(above).map_or(index, |&qp| qp as i8),
+        Err(_) => index,
+    };
+    (qp + bd_offset as i8) as u8
 }
 
 /// Energy per squared level, at one QP.
@@ -40,45 +44,61 @@ pub fn chroma_qp(luma_qp: u8, chroma_qp_index_offset: i8) -> u8 {
 pub struct QpWeights {
     /// 4x4 blocks by scaling list (Y, Cb, Cr intra; Y, Cb, Cr inter) and zig-zag index.
     pub block_4x4: [[f32; 16]; 6],
-    /// 8x8 luma blocks by scaling list (intra, inter) and zig-zag index.
-    pub block_8x8: [[f32; 64]; 2],
+    /// 8x8 blocks by scaling list (Y intra, inter; then Cb, Cr of 4:4:4) and zig-zag index.
+    pub block_8x8: [[f32; 64]; 6],
     /// The same for the four interleaved 4x4 blocks that CAVLC makes of one 8x8 block.
-    pub interleaved: [[[f32; 16]; 4]; 2],
-    /// DC of Intra_16x16 luma: the same at each index.
-    pub luma_dc: [f32; 16],
+    pub interleaved: [[[f32; 16]; 4]; 6],
+    /// DC of Intra_16x16 by plane: the same at each index.
+    pub luma_dc: [[f32; 16]; 3],
     /// Chroma DC by scaling list as in `block_4x4` (luma lists unused): the same at each index.
     pub chroma_dc: [[f32; 16]; 6],
+    /// The same for 4:2:2.
+    pub chroma_dc_422: [[f32; 16]; 6],
 }
 
 impl QpWeights {
     const ZERO: Self = Self {
         block_4x4: [[0.0; 16]; 6],
-        block_8x8: [[0.0; 64]; 2],
-        interleaved: [[[0.0; 16]; 4]; 2],
-        luma_dc: [0.0; 16],
+        block_8x8: [[0.0; 64]; 6],
+        interleaved: [[[0.0; 16]; 4]; 6],
+        luma_dc: [[0.0; 16]; 3],
         chroma_dc: [[0.0; 16]; 6],
+        chroma_dc_422: [[0.0; 16]; 6],
     };
 
     /// Transform bypass: levels are samples.
-    const BYPASS: Self = Self {
-        block_4x4: [[1.0; 16]; 6],
-        block_8x8: [[1.0; 64]; 2],
-        interleaved: [[[1.0; 16]; 4]; 2],
-        luma_dc: [1.0; 16],
-        chroma_dc: [[1.0; 16]; 6],
-    };
+    fn bypass(lists: &Lists) -> Self {
+        let mut weights = Self::ZERO;
+        for list in 0..6 {
+            let scale = lists.sample_scale[usize::from(list % 3 != 0)];
+            weights.block_4x4[list] = [scale; 16];
+            weights.chroma_dc[list] = [scale; 16];
+            weights.chroma_dc_422[list] = [scale; 16];
+            weights.luma_dc[list % 3] = [scale; 16];
+            let scale = lists.sample_scale[usize::from(list > 1)];
+            weights.block_8x8[list] = [scale; 64];
+            weights.interleaved[list] = [[scale; 16]; 4];
+        }
+        weights
+    }
 
     fn new(lists: &Lists, qp: u8) -> Self {
         let mut weights = Self::ZERO;
         for (list, scaling) in lists.block_4x4.iter().enumerate() {
-            weights.block_4x4[list] = std::array::from_fn(|index| weight_4x4(scaling, qp, index));
+            let scale = lists.sample_scale[usize::from(list % 3 != 0)];
+            weights.block_4x4[list] = std::array::from_fn(|index| scale * weight_4x4(scaling, qp, index));
             // 8.5.11.2: the 2x2 Hadamard transform doubles norms, and the scaling divides by 32 instead of 16.
             weights.chroma_dc[list] = [weights.block_4x4[list][0]; 16];
+            // The 2x4 transform has norm 8, the scaling divides by 64, and the quantiser is that of QP + 3.
+            weights.chroma_dc_422[list] = [scale * weight_4x4(scaling, qp + 3, 0) / 2.0; 16];
         }
-        // 8.5.10: the 4x4 Hadamard transform has norm 16, and the scaling divides by 64 instead of 16.
-        weights.luma_dc = [weights.block_4x4[0][0]; 16];
+        for plane in 0..3 {
+            // 8.5.10: the 4x4 Hadamard transform has norm 16, and the scaling divides by 64 instead of 16.
+            weights.luma_dc[plane] = [weights.block_4x4[plane][0]; 16];
+        }
         for (list, scaling) in lists.block_8x8.iter().enumerate() {
-            let block: [f32; 64] = std::array::from_fn(|index| weight_8x8(scaling, qp, index));
+            let scale = lists.sample_scale[usize::from(list > 1)];
+            let block: [f32; 64] = std::array::from_fn(|index| scale * weight_8x8(scaling, qp, index));
             weights.block_8x8[list] = block;
             for (part, interleaved) in weights.interleaved[list].iter_mut().enumerate() {
                 *interleaved = std::array::from_fn(|index| block[4 * index + part]);
@@ -133,11 +153,17 @@ fn zigzag_8x8(index: usize) -> (usize, usize) {
 }
 
 /// Scaling lists that the weights were made for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Lists {
     block_4x4: [[u8; 16]; 6],
-    block_8x8: [[u8; 64]; 2],
-    bypass: bool,
+    /// Two, or six in 4:4:4.
+    block_8x8: Vec<[u8; 64]>,
+    /// Bit depths minus eight, luma and chroma.
+    depths: [u8; 2],
+    /// Squared sample steps in 8-bit steps, luma and chroma.
+    sample_scale: [f32; 2],
+    /// Weights of macroblocks with transform bypass, where they may occur.
+    bypass: Option<Box<QpWeights>>,
 }
 
 /// Weights of every QP, made when a QP first occurs.
@@ -156,16 +182,28 @@ impl EnergyWeights {
 
     /// Chooses the scaling lists of a slice.
     pub fn activate(&mut self, sps: &Sps, pps: &Pps) {
-        let lists = Lists {
-            block_4x4: pps.scaling_list_4x4,
-            block_8x8: [pps.scaling_list_8x8.0[0], pps.scaling_list_8x8.0[1]],
-            bypass: sps.qpprime_y_zero_transform_bypass_flag,
+        let block_8x8 = &pps.scaling_list_8x8.0[..sps.scaling_lists_8x8()];
+        let depths = [sps.bit_depth_luma_minus8, sps.bit_depth_chroma_minus8];
+        let bypass = sps.qpprime_y_zero_transform_bypass_flag;
+        let same = |lists: &Lists| {
+            lists.block_4x4 == pps.scaling_list_4x4
+                && lists.block_8x8 == block_8x8
+                && (lists.depths, lists.bypass.is_some()) == (depths, bypass)
         };
-        if self.lists.as_ref() != Some(&lists) {
-            self.lists = Some(lists);
-            self.by_qp.clear();
-            self.by_qp.resize_with(QPS, || None);
+        if self.lists.as_ref().is_some_and(same) {
+            return;
         }
+        let mut lists = Lists {
+            block_4x4: pps.scaling_list_4x4,
+            block_8x8: block_8x8.to_vec(),
+            depths,
+            sample_scale: depths.map(|depth| 0.25_f32.powi(i32::from(depth))),
+            bypass: None,
+        };
+        lists.bypass = bypass.then(|| Box::new(QpWeights::bypass(&lists)));
+        self.lists = Some(lists);
+        self.by_qp.clear();
+        self.by_qp.resize_with(QPS, || None);
     }
 
     /// Makes sure that [`Self::at`] knows the luma QP and the chroma QPs that go with it.
@@ -179,11 +217,10 @@ impl EnergyWeights {
         self.by_qp.get(usize::from(qp)).and_then(|slot| slot.as_deref()).unwrap_or(Self::none())
     }
 
-    /// Weights of a macroblock whose luma QP is `qp`, by plane.
+    /// Weights of a macroblock whose luma QP' is `qp`, by plane.
     pub fn of_macroblock(&self, qp: u8, chroma: [u8; 2]) -> [&QpWeights; 3] {
-        static BYPASS: QpWeights = QpWeights::BYPASS;
-        if qp == 0 && self.lists.as_ref().is_some_and(|lists| lists.bypass) {
-            return [&BYPASS; 3];
+        if let (0, Some(bypass)) = (qp, self.lists.as_ref().and_then(|lists| lists.bypass.as_ref())) {
+            return [bypass; 3];
         }
         [self.at(qp), self.at(chroma[0]), self.at(chroma[1])]
     }
@@ -205,10 +242,20 @@ mod tests {
         transpose(transpose(block.map(inverse_4)).map(inverse_4))
     }
 
+    fn flat() -> Lists {
+        Lists {
+            block_4x4: [[16; 16]; 6],
+            block_8x8: vec![[16; 64]; 2],
+            depths: [0; 2],
+            sample_scale: [1.0; 2],
+            bypass: None,
+        }
+    }
+
     #[test]
     fn weights_equal_the_energy_of_reconstructed_basis_functions() {
         for qp in [0, 17, 26, 51] {
-            let lists = Lists { block_4x4: [[16; 16]; 6], block_8x8: [[16; 64]; 2], bypass: false };
+            let lists = flat();
             let weights = QpWeights::new(&lists, qp);
             for (index, &position) in ZIGZAG_4X4.iter().enumerate() {
                 let (row, column) = (usize::from(position / 4), usize::from(position % 4));
@@ -252,7 +299,7 @@ mod tests {
 
     #[test]
     fn weights_of_8x8_blocks_equal_the_energy_of_their_basis_functions() {
-        let lists = Lists { block_4x4: [[16; 16]; 6], block_8x8: [[16; 64]; 2], bypass: false };
+        let lists = flat();
         let weights = QpWeights::new(&lists, 30);
         for index in 0..64 {
             let (row, column) = zigzag_8x8(index);
@@ -279,12 +326,20 @@ mod tests {
 
     #[test]
     fn luma_dc_of_intra_16x16_spreads_over_sixteen_blocks() {
-        let lists = Lists { block_4x4: [[16; 16]; 6], block_8x8: [[16; 64]; 2], bypass: false };
+        let lists = flat();
         let weights = QpWeights::new(&lists, 28);
         // One DC level reaches each of 16 blocks as level * scale / 64, which fills 16 samples divided by 64.
         let dc = 16.0 * f32::from(NORM_ADJUST_4X4[4][0]) * 16.0 / 64.0;
         let energy = 16.0 * 16.0 * (dc / 64.0) * (dc / 64.0);
-        assert!((weights.luma_dc[3] / energy - 1.0).abs() < 1e-6);
+        assert!((weights.luma_dc[0][3] / energy - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn deep_samples_count_in_steps_of_eight_bits() {
+        let deep = Lists { sample_scale: [1.0 / 16.0; 2], ..flat() };
+        // Twelve more QP' steps are four times the quantiser, as two more bits are four times the range.
+        let (shallow, deep) = (QpWeights::new(&flat(), 20), QpWeights::new(&deep, 32));
+        assert_eq!((shallow.block_4x4, shallow.chroma_dc_422), (deep.block_4x4, deep.chroma_dc_422));
     }
 
     #[test]
@@ -298,7 +353,7 @@ mod tests {
 
     #[test]
     fn chroma_qp_follows_the_table() {
-        assert_eq!([0, 29, 30, 43, 51].map(|qp| chroma_qp(qp, 0)), [0, 29, 29, 37, 39]);
-        assert_eq!((chroma_qp(51, 12), chroma_qp(0, -12)), (39, 0));
+        assert_eq!([0, 29, 30, 43, 51].map(|qp| chroma_qp(qp, 0, 0)), [0, 29, 29, 37, 39]);
+        assert_eq!((chroma_qp(51, 12, 0), chroma_qp(0, -12, 0), chroma_qp(-12, -2, 12)), (39, 0, 0));
     }
 }

@@ -5,8 +5,8 @@ use super::{
     energy::{chroma_qp, EnergyWeights},
     mb_types::{intra_16x16_cbp, B_INTRA, I_PCM, P_INTRA},
     mv_prediction::{MotionField, Uniform},
-    neighbours::{is_skipped, Around, Coded, Place},
-    residual::{residual, Pattern},
+    neighbours::{is_skipped, Around, Coded, CodedChroma, Grid, Place},
+    residual::{residual, Format, Pattern},
     slice_data::SliceInput,
     slice_header::SliceType,
     syntax::{Residual, Syntax},
@@ -43,15 +43,25 @@ pub struct SliceParser<'a, S> {
     pub splits: &'a mut Vec<Split>,
     /// Per column, the last macroblock that was not skipped.
     pub columns: &'a mut [Coded],
+    /// Per column, the chroma of the last macroblock that was not skipped; empty unless 4:2:2 or 4:4:4.
+    pub chroma_columns: &'a mut [CodedChroma],
+    /// Chroma blocks of the current macroblock in 4:2:2 and 4:4:4.
+    pub grids: [Grid; 2],
     /// Address of the first macroblock of the slice.
     pub first: usize,
     /// Current macroblock.
     pub place: Place,
     /// Motion of the current macroblock while its partitions are read.
     pub motion: Split,
-    /// QP_Y of the last macroblock.
+    /// QP'_Y of the last macroblock.
     pub qp: u8,
-    /// QP_C of Cb and Cr that go with `qp`.
+    /// QpBdOffset_Y.
+    pub qp_bd_offset: u8,
+    /// Chroma format.
+    pub format: Format,
+    /// Size of the samples of I_PCM.
+    pub pcm_bytes: usize,
+    /// QP'_C of Cb and Cr that go with `qp`.
     pub chroma_qp: [u8; 2],
     /// A skipped macroblock without its motion and cost.
     pub skipped: Block,
@@ -169,10 +179,12 @@ impl<S: Syntax> SliceParser<'_, S> {
 
     /// I_PCM. Its QP is that of its deblocking, 0 (8.7.2.2); QP_Y goes on after it.
     fn pcm(&mut self, coded: &mut Coded) -> Block {
-        self.syntax.pcm_samples();
+        self.syntax.pcm_samples(self.pcm_bytes);
         self.syntax.no_mb_qp_delta();
         coded.right = [S::PCM_LEVEL; 8];
         coded.bottom = [S::PCM_LEVEL; 8];
+        self.grids = [[S::PCM_LEVEL; 25]; 2];
+        self.end_chroma();
         coded.dc = 7;
         Block { class: BlockClass::Pcm as u8, ref_idx: [-1; 2], cbp: u16::from(PCM_CBP), ..Block::default() }
     }
@@ -186,11 +198,11 @@ impl<S: Syntax> SliceParser<'_, S> {
                 self.input.pps.transform_8x8_mode_flag && self.syntax.transform_size_8x8_flag(around);
             self.syntax.skip_intra_pred_modes(if transform_8x8 { 4 } else { 16 });
         }
-        coded.chroma_mode = self.syntax.intra_chroma_pred_mode(around) != 0;
+        coded.chroma_mode = self.has_chroma_part() && self.syntax.intra_chroma_pred_mode(around) != 0;
         let cbp = if intra_16x16 {
             intra_16x16_cbp(intra_type)
         } else {
-            self.syntax.coded_block_pattern(true, around)
+            self.syntax.coded_block_pattern(true, self.has_chroma_part(), around)
         };
         let block = Block { class: BlockClass::Intra as u8, ref_idx: [-1; 2], ..Block::default() };
         self.with_residual(block, Pattern { intra_16x16, intra: true, cbp, transform_8x8 }, around, coded)
@@ -200,7 +212,7 @@ impl<S: Syntax> SliceParser<'_, S> {
     fn inter(&mut self, mb_type: u8, around: &Around, coded: &mut Coded) -> Block {
         let mut block = Block { class: BlockClass::Inter as u8, ..Block::default() };
         let allows_8x8 = self.inter_motion(mb_type, around, coded, &mut block);
-        let cbp = self.syntax.coded_block_pattern(false, around);
+        let cbp = self.syntax.coded_block_pattern(false, self.has_chroma_part(), around);
         let transform_8x8 = cbp & 15 != 0
             && allows_8x8
             && self.input.pps.transform_8x8_mode_flag
@@ -219,8 +231,12 @@ impl<S: Syntax> SliceParser<'_, S> {
         coded: &mut Coded,
     ) -> Block {
         let mut sums = Residual::default();
+        let wide_chroma = self.format.chroma_array_type >= 2;
+        if wide_chroma {
+            self.begin_chroma(around, S::unavailable_level(pattern.intra));
+        }
         if pattern.cbp != 0 || pattern.intra_16x16 {
-            let delta = self.syntax.mb_qp_delta();
+            let delta = self.syntax.mb_qp_delta(52 + self.qp_bd_offset);
             if delta != 0 {
                 self.change_qp(delta);
             }
@@ -229,9 +245,12 @@ impl<S: Syntax> SliceParser<'_, S> {
             } else {
                 [EnergyWeights::none(); 3]
             };
-            sums = residual(&mut self.syntax, pattern, around, weights, coded);
+            sums = residual(&mut self.syntax, pattern, self.format, around, weights, &mut self.grids, coded);
         } else {
             self.syntax.no_mb_qp_delta();
+        }
+        if wide_chroma {
+            self.end_chroma();
         }
         if pattern.transform_8x8 {
             block.flags |= flags::TRANSFORM_8X8;
@@ -239,22 +258,46 @@ impl<S: Syntax> SliceParser<'_, S> {
         block.residual_energy = sums.energy;
         block.coefficients = sums.coefficients as u16;
         block.cbp = u16::from(pattern.cbp);
-        block.qp = self.qp as i8;
+        block.qp = self.skipped.qp;
         block
+    }
+
+    /// Chroma of 4:2:2 and 4:4:4 before the residual is read.
+    #[cold]
+    fn begin_chroma(&mut self, around: &Around, unavailable: u8) {
+        let left = self.chroma_columns.get(self.place.x.wrapping_sub(1));
+        let above = self.chroma_columns.get(self.place.x);
+        self.grids = CodedChroma::grids(left, above, around, unavailable);
+    }
+
+    /// Keeps what the macroblocks right of and below this one will ask for.
+    #[cold]
+    fn end_chroma(&mut self) {
+        let columns = if self.format.chroma_array_type == 3 { 4 } else { 2 };
+        if let Some(column) = self.chroma_columns.get_mut(self.place.x) {
+            *column = CodedChroma::new(&self.grids, columns);
+        }
     }
 
     /// QP_Y wraps around (7.4.5).
     fn change_qp(&mut self, delta: i32) {
-        self.set_qp((i32::from(self.qp) + delta).rem_euclid(52) as u8);
+        self.set_qp((i32::from(self.qp) + delta).rem_euclid(52 + i32::from(self.qp_bd_offset)) as u8);
     }
 
-    /// Sets QP_Y (0..=51) and what follows from it.
+    /// Chroma blocks of their own kind (4:2:0 and 4:2:2).
+    #[inline(always)]
+    fn has_chroma_part(&self) -> bool {
+        matches!(self.format.chroma_array_type, 1 | 2)
+    }
+
+    /// Sets QP'_Y (0..=51 + QpBdOffset_Y) and what follows from it.
     pub fn set_qp(&mut self, qp: u8) {
+        let luma_qp = qp as i8 - self.qp_bd_offset as i8;
         self.qp = qp;
-        self.skipped.qp = qp as i8;
-        let pps = self.input.pps;
+        self.skipped.qp = luma_qp;
+        let (pps, bd_offset) = (self.input.pps, 6 * self.input.sps.bit_depth_chroma_minus8);
         self.chroma_qp = [pps.chroma_qp_index_offset, pps.second_chroma_qp_index_offset]
-            .map(|offset| chroma_qp(qp, offset));
+            .map(|offset| chroma_qp(luma_qp, offset, bd_offset));
         if self.input.want_energy {
             for qp in [qp, self.chroma_qp[0], self.chroma_qp[1]] {
                 self.weights.prepare(qp);

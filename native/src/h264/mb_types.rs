@@ -20,8 +20,6 @@ const BI: Lists = 3;
 
 /// mb_type I_PCM, counted from I_NxN.
 pub const I_PCM: u8 = 25;
-/// Samples of an I_PCM macroblock in 4:2:0, 8 bit.
-pub const PCM_BYTES: usize = 384;
 /// mb_type P_8x8ref0.
 pub const P_8X8_REF0: u8 = 4;
 /// Number of Inter types in P slices; intra types follow.

@@ -107,7 +107,7 @@ pub fn uses_8x8_transform(block: &Block) -> bool {
     block.flags & flags::TRANSFORM_8X8 != 0
 }
 
-/// Index of each luma 4x4 block, in decoding order, in [`Levels::luma`].
+/// Index of each luma 4x4 block, in decoding order, in a [`Grid`].
 pub const LUMA_CELL: [usize; 16] = luma_cells();
 
 /// Index of each chroma 4x4 block in [`Levels::chroma`].
@@ -125,10 +125,14 @@ const fn luma_cells() -> [usize; 16] {
     cells
 }
 
-/// Per 4x4 block of the current macroblock and its neighbours: TotalCoeff (CAVLC) or coded_block_flag (CABAC).
+/// TotalCoeff (CAVLC) or coded_block_flag (CABAC) of the 4x4 blocks of one plane of the current macroblock and of
+/// its neighbours: five by five, row 0 and column 0 belong to neighbours.
+pub type Grid = [u8; 25];
+
+/// The blocks of 4:2:0.
 pub struct Levels {
-    /// Five by five luma blocks; row 0 and column 0 belong to neighbours.
-    pub luma: [u8; 25],
+    /// Luma.
+    pub luma: Grid,
     /// Cb, Cr: three by three, row 0 and column 0 belong to neighbours.
     pub chroma: [[u8; 9]; 2],
 }
@@ -160,6 +164,47 @@ impl Levels {
         let luma = &self.luma;
         coded.right = [luma[9], luma[14], luma[19], luma[24], cb[5], cb[8], cr[5], cr[8]];
         coded.bottom = [luma[21], luma[22], luma[23], luma[24], cb[7], cb[8], cr[7], cr[8]];
+    }
+}
+
+/// What later macroblocks need of the chroma blocks of one that was not skipped, in 4:2:2 and 4:4:4; apart from
+/// [`Coded`], whose size counts in 4:2:0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CodedChroma {
+    /// Right columns of Cb and Cr.
+    right: [[u8; 4]; 2],
+    /// Bottom rows of Cb and Cr.
+    bottom: [[u8; 4]; 2],
+}
+
+impl CodedChroma {
+    /// What is left of finished [`Grid`]s of Cb and Cr, `columns` (2 or 4) blocks wide.
+    pub fn new(grids: &[Grid; 2], columns: usize) -> Self {
+        let mut coded = Self::default();
+        for (plane, grid) in grids.iter().enumerate() {
+            for i in 0..4 {
+                coded.right[plane][i] = grid[5 + 5 * i + columns];
+                coded.bottom[plane][i] = grid[21 + i];
+            }
+        }
+        coded
+    }
+
+    /// [`Grid`]s of Cb and Cr with nothing coded yet.
+    pub fn grids(left: Option<&Self>, above: Option<&Self>, around: &Around, unavailable: u8) -> [Grid; 2] {
+        let level = |coded: Option<u8>, neighbour: &Block| match coded {
+            _ if !is_available(neighbour) => unavailable,
+            Some(level) if !is_skipped(neighbour) => level,
+            _ => 0,
+        };
+        let mut grids = [[0; 25]; 2];
+        for (plane, grid) in grids.iter_mut().enumerate() {
+            for i in 0..4 {
+                grid[1 + i] = level(above.map(|coded| coded.bottom[plane][i]), &around.b);
+                grid[5 + 5 * i] = level(left.map(|coded| coded.right[plane][i]), &around.a);
+            }
+        }
+        grids
     }
 }
 

@@ -1,21 +1,44 @@
-//! Supplemental enhancement information (H.264 7.3.2.3): only the recovery point matters here.
+//! Supplemental enhancement information (H.264 7.3.2.3): the recovery point, and which x264 made the stream.
 
+const USER_DATA_UNREGISTERED: u32 = 5;
 const RECOVERY_POINT: u32 = 6;
+/// uuid_iso_iec_11578 before the text of x264.
+const UUID_BYTES: usize = 16;
 
-/// Whether the SEI RBSP holds a recovery_point message.
-// H.264 7.3.2.3.1, D.1.8
-pub fn has_recovery_point(rbsp: &[u8]) -> bool {
+/// What the messages of an SEI RBSP say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// A recovery_point message.
+    pub recovery_point: bool,
+    /// Build number of x264.
+    pub x264_build: Option<u32>,
+}
+
+/// Reads the messages of an SEI RBSP.
+// H.264 7.3.2.3.1, D.1.7, D.1.8
+pub fn read(rbsp: &[u8]) -> Messages {
+    let mut messages = Messages::default();
     let mut bytes = rbsp;
     // At least a type, a size and the trailing bits.
     while bytes.len() > 2 {
-        let Some(payload_type) = read_ff_coded(&mut bytes) else { return false };
-        let Some(payload_size) = read_ff_coded(&mut bytes) else { return false };
-        if payload_type == RECOVERY_POINT && payload_size > 0 && !bytes.is_empty() {
-            return true;
+        let Some(payload_type) = read_ff_coded(&mut bytes) else { break };
+        let Some(payload_size) = read_ff_coded(&mut bytes) else { break };
+        let payload = &bytes[..bytes.len().min(payload_size as usize)];
+        match payload_type {
+            RECOVERY_POINT => messages.recovery_point |= !payload.is_empty(),
+            USER_DATA_UNREGISTERED => messages.x264_build = messages.x264_build.or(x264_build(payload)),
+            _ => {}
         }
-        bytes = bytes.get(payload_size as usize..).unwrap_or_default();
+        bytes = &bytes[payload.len()..];
     }
-    false
+    messages
+}
+
+/// "x264 - core 148 ..." behind the identifier.
+fn x264_build(payload: &[u8]) -> Option<u32> {
+    let text = payload.get(UUID_BYTES..)?.strip_prefix(b"x264 - core ")?;
+    let digits = text.iter().take(6).take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |number, digit| 10 * number + u32::from(digit - b'0')))
 }
 
 /// A number written as 0xff bytes and a last byte, all summed up.
@@ -39,15 +62,23 @@ mod tests {
     fn finds_the_message_behind_others() {
         let mut rbsp = vec![5, 0xff, 2];
         rbsp.extend([7; 257]);
-        assert!(!has_recovery_point(&[&rbsp[..], &[0x80]].concat()));
+        assert!(!read(&[&rbsp[..], &[0x80]].concat()).recovery_point);
         rbsp.extend([6, 1, 0xc4, 0x80]);
-        assert!(has_recovery_point(&rbsp));
+        assert!(read(&rbsp).recovery_point);
+    }
+
+    #[test]
+    fn x264_tells_its_build() {
+        let text = [&[9; 16][..], b"x264 - core 148 r2601"].concat();
+        let rbsp = [&[5, text.len() as u8][..], &text, &[0x80]].concat();
+        assert_eq!(read(&rbsp).x264_build, Some(148));
+        assert_eq!(read(&rbsp[1..]).x264_build, None);
     }
 
     #[test]
     fn damaged_messages_end() {
-        assert!(!has_recovery_point(&[]));
-        assert!(!has_recovery_point(&[0xff; 1000]));
-        assert!(!has_recovery_point(&[1, 200, 6, 1, 0xc4]));
+        assert_eq!(read(&[]), Messages::default());
+        assert_eq!(read(&[0xff; 1000]), Messages::default());
+        assert_eq!(read(&[1, 200, 6, 1, 0xc4]), Messages::default());
     }
 }

@@ -1,13 +1,15 @@
 //! slice_data() (H.264 7.3.4): drives the macroblock layer over one slice.
 
 use super::{
+    cabac::init_contexts,
     cabac_syntax::CabacReader,
     cavlc::CavlcReader,
     direct::Direct,
     energy::EnergyWeights,
     macroblock::SliceParser,
-    neighbours::{Coded, Place},
+    neighbours::{Coded, CodedChroma, Place},
     pps::Pps,
+    residual::Format,
     slice_header::{SliceHeader, SliceType},
     sps::Sps,
     syntax::Syntax,
@@ -38,6 +40,8 @@ pub struct SliceInput<'a> {
     pub refs: &'a SliceRefs,
     /// RefPicList1\[0\] for direct prediction (8.4.1.2.1); `None` when it is missing.
     pub colocated: Option<&'a Picture>,
+    /// The stream comes from x264 before build 151, see [`Format::old_x264`].
+    pub old_x264: bool,
     /// Whether `residual_energy` is wanted (level "full").
     pub want_energy: bool,
 }
@@ -46,13 +50,14 @@ pub struct SliceInput<'a> {
 #[derive(Debug, Default)]
 pub struct Scratch {
     columns: Vec<Coded>,
+    chroma_columns: Vec<CodedChroma>,
     weights: EnergyWeights,
 }
 
 /// Parses one slice into `picture` and returns the number of macroblocks that it held.
 ///
 /// `picture.blocks` has one block per macroblock; `picture.slice_refs` holds the reference lists of every slice so
-/// far, including this one. The slice must be a progressive frame slice in 4:2:0, 8 bit, without FMO.
+/// far, including this one. The slice must be a progressive frame slice without FMO.
 ///
 /// # Errors
 /// The place and the syntax element where the slice breaks the specification. Macroblocks before it stay parsed.
@@ -71,7 +76,8 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
         return Err(Error::invalid("slice_data", start as u64));
     }
     let slice_qp = 26 + i32::from(input.pps.pic_init_qp_minus26) + i32::from(input.header.slice_qp_delta);
-    let Some(qp) = u8::try_from(slice_qp).ok().filter(|qp| *qp <= 51) else {
+    let qp_bd_offset = input.sps.qp_bd_offset_luma();
+    let Some(qp) = u8::try_from(slice_qp + i32::from(qp_bd_offset)).ok().filter(|_| slice_qp <= 51) else {
         return Err(Error::invalid("slice_qp_delta", start as u64));
     };
     if input.pps.entropy_coding_mode_flag {
@@ -79,7 +85,8 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
             SliceType::I => 0,
             _ => usize::from(input.header.cabac_init_idc.min(2)) + 1,
         };
-        let reader = CabacReader::new(input.rbsp, start.div_ceil(8), payload_bits + 1, set, slice_qp);
+        let contexts = init_contexts(set, slice_qp, input.sps.chroma_array_type() == 3);
+        let reader = CabacReader::new(input.rbsp, start.div_ceil(8), payload_bits + 1, contexts);
         parser(reader, input, scratch, picture, qp).cabac_slice()
     } else {
         parser(CavlcReader::new(input.rbsp, start, payload_bits), input, scratch, picture, qp).cavlc_slice()
@@ -94,6 +101,8 @@ fn parser<'a, S: Syntax>(
     qp: u8,
 ) -> SliceParser<'a, S> {
     scratch.columns.resize(picture.mb_cols, Coded::default());
+    let chroma_columns = if input.sps.chroma_array_type() >= 2 { picture.mb_cols } else { 0 };
+    scratch.chroma_columns.resize(chroma_columns, CodedChroma::default());
     if input.want_energy {
         scratch.weights.activate(input.sps, input.pps);
     }
@@ -114,10 +123,15 @@ fn parser<'a, S: Syntax>(
         blocks: &mut picture.blocks,
         splits: &mut picture.splits,
         columns: &mut scratch.columns,
+        chroma_columns: &mut scratch.chroma_columns,
+        grids: [[0; 25]; 2],
         first: input.header.first_mb_in_slice as usize,
         place: Place::default(),
         motion: Split { mv: [[[0; 2]; 16]; 2], ref_idx: [[-1; 4]; 2] },
         qp: 0,
+        qp_bd_offset: input.sps.qp_bd_offset_luma(),
+        format: Format { chroma_array_type: input.sps.chroma_array_type(), old_x264: input.old_x264 },
+        pcm_bytes: input.sps.pcm_bytes(),
         chroma_qp: [0; 2],
         skipped: Block { class: BlockClass::Skip as u8, slice: input.slice_index, ..Block::default() },
     };
@@ -271,6 +285,7 @@ mod tests {
         fn new(slice_type: SliceType, cabac: bool) -> Self {
             let entry = |id: u32, poc| RefEntry { id: Some(id), poc, long_term: false };
             let mut setup = Self::default();
+            setup.sps.chroma_format_idc = 1;
             setup.header.slice_type = slice_type;
             setup.pps.entropy_coding_mode_flag = cabac;
             setup.pps.scaling_list_4x4 = [[16; 16]; 6];
@@ -287,6 +302,7 @@ mod tests {
                 slice_index: 0,
                 refs: &self.refs,
                 colocated,
+                old_x264: false,
                 want_energy: true,
             };
             parse_slice_data(&input, &mut Scratch::default(), picture)
@@ -388,6 +404,9 @@ mod tests {
             let mut setup = Setup::new(slice_type, round / 3 % 2 == 0);
             setup.pps.transform_8x8_mode_flag = random(&mut seed) % 2 == 0;
             setup.sps.direct_8x8_inference_flag = random(&mut seed) % 2 == 0;
+            setup.sps.chroma_format_idc = random(&mut seed) as u8 % 4;
+            setup.sps.bit_depth_luma_minus8 = random(&mut seed) as u8 % 7;
+            setup.sps.bit_depth_chroma_minus8 = random(&mut seed) as u8 % 7;
             setup.header.direct_spatial_mv_pred_flag = random(&mut seed) % 2 == 0;
             setup.header.num_ref_idx_active_minus1 =
                 [random(&mut seed) as u8 % 32, random(&mut seed) as u8 % 2];
@@ -419,7 +438,7 @@ mod tests {
         let split = |block: &&Block| block.flags & flags::SPLIT != 0;
         assert_eq!(picture.blocks.iter().filter(split).count(), picture.splits.len());
         for block in &picture.blocks {
-            assert!((0..=51).contains(&block.qp) && block.residual_energy >= 0.0);
+            assert!((-36..=51).contains(&block.qp) && block.residual_energy >= 0.0);
             assert!(block.flags & flags::SPLIT == 0 || (block.split as usize) < picture.splits.len());
             let inter = block.class == BlockClass::Skip as u8 || block.class == BlockClass::Inter as u8;
             let used = block.class != BlockClass::Unknown as u8 && block.ref_idx.iter().any(|r| *r >= 0);

@@ -27,6 +27,8 @@ pub struct SliceHeader {
     pub slice_type: SliceType,
     /// 0..=255
     pub pic_parameter_set_id: u8,
+    /// With separate colour planes: 0 Y, 1 Cb, 2 Cr.
+    pub colour_plane_id: u8,
     /// Modulo MaxFrameNum.
     pub frame_num: u32,
     /// From the NAL unit header: nal_unit_type 5.
@@ -161,14 +163,17 @@ impl SliceHeader {
             return Err(Error::invalid("first_mb_in_slice", 0));
         }
         header.read_numbers(r, &sps, &pps)?;
-        header.read_references(r, &pps)?;
-        header.read_coding(r, &pps)?;
+        header.read_references(r, &sps, &pps)?;
+        header.read_coding(r, &sps, &pps)?;
         header.slice_data_bit_offset = r.bit_offset();
         Ok(ParsedSlice { header, sps, pps })
     }
 
     /// frame_num up to redundant_pic_cnt.
     fn read_numbers(&mut self, r: &mut BitReader<'_>, sps: &Sps, pps: &Pps) -> Result<()> {
+        if sps.separate_colour_plane_flag {
+            self.colour_plane_id = r.u(2, "colour_plane_id")? as u8;
+        }
         self.frame_num = r.u(u32::from(sps.log2_max_frame_num_minus4) + 4, "frame_num")?;
         if self.idr_pic_flag {
             self.idr_pic_id = r.ue_max(65535, "idr_pic_id")? as u16;
@@ -194,7 +199,7 @@ impl SliceHeader {
     }
 
     /// direct_spatial_mv_pred_flag up to dec_ref_pic_marking().
-    fn read_references(&mut self, r: &mut BitReader<'_>, pps: &Pps) -> Result<()> {
+    fn read_references(&mut self, r: &mut BitReader<'_>, sps: &Sps, pps: &Pps) -> Result<()> {
         let lists = self.lists();
         if self.slice_type == SliceType::B {
             self.direct_spatial_mv_pred_flag = r.flag("direct_spatial_mv_pred_flag")?;
@@ -220,7 +225,7 @@ impl SliceHeader {
             SliceType::I => false,
         };
         if weighted {
-            self.skip_pred_weight_table(r, lists)?;
+            self.skip_pred_weight_table(r, lists, sps.chroma_array_type() != 0)?;
         }
         if self.nal_ref_idc != 0 {
             self.dec_ref_pic_marking = read_marking(r, self.idr_pic_flag)?;
@@ -229,12 +234,13 @@ impl SliceHeader {
     }
 
     /// cabac_init_idc up to the deblocking offsets.
-    fn read_coding(&mut self, r: &mut BitReader<'_>, pps: &Pps) -> Result<()> {
+    fn read_coding(&mut self, r: &mut BitReader<'_>, sps: &Sps, pps: &Pps) -> Result<()> {
         if pps.entropy_coding_mode_flag && self.slice_type != SliceType::I {
             self.cabac_init_idc = r.ue_max(2, "cabac_init_idc")? as u8;
         }
         let init_qp = 26 + i32::from(pps.pic_init_qp_minus26);
-        self.slice_qp_delta = r.se_in(-init_qp..=51 - init_qp, "slice_qp_delta")? as i8;
+        let lowest = -i32::from(sps.qp_bd_offset_luma()) - init_qp;
+        self.slice_qp_delta = r.se_in(lowest..=51 - init_qp, "slice_qp_delta")? as i8;
         if pps.deblocking_filter_control_present_flag && r.ue_max(2, "disable_deblocking_filter_idc")? != 1 {
             r.se_in(-6..=6, "slice_alpha_c0_offset_div2")?;
             r.se_in(-6..=6, "slice_beta_offset_div2")?;
@@ -253,16 +259,18 @@ impl SliceHeader {
 
     /// Weights change samples, not motion: only the syntax matters here.
     // H.264 7.3.3.2
-    fn skip_pred_weight_table(&self, r: &mut BitReader<'_>, lists: usize) -> Result<()> {
+    fn skip_pred_weight_table(&self, r: &mut BitReader<'_>, lists: usize, chroma: bool) -> Result<()> {
         r.ue_max(7, "luma_log2_weight_denom")?;
-        r.ue_max(7, "chroma_log2_weight_denom")?;
+        if chroma {
+            r.ue_max(7, "chroma_log2_weight_denom")?;
+        }
         for &count in self.num_ref_idx_active_minus1.iter().take(lists) {
             for _ in 0..=count {
                 if r.flag("luma_weight_flag")? {
                     r.se_in(-128..=127, "luma_weight")?;
                     r.se_in(-128..=127, "luma_offset")?;
                 }
-                if r.flag("chroma_weight_flag")? {
+                if chroma && r.flag("chroma_weight_flag")? {
                     for _ in 0..2 {
                         r.se_in(-128..=127, "chroma_weight")?;
                         r.se_in(-128..=127, "chroma_offset")?;

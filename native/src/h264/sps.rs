@@ -149,25 +149,39 @@ impl Sps {
         Ok(())
     }
 
-    /// `Unsupported` unless this is progressive 8-bit 4:2:0 of at most `max_pixels` luma samples.
+    /// `Unsupported` unless this is progressive and of at most `max_pixels` luma samples.
     pub fn check_supported(&self, max_pixels: u64) -> Result<()> {
         let unsupported = |element| Err(Error::unsupported(element, 0));
         if !self.frame_mbs_only_flag {
             return unsupported("frame_mbs_only_flag 0 (interlaced)");
         }
-        if self.chroma_format_idc != 1 {
-            return unsupported("chroma_format_idc (only 4:2:0)");
-        }
-        if self.bit_depth_luma_minus8 != 0 || self.bit_depth_chroma_minus8 != 0 {
-            return unsupported("bit_depth_minus8 (only 8 bit)");
-        }
-        if self.qpprime_y_zero_transform_bypass_flag {
-            return unsupported("qpprime_y_zero_transform_bypass_flag (lossless)");
-        }
         if (self.mb_cols() * self.mb_rows()) as u64 * 256 > max_pixels {
             return unsupported("pic_width_in_mbs_minus1 (more than max_pixels)");
         }
         Ok(())
+    }
+
+    /// ChromaArrayType: separate colour planes count as monochrome.
+    pub fn chroma_array_type(&self) -> u8 {
+        if self.separate_colour_plane_flag {
+            0
+        } else {
+            self.chroma_format_idc
+        }
+    }
+
+    /// QpBdOffset_Y
+    pub fn qp_bd_offset_luma(&self) -> u8 {
+        6 * self.bit_depth_luma_minus8
+    }
+
+    /// Size of the samples of an I_PCM macroblock.
+    // H.264 7.3.5
+    pub fn pcm_bytes(&self) -> usize {
+        let (luma, chroma) =
+            (8 + usize::from(self.bit_depth_luma_minus8), 8 + usize::from(self.bit_depth_chroma_minus8));
+        let chroma_samples = [0, 128, 256, 512][usize::from(self.chroma_array_type() & 3)];
+        (256 * luma + chroma_samples * chroma) / 8
     }
 
     /// The only profile with SP and SI slices and data partitioning (A.2.3).
@@ -264,8 +278,13 @@ mod tests {
         assert_eq!(full_hd().check_supported(8_912_896), Ok(()));
         assert!(full_hd().check_supported(1_000_000).unwrap_err().element.contains("max_pixels"));
         assert!(name(Sps { frame_mbs_only_flag: false, ..full_hd() }).contains("interlaced"));
-        assert!(name(Sps { chroma_format_idc: 2, ..full_hd() }).contains("4:2:0"));
-        assert!(name(Sps { bit_depth_luma_minus8: 2, ..full_hd() }).contains("8 bit"));
-        assert!(name(Sps { qpprime_y_zero_transform_bypass_flag: true, ..full_hd() }).contains("lossless"));
+    }
+
+    #[test]
+    fn raw_macroblocks_hold_all_samples() {
+        let deep = Sps { chroma_format_idc: 2, bit_depth_luma_minus8: 2, ..full_hd() };
+        assert_eq!([full_hd().pcm_bytes(), deep.pcm_bytes()], [384, 320 + 256]);
+        let separate = Sps { chroma_format_idc: 3, separate_colour_plane_flag: true, ..full_hd() };
+        assert_eq!(separate.pcm_bytes(), 256);
     }
 }

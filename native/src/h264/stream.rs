@@ -76,6 +76,8 @@ pub struct Parser {
     dpb: Dpb,
     poc: PocState,
     next_id: PictureId,
+    /// Build of the encoder, when it is x264 and says so.
+    x264_build: Option<u32>,
     /// Every picture that may still be in use; those held by nobody else are taken again.
     pictures: Vec<Arc<Picture>>,
     scratch: Scratch,
@@ -116,6 +118,7 @@ impl Parser {
             dpb: Dpb::default(),
             poc: PocState::default(),
             next_id: 0,
+            x264_build: None,
             pictures: Vec::new(),
             scratch: Scratch::default(),
             rbsp: Vec::new(),
@@ -186,7 +189,9 @@ impl Parser {
                 self.parse_slice(header, &rbsp, unit)
             }
             6 => {
-                unit.recovery_point |= sei::has_recovery_point(&rbsp);
+                let messages = sei::read(&rbsp);
+                unit.recovery_point |= messages.recovery_point;
+                self.x264_build = messages.x264_build.or(self.x264_build);
                 Ok(())
             }
             7 => self.sets.put_sps(&rbsp),
@@ -202,7 +207,8 @@ impl Parser {
 
     fn parse_slice(&mut self, nal_header: u8, rbsp: &[u8], unit: &mut Unit) -> Result<()> {
         let slice = SliceHeader::parse(nal_header, rbsp, &mut self.sets)?;
-        if slice.header.redundant_pic_cnt > 0 {
+        // Redundant slices repeat what came; of separate colour planes luma counts.
+        if slice.header.redundant_pic_cnt > 0 || slice.header.colour_plane_id > 0 {
             return Ok(());
         }
         let current = match &mut unit.current {
@@ -235,6 +241,7 @@ impl Parser {
             slice_index: slice_index as u16,
             refs: &refs,
             colocated: colocated.map(Arc::as_ref),
+            old_x264: self.x264_build.is_some_and(|build| build < 151),
             want_energy: unit.options.want_energy,
         };
         parse_slice_data(&input, &mut self.scratch, &mut current.picture).map(|_| ())

@@ -20,13 +20,34 @@ pub mod block_kind {
     pub const CHROMA_AC: usize = 4;
     /// LumaLevel8x8.
     pub const LUMA_8X8: usize = 5;
+    /// The kinds of luma blocks for Cb of 4:4:4.
+    pub const CB_DC: usize = 6;
+    /// AC of Intra_16x16, Cb of 4:4:4.
+    pub const CB_AC: usize = 7;
+    /// 4x4, Cb of 4:4:4.
+    pub const CB: usize = 8;
+    /// 8x8, Cb of 4:4:4.
+    pub const CB_8X8: usize = 9;
+    /// The kinds of luma blocks for Cr of 4:4:4.
+    pub const CR_DC: usize = 10;
+    /// AC of Intra_16x16, Cr of 4:4:4.
+    pub const CR_AC: usize = 11;
+    /// 4x4, Cr of 4:4:4.
+    pub const CR: usize = 12;
+    /// 8x8, Cr of 4:4:4.
+    pub const CR_8X8: usize = 13;
+    /// ChromaDCLevel of 4:2:2: contexts of [`CHROMA_DC`] (no ctxBlockCat of its own).
+    pub const CHROMA_DC_422: usize = 14;
+    /// Number of kinds.
+    pub const KINDS: usize = 15;
 
     /// maxNumCoeff of a kind.
     pub const fn coefficients(kind: usize) -> usize {
         match kind {
-            LUMA_AC | CHROMA_AC => 15,
+            LUMA_AC | CHROMA_AC | CB_AC | CR_AC => 15,
             CHROMA_DC => 4,
-            LUMA_8X8 => 64,
+            CHROMA_DC_422 => 8,
+            LUMA_8X8 | CB_8X8 | CR_8X8 => 64,
             _ => 16,
         }
     }
@@ -34,7 +55,7 @@ pub mod block_kind {
     /// Zig-zag index of the first coefficient of a kind.
     pub const fn first(kind: usize) -> usize {
         match kind {
-            LUMA_AC | CHROMA_AC => 1,
+            LUMA_AC | CHROMA_AC | CB_AC | CR_AC => 1,
             _ => 0,
         }
     }
@@ -63,10 +84,10 @@ impl Residual {
 pub trait Syntax {
     /// CABAC rather than CAVLC.
     const CABAC: bool;
-    /// Stands for I_PCM in [`super::neighbours::Levels`].
+    /// Stands for I_PCM in [`super::neighbours::Grid`].
     const PCM_LEVEL: u8;
 
-    /// Stands for 4x4 blocks of missing neighbours in [`super::neighbours::Levels`].
+    /// Stands for 4x4 blocks of missing neighbours in [`super::neighbours::Grid`].
     fn unavailable_level(intra: bool) -> u8;
     /// The element that broke the specification so far.
     fn failure(&self) -> Option<&'static str>;
@@ -81,10 +102,10 @@ pub trait Syntax {
     fn mb_type(&mut self, slice_type: SliceType, around: &Around) -> u8;
     /// transform_size_8x8_flag
     fn transform_size_8x8_flag(&mut self, around: &Around) -> bool;
-    /// coded_block_pattern
-    fn coded_block_pattern(&mut self, intra: bool, around: &Around) -> u8;
-    /// mb_qp_delta
-    fn mb_qp_delta(&mut self) -> i32;
+    /// coded_block_pattern; `chroma` tells whether it has a chroma part (4:2:0 and 4:2:2).
+    fn coded_block_pattern(&mut self, intra: bool, chroma: bool, around: &Around) -> u8;
+    /// mb_qp_delta; there are `qps` (52 and more) quantisers.
+    fn mb_qp_delta(&mut self, qps: u8) -> i32;
     /// Told when a macroblock carries no mb_qp_delta.
     fn no_mb_qp_delta(&mut self);
     /// prev_intraNxN_pred_mode_flag and rem_intraNxN_pred_mode of `blocks` blocks; modes do not matter here.
@@ -98,12 +119,17 @@ pub trait Syntax {
     /// mvd_l0 or mvd_l1, both components. `sum`: absolute differences of the neighbours, added.
     fn mvd(&mut self, sum: AbsMvd) -> [i16; 2];
     /// Skips the samples of I_PCM.
-    fn pcm_samples(&mut self);
+    fn pcm_samples(&mut self, bytes: usize);
 
     /// Reads a block with up to 16 coefficients; `a` and `b` are the levels of its neighbours. Returns its own.
     fn block<const KIND: usize>(&mut self, a: u8, b: u8, weights: &[f32; 16], sums: &mut Residual) -> u8;
-    /// Reads a luma 8x8 block (CABAC).
-    fn block_8x8(&mut self, weights: &[f32; 64], sums: &mut Residual);
+    /// Reads an 8x8 block (CABAC). With `neighbours` (4:4:4) its coded_block_flag comes first. Returns the flag.
+    fn block_8x8<const KIND: usize>(
+        &mut self,
+        neighbours: Option<(u8, u8)>,
+        weights: &[f32; 64],
+        sums: &mut Residual,
+    ) -> u8;
 }
 
 /// Weights of the planes of a macroblock, or none.
