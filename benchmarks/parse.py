@@ -1,11 +1,11 @@
 """Question: how fast are motion vectors, QP, energy and bit costs read, and how much faster than by decoding?
 
-Method: 1080p clips of the synthetic camera (x264, IPPP with an IDR picture every two seconds), CABAC and CAVLC at
-several bit rates; one process pinned to one core; the parser and PyAV (`thread_count=1`) take turns over the same
+Method: 1080p clips of the synthetic camera (x264, IPPP with an IDR picture every two seconds, CABAC and CAVLC; libvpx,
+a key frame every two seconds) at several bit rates; one process pinned to one core; the parser and PyAV (`thread_count=1`) take turns over the same
 packets, the median CPU time of the rounds counts, which other processes disturb little. "slice Mbit/s" is bits of
 the stream per second of parser time.
 
-    python benchmarks/parse.py [--frames 100] [--rounds 5] [--kbits 1000 2000]
+    python benchmarks/parse.py [--frames 100] [--rounds 5] [--kbits 1000 2000] [--clips VP8]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -24,12 +25,13 @@ from av.video.codeccontext import VideoCodecContext
 from rich.console import Console
 from rich.table import Table
 
-from ovstream.bitstream import Level, Parser
+from ovstream.bitstream import Codec, Level, Parser
 from ovstream.sources.scene import Scene
 from ovstream.types import AccessUnit
 
 WIDTH, HEIGHT, FPS = 1920, 1080, 25
 KBITS = (500, 1000, 2000, 4000, 8000)
+CLIPS = ("CABAC", "CAVLC", "VP8")
 
 
 def camera(frames: int) -> list[av.VideoFrame]:
@@ -43,38 +45,57 @@ def camera(frames: int) -> list[av.VideoFrame]:
     return [few[turn[i % len(turn)]] for i in range(frames)]
 
 
-def encode(pictures: list[av.VideoFrame], kbits: int, *, cabac: bool) -> list[bytes]:
-    """Access units of about `kbits` per second."""
-    context = av.CodecContext.create("libx264", "w")
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Access units with what they are."""
+
+    name: str
+    codec: Codec
+    units: list[bytes]
+
+
+def encode(pictures: list[av.VideoFrame], kbits: int, name: str) -> Clip:
+    """A clip of about `kbits` per second: "CABAC", "CAVLC" or "VP8"."""
+    vp8 = name == "VP8"
+    context = av.CodecContext.create("libvpx" if vp8 else "libx264", "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
-    rate = f"bitrate={kbits}:vbv-maxrate={kbits}:vbv-bufsize={kbits}"
-    x264 = f"cabac={int(cabac)}:bframes=0:keyint={2 * FPS}:{rate}:threads={os.cpu_count()}:log=-1"
-    context.options = {"preset": "veryfast", "x264-params": x264}
+    context.gop_size = 2 * FPS
+    if vp8:
+        context.bit_rate = 1000 * kbits
+        limits = dict.fromkeys(("minrate", "maxrate", "bufsize"), f"{kbits}k")
+        context.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", **limits}
+    else:
+        rate = f"bitrate={kbits}:vbv-maxrate={kbits}:vbv-bufsize={kbits}"
+        x264 = (
+            f"cabac={int(name == 'CABAC')}:bframes=0:keyint={2 * FPS}:{rate}:threads={os.cpu_count()}:log=-1"
+        )
+        context.options = {"preset": "veryfast", "x264-params": x264}
     units = []
     for index, picture in enumerate(pictures):
         picture.pts, picture.time_base = index, Fraction(1, FPS)
         units += [bytes(packet) for packet in context.encode(picture)]
-    return units + [bytes(packet) for packet in context.encode(None)]
+    units += [bytes(packet) for packet in context.encode(None)]
+    return Clip(name, "vp8" if vp8 else "h264", units)
 
 
-def parse(units: list[bytes], level: Level) -> int:
-    parser = Parser("h264", level=level)
+def parse(clip: Clip, level: Level) -> int:
+    parser = Parser(clip.codec, level=level)
     frames = [
-        parser.parse(AccessUnit("h264", data, pts=pts, time_base=Fraction(1, FPS), keyframe=False))
-        for pts, data in enumerate(units)
+        parser.parse(AccessUnit(clip.codec, data, pts=pts, time_base=Fraction(1, FPS), keyframe=False))
+        for pts, data in enumerate(clip.units)
     ]
     return len(frames)
 
 
-def decode(units: list[bytes], *, motion: bool) -> int:
-    context = av.CodecContext.create("h264", "r")
+def decode(clip: Clip, *, motion: bool) -> int:
+    context = av.CodecContext.create(clip.codec, "r")
     context.thread_count = 1
     if motion:
         context.options = {"flags2": "+export_mvs"}
     frames = 0
-    for packet in [*map(av.Packet, units), None]:
+    for packet in [*map(av.Packet, clip.units), None]:
         for frame in context.decode(packet):
             frames += 1
             if motion and (vectors := frame.side_data.get(Type.MOTION_VECTORS)) is not None:
@@ -82,13 +103,16 @@ def decode(units: list[bytes], *, motion: bool) -> int:
     return frames
 
 
-def measure(units: list[bytes], rounds: int) -> list[float]:
-    """Median CPU seconds of: parser, parser without energy, PyAV decode, PyAV decode with vectors."""
+def measure(clip: Clip, rounds: int) -> list[float]:
+    """Median CPU seconds of: parser, parser without energy, PyAV decode, PyAV decode with vectors.
+
+    FFmpeg exports no vectors of VP8: there the last two are the same.
+    """
     contestants: list[Callable[[], int]] = [
-        lambda: parse(units, "full"),
-        lambda: parse(units, "motion"),
-        lambda: decode(units, motion=False),
-        lambda: decode(units, motion=True),
+        lambda: parse(clip, "full"),
+        lambda: parse(clip, "motion"),
+        lambda: decode(clip, motion=False),
+        lambda: decode(clip, motion=True),
     ]
     seconds = np.zeros((rounds, len(contestants)))
     for turn in range(rounds):
@@ -96,7 +120,7 @@ def measure(units: list[bytes], rounds: int) -> list[float]:
             begin = time.process_time()
             frames = run()
             seconds[turn, column] = time.process_time() - begin
-            assert frames == len(units)
+            assert frames == len(clip.units)
     return [statistics.median(column) for column in seconds.T]
 
 
@@ -107,6 +131,7 @@ def main() -> None:
     options.add_argument("--frames", type=int, default=100)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--kbits", type=int, nargs="+", default=KBITS)
+    options.add_argument("--clips", nargs="+", choices=CLIPS, default=CLIPS)
     chosen = options.parse_args()
     table = Table(title=f"1080p, one core, {chosen.frames} frames, median of {chosen.rounds}")
     columns = (
@@ -118,22 +143,18 @@ def main() -> None:
         "PyAV fps",
         "PyAV + MVs fps",
     )
-    for name in (*columns, "parser / PyAV", "parser / PyAV + MVs"):
+    for name in (*columns, "parser / PyAV", "parser / PyAV + MVs", "motion level / PyAV"):
         table.add_column(name, justify="left" if name == "clip" else "right")
     pictures = camera(chosen.frames)
-    streams = [
-        ("CABAC" if cabac else "CAVLC", encode(pictures, kbits, cabac=cabac))
-        for cabac in (True, False)
-        for kbits in chosen.kbits
-    ]
+    clips = [encode(pictures, kbits, name) for name in chosen.clips for kbits in chosen.kbits]
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    for name, units in streams:
-        bits = 8 * sum(map(len, units))
-        full, motion, plain, vectors = measure(units, chosen.rounds)
-        fps = [f"{len(units) / seconds:.0f}" for seconds in (full, motion, plain, vectors)]
-        rate = f"{bits * FPS / len(units) / 1000:.0f}"
-        ratios = (f"{plain / full:.2f}", f"{vectors / full:.2f}")
-        table.add_row(name, rate, fps[0], f"{bits / full / 1e6:.0f}", *fps[1:], *ratios)
+    for clip in clips:
+        bits, frames = 8 * sum(map(len, clip.units)), len(clip.units)
+        full, motion, plain, vectors = measure(clip, chosen.rounds)
+        fps = [f"{frames / seconds:.0f}" for seconds in (full, motion, plain, vectors)]
+        rate = f"{bits * FPS / frames / 1000:.0f}"
+        ratios = (f"{plain / full:.2f}", f"{vectors / full:.2f}", f"{plain / motion:.2f}")
+        table.add_row(clip.name, rate, fps[0], f"{bits / full / 1e6:.0f}", *fps[1:], *ratios)
     Console(width=140).print(table)
 
 
