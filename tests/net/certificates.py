@@ -24,11 +24,13 @@ class ServerIdentity:
     Attributes:
         context: For the server.
         ca_file: PEM of who signed it: the certificate itself.
+        key_file: PEM of its private key.
         fingerprint: SHA-256, hexadecimal.
     """
 
     context: ssl.SSLContext
     ca_file: Path
+    key_file: Path
     fingerprint: str
 
 
@@ -61,4 +63,4 @@ def make_identity(folder: Path, *, address: str = "127.0.0.1") -> ServerIdentity
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, secret)
     der = certificate.public_bytes(serialization.Encoding.DER)
-    return ServerIdentity(context, pem, hashlib.sha256(der).hexdigest())
+    return ServerIdentity(context, pem, secret, hashlib.sha256(der).hexdigest())

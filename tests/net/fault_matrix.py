@@ -105,7 +105,7 @@ class Report:
         reconnects: Connections after the first.
         gaps: Units with `discontinuity`.
         lost: Pictures that were sent between two delivered ones of a connection, and not delivered.
-        recovered_seconds: From the fault to the next unit; None without a fault.
+        recovered_seconds: See `recovery`; None without a fault.
         params_changed: Units with this flag.
         wrong: Units that are not what was sent, or that hide a gap.
         events: By kind.
@@ -144,17 +144,23 @@ async def run(
                 if len(received) >= longest:
                     break
         faulted = server.faulted
-    after = [at for at in times if faulted is not None and at > faulted]
     lost, wrong = audit(received, units, other)
     return Report(
         reconnects=source.stats.reconnects,
         gaps=sum(unit.discontinuity for unit in received),
         lost=lost,
-        recovered_seconds=after[0] - faulted if after and faulted is not None else None,
+        recovered_seconds=None if faulted is None else recovery(received, times, faulted),
         params_changed=sum(unit.params_changed for unit in received),
         wrong=wrong,
         events=events,
     )
+
+
+def recovery(received: list[AccessUnit], times: list[float], faulted: float) -> float | None:
+    """Seconds from a fault to the first unit of the next connection, or behind the gap, or at all."""
+    after = [(unit, at) for unit, at in zip(received, times, strict=True) if at > faulted]
+    marked = [at for unit, at in after if unit.discontinuity] or [at for _, at in after]
+    return marked[0] - faulted if marked else None
 
 
 def audit(

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""An RTSP server by GStreamer for tests: a file (`/file`) and a live test picture (`/live`).
+"""An RTSP server by GStreamer for tests: a file (`/file`), a live test picture (`/live`, `/vp8`), TLS if asked for.
 
 Runs under the system's Python, which has the GStreamer bindings; prints `ready PORT` and serves until killed.
 Debian packages: gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gstreamer1.0-rtsp
@@ -17,9 +17,13 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 ROLE = "viewer"
+VP8 = (
+    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1,format=I420 "
+    "! vp8enc deadline=1 cpu-used=8 keyframe-max-dist=25 threads=1 ! rtpvp8pay name=pay0 pt=96 )"
+)
 LIVE = (
     "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1,format=I420 "
     "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=300 threads=1 "
@@ -93,6 +97,19 @@ def make_auth(method: str, user: str, password: str) -> GstRtspServer.RTSPAuth:
     return auth
 
 
+def make_open() -> GstRtspServer.RTSPAuth:
+    """Everybody may look."""
+    auth, token = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", ROLE)
+    auth.set_default_token(token)
+    return auth
+
+
+def add_tls(auth: GstRtspServer.RTSPAuth, certificate: str, key: str) -> None:
+    """Only those who speak TLS are heard."""
+    auth.set_tls_certificate(Gio.TlsCertificate.new_from_files(certificate, key))
+
+
 def make_factory(launch: str, *, protected: bool) -> GstRtspServer.RTSPMediaFactory:
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(launch)
@@ -115,18 +132,25 @@ def main() -> None:
     arguments.add_argument("--user", default="")
     arguments.add_argument("--password", default="")
     arguments.add_argument("--sdp-parameters-only", action="store_true", help="/live: no SPS and PPS in band")
+    arguments.add_argument("--certificate", default="", help="PEM file: speak TLS")
+    arguments.add_argument("--key", default="", help="PEM file of its private key")
     options = arguments.parse_args()
 
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(options.port)
-    if options.auth != "none":
-        server.set_auth(make_auth(options.auth, options.user, options.password))
     protected = options.auth != "none"
+    if protected or options.certificate:
+        auth = make_auth(options.auth, options.user, options.password) if protected else make_open()
+        if options.certificate:
+            add_tls(auth, options.certificate, options.key)
+        server.set_auth(auth)
+    protected |= bool(options.certificate)
     live = LIVE.format(config_interval=0 if options.sdp_parameters_only else -1)
     mounts = server.get_mount_points()
     mounts.add_factory("/live", make_factory(live, protected=protected))
+    mounts.add_factory("/vp8", make_factory(VP8, protected=protected))
     if options.file:
         looped = LoopedFile(options.file, codec=options.codec, loop=options.loop)
         factory = make_factory(looped.launch, protected=protected)

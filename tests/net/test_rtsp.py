@@ -17,11 +17,18 @@ from urllib.parse import quote
 import pytest
 
 from ovstream.config import SourceConfig
-from ovstream.errors import SourceAuthError, SourceError, SourceNotFound, SourceTimeout
+from ovstream.errors import (
+    SourceAuthError,
+    SourceError,
+    SourceNotFound,
+    SourceTimeout,
+    SourceTlsError,
+)
 from ovstream.sources import open_source
 from ovstream.sources.parameter_sets import leading_nals, nal_type
 from ovstream.types import AccessUnit
 from tests.clips import make_clip
+from tests.net.certificates import make_identity
 from tests.net.rtsp_server import RtspServer, rtsp_server
 from tests.sources.support import collect, decode_units, reader_threads
 
@@ -107,6 +114,26 @@ async def test_h265_from_a_container(tmp_path: Path, config: SourceConfig) -> No
     assert {unit.codec for unit in units} == {"h265"}
     assert units[0].keyframe
     assert decode_units(units)[0] >= 28
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_vp8(server: RtspServer, transport: str, config: SourceConfig) -> None:
+    config = config.model_copy(update={"transport": transport})
+    units = await collect(open_source(server.url("/vp8"), config=config), 30)
+    assert {unit.codec for unit in units} == {"vp8"}
+    assert units[0].keyframe
+    assert decode_units(units)[0] == 30
+
+
+async def test_tls(tmp_path: Path) -> None:
+    identity = make_identity(tmp_path)
+    with rtsp_server("--certificate", str(identity.ca_file), "--key", str(identity.key_file)) as server:
+        url = server.url("/live").replace("rtsp:", "rtsps:")
+        with pytest.raises(SourceTlsError, match="not trusted"):
+            await collect(open_source(url), 1)
+        for trust in ({"tls_ca_file": str(identity.ca_file)}, {"tls_fingerprint": identity.fingerprint}):
+            units = await collect(open_source(url, config=SourceConfig.model_validate(trust)), 12)
+            assert decode_units(units)[0] == 12
 
 
 async def test_parameter_sets_of_the_sdp_go_in_band(config: SourceConfig) -> None:
