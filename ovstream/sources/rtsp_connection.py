@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ovstream.errors import SourceError, SourceNotFound, SourceProtocolError, SourceTlsError
+from ovstream.errors import (
+    SourceError,
+    SourceNotFound,
+    SourceProtocolError,
+    SourceTimeout,
+    SourceTlsError,
+)
 from ovstream.sources.rtsp_messages import (
     Frame,
     Message,
@@ -26,6 +33,7 @@ from ovstream.sources.rtsp_tls import check_fingerprint
 USER_AGENT = "ovstream"
 ANSWERED_METHODS = frozenset({"OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "ANNOUNCE"})
 CLOSE_PATIENCE_SECONDS = 0.2
+HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305 5
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
 
 OnFrame = Callable[[int, bytes], None]
@@ -78,7 +86,11 @@ class RtspConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_connection(
-                lambda: cls(name, on_frame), address.host, address.port, ssl=address.tls
+                lambda: cls(name, on_frame),
+                address.host,
+                address.port,
+                ssl=address.tls,
+                happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
             )
         except OSError as error:
             failure = _translate(error, name)
@@ -204,12 +216,16 @@ def _translate(error: OSError, name: str) -> SourceError:
     reason = error.strerror or type(error).__name__
     if isinstance(error, socket.gaierror):
         return SourceNotFound(f"{name}: the host name is unknown")
-    if isinstance(error, ConnectionRefusedError):
-        return SourceNotFound(f"{name}: nothing listens at this address and port")
+    if isinstance(error, TimeoutError):
+        return SourceTimeout(f"{name} does not answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
         return SourceTlsError(f"{name}: the certificate is not trusted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
         return SourceTlsError(f"{name}: no TLS connection ({error.reason})")
-    if error.errno in _UNREACHABLE:
+    # A host with several addresses gives one error that has the others in its text only.
+    numbers = {error.errno} if error.errno else {int(n) for n in re.findall(r"\[Errno (\d+)", str(error))}
+    if errno.ECONNREFUSED in numbers:
+        return SourceNotFound(f"{name}: nothing listens at this address and port")
+    if numbers & _UNREACHABLE:
         return SourceNotFound(f"{name} cannot be reached ({reason})")
     return SourceError(f"{name}: no connection ({reason})")

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
-from ovstream.errors import SourceError
+from ovstream.errors import SourceError, SourceProtocolError
 from ovstream.rtp import (
     IN_ORDER,
     Goodbye,
@@ -27,6 +27,7 @@ from ovstream.sources.rtsp_udp import UdpPair
 
 # Some servers send before they have answered PLAY; kept until the session says that it plays.
 MAX_EARLY_PACKETS = 2048
+MAX_FOREIGN_PACKETS = 500
 _PUNCH = b"\x80\0\0\0" + bytes(8)  # an empty RTP packet: opens the way back through a firewall
 
 
@@ -68,6 +69,7 @@ class RtspMedia:
         self._on_units = on_units
         self._limits = limits or ReorderLimits()
         self._receiver = RtpReceiver(track.codec, clock_rate_hz=track.clock_rate_hz, limits=IN_ORDER)
+        self._foreign = 0
         self._udp: UdpPair | None = None
         self._channels = (0, 1)
         self._early: deque[tuple[int, bytes]] | None = deque(maxlen=MAX_EARLY_PACKETS)
@@ -82,11 +84,12 @@ class RtspMedia:
             SourceError: No ports are free.
         """
         self.close()
+        limits = IN_ORDER if transport == "tcp" else self._limits
+        self._receiver = RtpReceiver(
+            self._track.codec, clock_rate_hz=self._track.clock_rate_hz, limits=limits
+        )
         if transport == "tcp":
             return "RTP/AVP/TCP;unicast;interleaved=0-1"
-        self._receiver = RtpReceiver(
-            self._track.codec, clock_rate_hz=self._track.clock_rate_hz, limits=self._limits
-        )
         self._udp = await UdpPair.open(
             self._connection.local_host, peer_host=self._connection.peer_host, on_datagram=self._on_packet
         )
@@ -158,11 +161,20 @@ class RtspMedia:
             self._receiver.malformed += 1
             return
         if packet.payload_type != self._track.payload_type:
+            self._pass_over(packet.payload_type)
             return
+        self._foreign = 0
         self.heard_ns = now_ns = time.monotonic_ns()
         self._deliver(self._receiver.receive(packet, now_ns=now_ns))
         if self._timer is None and self._receiver.deadline_ns is not None:
             self._wait_for_missing(self._receiver.deadline_ns - now_ns)
+
+    def _pass_over(self, payload_type: int) -> None:
+        """Leaves out a packet of another format; a camera that sends no other does not keep its word."""
+        self._foreign += 1
+        if self._foreign > MAX_FOREIGN_PACKETS:
+            described = f"payload type {payload_type} instead of {self._track.payload_type}"
+            self._connection.fail(SourceProtocolError(f"{self._name} sends {described}"))
 
     def _deliver(self, units: Iterable[RtpUnit]) -> None:
         try:

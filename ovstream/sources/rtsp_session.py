@@ -213,7 +213,8 @@ class RtspSession:
         status, location = response.status, response.headers.get("Location")
         if status in _REDIRECTS and location:
             return Redirected(location)
-        answer = f"{method}: {status} {response.reason[:80]}"
+        reason = re.sub(r"[^\x20-\x7e]", "?", response.reason[:80])
+        answer = f"{method}: {status} {reason}"
         if status in (401, 403, 407):
             return SourceAuthError(f"{self._name}: user name or password is missing or wrong ({answer})")
         if status in (404, 410):

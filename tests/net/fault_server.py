@@ -70,6 +70,7 @@ class Behaviour:
     asks: bool = False
     clock_offset_seconds: float = 0.0
     sdp: str = ""
+    payload_type: int = 96
 
 
 async def load_units(path: Path) -> list[SentUnit]:
@@ -301,6 +302,7 @@ class Session:
         """Sends pictures until the client or a fault ends it."""
         behaviour = self.behaviour
         sender = Sender(mtu=300, marker=behaviour.marker, sequence=behaviour.sequence)
+        sender.payload_type = behaviour.payload_type
         units, start, index, shift = self.server.units, time.monotonic(), 0, behaviour.timestamp
         network = Network(self)
         if behaviour.asks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -169,6 +170,15 @@ async def test_video_that_nobody_reads_names_what_there_is(units: list[SentUnit]
             await take(server)
 
 
+async def test_another_payload_type_than_described(
+    units: list[SentUnit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ovstream.sources.rtsp_media.MAX_FOREIGN_PACKETS", 20)
+    async with camera(units, Behaviour(payload_type=98)) as server:
+        with pytest.raises(SourceProtocolError, match="payload type 98 instead of 96"):
+            await take(server, read_timeout_seconds=2)
+
+
 async def test_a_keyframe_without_parameter_sets_is_not_handed_on(units: list[SentUnit]) -> None:
     """Neither in the description nor in band: a decoder could not start."""
     async with camera(units, Behaviour(mute_sets=True, sdp=SDP.format("H264/90000"))) as server:
@@ -211,6 +221,14 @@ async def test_a_password_does_not_follow_a_redirect_to_another_host(units: list
                 await collect(open_source(url, config=native()), 1)
     assert seen
     assert other.requests == ["DESCRIBE"]
+
+
+async def test_a_host_with_two_addresses_that_refuse() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        url = f"rtsp://localhost:{reserved.getsockname()[1]}/x"
+        with pytest.raises(SourceNotFound, match="nothing listens"):
+            await collect(open_source(url, config=native()), 1)
 
 
 async def test_redirects_in_a_circle_end(units: list[SentUnit]) -> None:
