@@ -20,6 +20,8 @@ from ovstream.types import ModelInfo
 console = Console()
 error_console = Console(stderr=True)
 
+_DELAYED = 16  # units that a reordering decoder may hold back
+
 LogFormat = Literal["console", "json"]
 _T = TypeVar("_T")
 
@@ -95,6 +97,11 @@ def trouble_line(stats: StreamStats) -> str:
         "damaged": stats.parse_errors,
         "lost before arrival": stats.source_lost,
         "not decodable": stats.decode_errors,
+        "with missing pixels": stats.frames_damaged,
+        "refused by a sink": stats.sink_errors,
+        "units without a picture": stats.units - stats.frames - stats.parse_errors
+        if stats.units > stats.frames + stats.parse_errors + _DELAYED
+        else 0,
         "dropped": stats.dropped,
         "reconnects": stats.reconnects,
     }

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -21,10 +22,12 @@ from ovstream.cli.drawing import Tile, contact_sheet, draw_motion, highlight, sh
 from ovstream.config import stream_config
 from ovstream.pipeline import FrameTrace, Stream, StreamStats
 from ovstream.publish import Publisher, Subscription, subscribe
+from ovstream.sources import redact_url
 from ovstream.types import Embedding, FloatArray, ModelInfo
 
 _TILES = 9
 _TILE_WIDTH = 400
+_GRACE_SECONDS = 1.0
 _SETTLE_SECONDS = 0.3  # a subscriber needs a moment to join
 
 
@@ -34,6 +37,7 @@ class _Album:
 
     seconds: float
     tiles: dict[int, Tile] = field(default_factory=dict)
+    _start: float | None = None
     _parsed: int = 0
     _decoded: int = 0
 
@@ -41,7 +45,9 @@ class _Album:
         """Draws a picture when its span has none yet; the first picture always gets its own."""
         self._parsed += 1
         self._decoded += trace.picture is not None
-        at = trace.frame.pts_seconds or 0.0
+        now = trace.frame.pts_seconds or 0.0
+        self._start = now if self._start is None else self._start
+        at = now - self._start
         slot = 0 if not self.tiles else 1 + int(at / self.seconds * (_TILES - 1))
         if slot in self.tiles or trace.picture is None or not trace.encoded.any():
             return
@@ -58,11 +64,20 @@ class _Heard:
     """What came back over ZeroMQ."""
 
     count: int = 0
+    first: Embedding | None = None
     last: Embedding | None = None
     similarity: float = 1.0
 
+    @property
+    def seconds(self) -> float:
+        """Presentation time heard so far."""
+        if self.first is None or self.last is None:
+            return 0.0
+        return (self.last.pts_seconds or 0.0) - (self.first.pts_seconds or 0.0)
+
     async def listen(self, subscription: Subscription) -> None:
         async for embedding in subscription:
+            self.first = self.first or embedding
             if self.last is not None:
                 self.similarity = _cosine(self.last.vector, embedding.vector)
             self.count, self.last = self.count + 1, embedding
@@ -94,30 +109,31 @@ async def _demo(url: str, seconds: float, out: Path) -> None:
         )
         subscription = subscribe(publisher.endpoint, policy="lossless", until_end=True)
         async with subscription, stream:
-            console.print(f"[dim]camera[/]     {url}", highlight=False)
+            console.print(f"[dim]camera[/]     {escape(redact_url(url))}", highlight=False)
             console.print(f"[dim]model[/]      {model_line(stream.model)}", highlight=False)
             console.print(f"[dim]publishing[/] {publisher.endpoint}, and listening to it", highlight=False)
             listener = asyncio.create_task(heard.listen(subscription))
             await asyncio.sleep(_SETTLE_SECONDS)
             await _watch(stream, heard, seconds)
+            await stream.aclose()
             await asyncio.wait_for(listener, timeout=5)
             model, stats, lost = stream.model, stream.stats, subscription.stats.lost
     finally:
         publisher.close()
     console.print(savings_table(stats, title="\nWhat it took"))
-    baseline = await _everything(url, seconds)
+    baseline = await _everything(url, stats.frames)
     _compare(stats, baseline)
     _received(stats, heard, lost, model)
     _save(album, stats, out)
 
 
 async def _watch(stream: Stream, heard: _Heard, seconds: float) -> None:
-    """Follows the stream to its end, on a live display."""
-    limit = time.monotonic() + seconds
+    """Follows the stream to its end, or for `seconds`, on a live display."""
+    limit = time.monotonic() + seconds + _GRACE_SECONDS
     with Live(console=console, refresh_per_second=10, transient=True) as live:
         async for _ in stream:
             live.update(_display(stream.stats, heard, seconds))
-            if time.monotonic() > limit + 10:  # an endless camera given with --url
+            if time.monotonic() > limit:  # a camera or a longer file, given with --url
                 break
 
 
@@ -127,8 +143,7 @@ def _display(stats: StreamStats, heard: _Heard, seconds: float) -> Group:
     grid.add_column(width=40)
     grid.add_column(justify="right")
     last = heard.last
-    at = (last.pts_seconds or 0.0) if last else 0.0
-    grid.add_row("clip", ProgressBar(total=seconds, completed=at), f"{at:.1f} s")
+    grid.add_row("clip", ProgressBar(total=seconds, completed=heard.seconds), f"{heard.seconds:.1f} s")
     for name, share in (("decoded", stats.decoded_ratio), ("patches encoded", stats.encoded_ratio)):
         grid.add_row(name, ProgressBar(total=1, completed=share), f"{share:.1%}")
     if last is None:
@@ -142,12 +157,12 @@ def _display(stats: StreamStats, heard: _Heard, seconds: float) -> Group:
     return Group("", grid, line)
 
 
-async def _everything(url: str, seconds: float) -> StreamStats:
-    """The same clip the usual way: every picture decoded, every patch encoded."""
+async def _everything(url: str, pictures: int) -> StreamStats:
+    """As many pictures the usual way: each decoded, and every patch of it encoded."""
     with console.status("the same clip the usual way: decode every picture, encode every patch ..."):
         async with Stream(stream_config(url, stream_id="baseline", everything=True, pace="fast")) as stream:
-            async for embedding in stream:
-                if (embedding.pts_seconds or 0.0) > seconds:
+            async for _ in stream:
+                if stream.stats.frames >= pictures:
                     break
             return stream.stats
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO, Protocol, TextIO
 
 import numpy as np
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from ovstream.cli.console import console
 from ovstream.cli.drawing import heat_maps
+from ovstream.errors import ConfigError
 from ovstream.pipeline import inspect as inspect_stream
 from ovstream.types import BlockClass, FrameMetadata
 
 _SHOWN = 40  # rows of the table unless more are asked for
+_TITLES = ("#", "time", "type", "bytes", "QP", "skip", "inter", "intra", "motion", "residual", "")
+_WIDTHS = (5, 8, 7, 9, 6, 6, 6, 6, 8, 9)
 
 
 def inspect(
@@ -38,39 +45,114 @@ def inspect(
         typer.Option(help="Write the planes of all pictures as a NumPy archive.", show_default=False),
     ] = None,
 ) -> None:
-    """Reads a stream's metadata without decoding it: a table, heat maps, exports."""
-    records: list[dict[str, Any]] = []
-    planes: dict[str, list[np.ndarray[Any, Any]]] = {
-        "block_class": [],
-        "qp": [],
-        "residual_energy": [],
-        "bit_cost": [],
-    }
+    """Reads a stream's metadata without decoding it: a table, heat maps, exports. Ctrl-C ends it with the totals.
+
+    Motion is in pixels (mean), residual in grey levels (root mean square).
+    """
+    totals, shown = Counter[str](), frames or _SHOWN
+    with contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(one) for one in _outputs(png, every, jsonl, npz)]
+        found = stack.enter_context(contextlib.closing(inspect_stream(url)))
+        try:
+            for number, frame in enumerate(islice(found, frames)):
+                record = as_record(number, frame)
+                totals += _count(record)
+                if number == 0:
+                    console.print(_line(_TITLES), style="dim", highlight=False, soft_wrap=True)
+                if number < shown:
+                    console.print(_line(_cells(record)), highlight=False, soft_wrap=True)
+                for output in outputs:
+                    output.add(number, frame, record)
+        except KeyboardInterrupt:
+            console.print("[dim]stopped[/]")
+    _print_totals(totals, shown)
+
+
+class _Output(Protocol):
+    """A file or folder that grows picture by picture."""
+
+    def add(self, number: int, frame: FrameMetadata, record: dict[str, Any]) -> None: ...
+
+
+class _HeatMaps:
+    def __init__(self, folder: Path, every: int) -> None:
+        self._folder, self._every = folder, every
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, number: int, frame: FrameMetadata, record: dict[str, Any]) -> None:
+        if number % self._every == 0:
+            heat_maps(frame).save(self._folder / f"frame-{number:05d}.png")
+
+
+class _Lines:
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def add(self, number: int, frame: FrameMetadata, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+
+
+class _Planes:
+    """Holds all planes until the end: a NumPy archive has no other way."""
+
+    names = ("block_class", "qp", "residual_energy", "bit_cost")
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._planes: dict[str, list[Any]] = {name: [] for name in self.names}
+
+    def add(self, number: int, frame: FrameMetadata, record: dict[str, Any]) -> None:
+        first = self._planes["qp"][0].shape if self._planes["qp"] else frame.mb_shape
+        if frame.mb_shape != first:
+            raise ConfigError(f"--npz: picture {number} has another size; --frames {number} stops before it")
+        for name, found in self._planes.items():
+            found.append(getattr(frame, name).copy())
+
+    def save(self) -> None:
+        stacked: dict[str, Any] = {name: np.stack(found) for name, found in self._planes.items() if found}
+        np.savez_compressed(self._file, **stacked)
+
+
+@contextlib.contextmanager
+def _opened(
+    output: Path | None, make: Callable[[Path], AbstractContextManager[_Output]]
+) -> Iterator[_Output]:
+    """Opens an output; a path that cannot be written is one clear error, before any work."""
+    assert output is not None
+    try:
+        manager = make(output)
+        opened = manager.__enter__()
+    except OSError as error:
+        raise ConfigError(f"cannot write {output}: {error.strerror}") from None
+    with contextlib.ExitStack() as stack:
+        stack.push(manager)
+        yield opened
+    console.print(f"[dim]written: {escape(str(output))}[/]", highlight=False)
+
+
+def _outputs(
+    png: Path | None, every: int, jsonl: Path | None, npz: Path | None
+) -> Iterator[AbstractContextManager[_Output]]:
     if png is not None:
-        png.mkdir(parents=True, exist_ok=True)
-    shown = frames or _SHOWN
-    table = _new_table()
-    for number, frame in enumerate(islice(inspect_stream(url), frames)):
-        record = as_record(number, frame)
-        records.append(record)
-        if number < shown:
-            table.add_row(*_cells(record))
-        if png is not None and number % every == 0:
-            heat_maps(frame).save(png / f"frame-{number:05d}.png")
-        if npz is not None:
-            for name, found in planes.items():
-                found.append(getattr(frame, name).copy())
-    console.print(table)
-    _totals(records, shown)
+        yield _opened(png, lambda path: contextlib.nullcontext(_HeatMaps(path, every)))
     if jsonl is not None:
-        jsonl.write_text("".join(json.dumps(record) + "\n" for record in records))
-        console.print(f"[dim]{len(records)} lines written to {jsonl}[/]", highlight=False)
+        yield _opened(jsonl, _lines)
     if npz is not None:
-        stacked: dict[str, Any] = {name: np.stack(found) for name, found in planes.items()}
-        np.savez_compressed(npz, **stacked)
-        console.print(f"[dim]planes written to {npz}[/]", highlight=False)
-    if png is not None:
-        console.print(f"[dim]heat maps written to {png}/[/]", highlight=False)
+        yield _opened(npz, _planes)
+
+
+@contextlib.contextmanager
+def _lines(path: Path) -> Iterator[_Lines]:
+    with path.open("w", encoding="utf-8") as file:
+        yield _Lines(file)
+
+
+@contextlib.contextmanager
+def _planes(path: Path) -> Iterator[_Planes]:
+    with path.open("wb") as file:
+        planes = _Planes(file)
+        yield planes
+        planes.save()
 
 
 def as_record(number: int, frame: FrameMetadata) -> dict[str, Any]:
@@ -101,23 +183,9 @@ def as_record(number: int, frame: FrameMetadata) -> dict[str, Any]:
     }
 
 
-def _new_table() -> Table:
-    table = Table(header_style="dim", box=None)
-    for name in (
-        "#",
-        "time",
-        "type",
-        "bytes",
-        "QP",
-        "skip",
-        "inter",
-        "intra",
-        "motion px",
-        "residual rms",
-        "",
-    ):
-        table.add_column(name, justify="right")
-    return table
+def _line(cells: Sequence[str]) -> str:
+    *fixed, notes = cells
+    return "".join(f"{cell:>{width}}" for cell, width in zip(fixed, _WIDTHS, strict=True)) + f"  {notes}"
 
 
 def _cells(record: dict[str, Any]) -> list[str]:
@@ -125,7 +193,7 @@ def _cells(record: dict[str, Any]) -> list[str]:
     notes = [record["origin"]] if record["origin"] != "bitstream" else []
     if record["coverage"] < 1:
         notes.append(f"{record['coverage']:.0%} known")
-    kind = f"[bold]{record['slice_type']}[/] key" if record["keyframe"] else record["slice_type"]
+    kind = f"{record['slice_type']} key" if record["keyframe"] else record["slice_type"]
     return [
         str(record["number"]),
         when,
@@ -141,16 +209,21 @@ def _cells(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def _totals(records: list[dict[str, Any]], shown: int) -> None:
-    if not records:
+def _count(record: dict[str, Any]) -> Counter[str]:
+    size = f"{record['codec']} {record['width']}x{record['height']}"
+    return Counter({"pictures": 1, record["slice_type"]: 1, record["origin"]: 1, size: 1})
+
+
+def _print_totals(totals: Counter[str], shown: int) -> None:
+    count = totals.pop("pictures", 0)
+    if not count:
         console.print("[yellow]no picture could be read[/]")
         return
-    kinds = {kind: sum(one["slice_type"] == kind for one in records) for kind in "IPB"}
-    parsed = sum(one["origin"] == "bitstream" for one in records)
-    more = f"(the first {shown} are shown; --frames N shows more)  " if len(records) > shown else ""
+    kinds = ", ".join(f"{totals.pop(kind)} {kind}" for kind in "IPB" if totals[kind])
+    parsed = totals.pop("bitstream", 0)
+    sizes = ", then ".join(name for name in totals if "x" in name)
+    more = f"(the first {shown} are shown; --frames N shows more)  " if count > shown else ""
     console.print(
-        f"{more}[bold]{len(records)}[/] pictures, {records[0]['codec']} {records[0]['width']}x{records[0]['height']}: "
-        + ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-        + f"; read without decoding: [bold]{parsed / len(records):.0%}[/]",
+        f"{more}[bold]{count}[/] pictures, {sizes}: {kinds}; read without decoding: [bold]{parsed / count:.0%}[/]",
         highlight=False,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from ovstream.cli.console import console, run_until_stopped
 from ovstream.publish import Gap, Subscription, subscribe
+from ovstream.sinks import as_json
 from ovstream.types import Embedding
 
 
@@ -24,36 +24,36 @@ def listen(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="Stop when the streams say that they ended.")
     ] = False,
-    as_json: Annotated[
+    json_lines: Annotated[
         bool, typer.Option("--json", help="One JSON object per line, with the vector.")
     ] = False,
 ) -> None:
     """Prints embeddings as they arrive, a line each, and says which sequence numbers are missing."""
-    run_until_stopped(_listen(endpoint, stream, count, until_end, as_json))
+    run_until_stopped(_listen(endpoint, stream, count, until_end, json_lines))
 
 
 async def _listen(
-    endpoint: str, streams: list[str] | None, count: int | None, until_end: bool, as_json: bool
+    endpoint: str, streams: list[str] | None, count: int | None, until_end: bool, json_lines: bool
 ) -> None:
     subscription = subscribe(
         endpoint,
         streams=streams,
         policy="lossless",
         until_end=until_end,
-        on_gap=_say_gap if not as_json else None,
+        on_gap=_say_gap if not json_lines else None,
     )
     async with subscription:
         try:
-            if not as_json:
+            if not json_lines:
                 console.print(f"[dim]listening on {endpoint}, Ctrl-C ends[/]", highlight=False)
             received = 0
             async for embedding in subscription:
-                print(json.dumps(as_record(embedding)) if as_json else as_line(embedding), flush=True)
+                print(as_json(embedding, vectors="list") if json_lines else as_line(embedding), flush=True)
                 received += 1
                 if received == count:
                     break
         finally:
-            if not as_json:
+            if not json_lines:
                 _summary(subscription)
 
 
@@ -79,29 +79,8 @@ def as_line(embedding: Embedding) -> str:
     rows, cols = embedding.grid
     age_ms = (time.time_ns() - embedding.publish_time_ns) / 1e6
     return (
-        f"{embedding.stream_id} {embedding.epoch}:{embedding.seq:<6d} {when} s  {embedding.kind:6s} "
+        f"{embedding.stream_id} {embedding.seq:<6d} {when} s  {embedding.kind:6s} "
         f"{embedding.action:6s} {int(embedding.changed.sum()):4d}/{rows * cols} patches  "
         f"{embedding.vector.shape[-1]} numbers  {age_ms:6.1f} ms old  {embedding.reason}"
         + ("" if embedding.trained else "  [untrained]")
     )
-
-
-def as_record(embedding: Embedding) -> dict[str, object]:
-    """One object for programs."""
-    return {
-        "stream_id": embedding.stream_id,
-        "epoch": embedding.epoch,
-        "seq": embedding.seq,
-        "pts_seconds": embedding.pts_seconds,
-        "capture_time_ns": embedding.capture_time_ns,
-        "publish_time_ns": embedding.publish_time_ns,
-        "kind": embedding.kind,
-        "action": embedding.action,
-        "reason": embedding.reason,
-        "grid": list(embedding.grid),
-        "changed": embedding.changed.nonzero()[0].size,
-        "model": f"{embedding.model_id}@{embedding.model_digest}",
-        "trained": embedding.trained,
-        "counters": embedding.counters,
-        "vector": [round(float(x), 6) for x in embedding.vector.ravel()],
-    }

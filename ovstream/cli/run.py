@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,11 +27,12 @@ from ovstream.cli.console import (
 )
 from ovstream.config import StreamConfig, load_config, stream_config
 from ovstream.errors import ConfigError, OvstreamError
-from ovstream.pipeline import Stream
+from ovstream.pipeline import Stream, encoder_of
 from ovstream.publish import Publisher
 from ovstream.sinks import JsonlSink, Sink
 
 _REPORT_SECONDS = 10.0
+_GOOD_NEWS = ("connected", "ended", "params")
 
 
 class Mode(StrEnum):
@@ -103,7 +105,11 @@ def run(
     }
     given = {name: value for name, value in options.items() if value is not None}
     configs = _streams(url, config, given)
-    run_until_stopped(_run(configs, jsonl))
+    failures = run_until_stopped(_run(configs, jsonl))
+    if failures and len(configs) == 1:
+        raise next(iter(failures.values()))
+    if failures:
+        raise typer.Exit(1)
 
 
 def _streams(url: str | None, config: Path | None, options: dict[str, Any]) -> list[StreamConfig]:
@@ -124,30 +130,44 @@ def _patient(config: StreamConfig) -> StreamConfig:
     return config.model_copy(update={"source": config.source.model_copy(update={"keep_trying": True})})
 
 
-async def _run(configs: list[StreamConfig], jsonl: Path | None) -> None:
+@dataclass(slots=True)
+class _Fleet:
+    """The streams of this process, and what is known about each beside its counters."""
+
+    streams: list[Stream]
+    started: float = field(default_factory=time.monotonic)
+    failures: dict[str, OvstreamError] = field(default_factory=dict)
+    news: dict[str, str] = field(default_factory=dict)
+
+
+async def _run(configs: list[StreamConfig], jsonl: Path | None) -> dict[str, OvstreamError]:
+    """Runs all streams to their ends; returns the errors of those that failed."""
+    encoders = {
+        one.encode: await asyncio.to_thread(encoder_of, one.encode)
+        for one in {one.encode: one for one in configs}.values()
+    }
     with contextlib.ExitStack() as stack:
         sinks = _publishers(configs, stack)
         file_sinks = [stack.enter_context(contextlib.closing(JsonlSink(jsonl)))] if jsonl else []
         streams = [
             Stream(
                 one.model_copy(update={"publish": one.publish.model_copy(update={"endpoint": None})}),
+                encoder=encoders[one.encode],
                 sinks=[*sinks.get(one.publish.endpoint or "", []), *file_sinks],
             )
             for one in configs
         ]
-        failures: dict[str, OvstreamError] = {}
-        started = time.monotonic()
-        report = asyncio.create_task(_report(streams, failures, started))
+        fleet = _Fleet(streams)
+        report = asyncio.create_task(_report(fleet))
         try:
             async with asyncio.TaskGroup() as group:
                 for stream in streams:
-                    group.create_task(_one(stream, failures))
+                    group.create_task(_one(stream, fleet))
         finally:
             report.cancel()
             await asyncio.gather(report, return_exceptions=True)
-            _summary(streams, failures)
-    if failures and len(failures) == len(streams):
-        raise next(iter(failures.values()))
+            _summary(fleet)
+    return fleet.failures
 
 
 def _publishers(configs: list[StreamConfig], stack: contextlib.ExitStack) -> dict[str, list[Sink]]:
@@ -162,31 +182,47 @@ def _publishers(configs: list[StreamConfig], stack: contextlib.ExitStack) -> dic
     return found
 
 
-async def _one(stream: Stream, failures: dict[str, OvstreamError]) -> None:
+async def _one(stream: Stream, fleet: _Fleet) -> None:
     """Runs one stream; its failure must not end the others."""
+    name = stream.config.stream_id
+    news = asyncio.create_task(_follow(stream, fleet))
     try:
         async with stream:
             await stream.run()
     except OvstreamError as error:
-        failures[stream.config.stream_id] = error
-        error_console.print(f"[bold red]{stream.config.stream_id}[/]  {escape(str(error))}", highlight=False)
+        fleet.failures[name] = error
+        fleet.news[name] = f"failed: {error}"
+        if len(fleet.streams) > 1 and console.is_terminal:
+            error_console.print(f"[bold red]{name}[/]  {escape(str(error))}", highlight=False)
+    finally:
+        news.cancel()
+        await asyncio.gather(news, return_exceptions=True)
 
 
-async def _report(streams: list[Stream], failures: dict[str, OvstreamError], started: float) -> None:
+async def _follow(stream: Stream, fleet: _Fleet) -> None:
+    """Keeps the latest trouble of a stream for the display; without a terminal, prints it."""
+    async for event in stream.events():
+        fleet.news[event.stream_id] = "" if event.kind in _GOOD_NEWS else f"{event.kind}: {event.detail}"
+        if not console.is_terminal and event.kind not in _GOOD_NEWS:
+            line = f"{event.stream_id}: {event.kind}: {event.detail}"
+            error_console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+async def _report(fleet: _Fleet) -> None:
     if not console.is_terminal:
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
-            for stream in streams:
-                console.print(_plain_line(stream, started), soft_wrap=True, highlight=False)
+            for stream in fleet.streams:
+                console.print(_plain_line(stream, fleet), soft_wrap=True, highlight=False, markup=False)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
-            live.update(_live_table(streams, failures, started))
+            live.update(_live_table(fleet))
             await asyncio.sleep(0.25)
 
 
-def _plain_line(stream: Stream, started: float) -> str:
+def _plain_line(stream: Stream, fleet: _Fleet) -> str:
     stats = stream.stats
-    fps = stats.frames / max(time.monotonic() - started, 1e-9)
+    fps = stats.frames / max(time.monotonic() - fleet.started, 1e-9)
     trouble = trouble_line(stats)
     return (
         f"{stream.config.stream_id}: {stats.frames} pictures ({fps:.1f}/s), decoded {stats.decoded_ratio:.1%}, "
@@ -195,12 +231,12 @@ def _plain_line(stream: Stream, started: float) -> str:
     )
 
 
-def _live_table(streams: list[Stream], failures: dict[str, OvstreamError], started: float) -> Table:
+def _live_table(fleet: _Fleet) -> Table:
     table = Table(header_style="dim", box=None)
     for name in ("stream", "pictures", "per second", "decoded", "patches encoded", "embeddings", ""):
         table.add_column(name, justify="left" if name in ("stream", "") else "right")
-    elapsed = max(time.monotonic() - started, 1e-9)
-    for stream in streams:
+    elapsed = max(time.monotonic() - fleet.started, 1e-9)
+    for stream in fleet.streams:
         stats, name = stream.stats, stream.config.stream_id
         table.add_row(
             f"[bold]{name}[/]",
@@ -209,15 +245,15 @@ def _live_table(streams: list[Stream], failures: dict[str, OvstreamError], start
             f"{stats.decoded_ratio:.1%}",
             f"{stats.encoded_ratio:.1%}",
             f"{stats.embeddings:,}",
-            "[red]failed[/]" if name in failures else f"[yellow]{trouble_line(stats)}[/]",
+            f"[yellow]{escape(fleet.news.get(name, '') or trouble_line(stats))}[/]",
         )
     return table
 
 
-def _summary(streams: list[Stream], failures: dict[str, OvstreamError]) -> None:
-    for stream in streams:
+def _summary(fleet: _Fleet) -> None:
+    for stream in fleet.streams:
         name = stream.config.stream_id
-        if name in failures:
+        if name in fleet.failures and not stream.stats.frames:
             continue
         with contextlib.suppress(ConfigError):  # stopped before it was open
             console.print(model_line(stream.model), highlight=False)

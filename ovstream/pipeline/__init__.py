@@ -2,7 +2,7 @@
 
 from ovstream.pipeline.inspection import inspect
 from ovstream.pipeline.stats import StreamStats
-from ovstream.pipeline.stream import Stream, iterate, open
+from ovstream.pipeline.stream import Stream, encoder_of, iterate, open
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 
-__all__ = ["FrameTrace", "Stream", "StreamStats", "StreamWorker", "inspect", "iterate", "open"]
+__all__ = ["FrameTrace", "Stream", "StreamStats", "StreamWorker", "encoder_of", "inspect", "iterate", "open"]

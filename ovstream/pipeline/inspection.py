@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from ovstream.sources import Source, open_source
 from ovstream.types import EventKind, FrameMetadata
 
 
-def inspect(url: str | Path, *, level: Level = "full", **options: Any) -> Iterator[FrameMetadata]:
+def inspect(
+    url: str | Path, *, level: Level = "full", **options: Any
+) -> Generator[FrameMetadata, None, None]:
     """Yields what the codec says about every picture, in coded order, without decoding where a parser exists.
 
     Damaged pictures are left out. Streams without a parser are decoded; `FrameMetadata.origin` tells.

@@ -30,9 +30,24 @@ class LoopThread:
         self._loop.close()
 
     def run(self, work: Awaitable[_T]) -> _T:
-        """Runs to the end in the loop's thread and returns the result, or raises its error."""
-        return asyncio.run_coroutine_threadsafe(_as_coroutine(work), self._loop).result()
+        """Runs to the end in the loop's thread and returns the result, or raises its error.
 
+        When the caller is interrupted meanwhile (Ctrl-C), the work is cancelled and waited for.
+        """
+        started, done = threading.Event(), threading.Event()
 
-async def _as_coroutine(work: Awaitable[_T]) -> _T:
-    return await work
+        async def to_the_end() -> _T:
+            started.set()
+            try:
+                return await work
+            finally:
+                done.set()
+
+        future = asyncio.run_coroutine_threadsafe(to_the_end(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            if started.is_set():
+                done.wait()
+            raise

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ovstream.config import StreamConfig, stream_config
+from ovstream.config import EncodeConfig, StreamConfig, stream_config
 from ovstream.encode import Encoder, load_encoder
 from ovstream.errors import ConfigError, OvstreamError
 from ovstream.pipeline.loop_thread import LoopThread
@@ -159,15 +159,7 @@ class Stream:
     async def _open(self) -> None:
         config = self.config
         if self._encoder is None:
-            self._encoder = await self._in_thread(
-                lambda: load_encoder(
-                    config.encode.model,
-                    mode=config.encode.mode,
-                    threads=config.encode.threads,
-                    provider=config.encode.provider,
-                    probes=config.encode.probes,
-                )
-            )
+            self._encoder = await self._in_thread(lambda: encoder_of(config.encode))
         if config.publish.endpoint is not None:
             from ovstream.publish import Publisher
 
@@ -252,7 +244,7 @@ class Stream:
 
     async def _heartbeat(self, source: Source) -> None:
         while True:
-            self._tell(lambda sink: sink.heartbeat(time.time_ns()))
+            self._tell(lambda sink: sink.heartbeat(time.time_ns(), stream_id=self.config.stream_id))
             self._copy_source_stats(source)
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
@@ -281,6 +273,17 @@ class Stream:
         _put_dropping_oldest(self._results, None)
 
 
+def encoder_of(config: EncodeConfig) -> Encoder:
+    """Loads the encoder that a configuration names; streams with the same one may share it."""
+    return load_encoder(
+        config.model,
+        mode=config.mode,
+        threads=config.threads,
+        provider=config.provider,
+        probes=config.probes,
+    )
+
+
 def open(url: str | Path | Source, **options: Any) -> Stream:
     """Opens a stream of embeddings.
 
@@ -303,7 +306,7 @@ def open(url: str | Path | Source, **options: Any) -> Stream:
     return Stream(stream_config(str(url), **options), **objects)
 
 
-def iterate(url: str | Path | Source, **options: Any) -> Iterator[Embedding]:
+def iterate(url: str | Path | Source, **options: Any) -> Generator[Embedding, None, None]:
     """Yields the embeddings of a stream without asyncio; arguments and errors are those of `open`.
 
     The stream lives in a thread of its own: it goes on while the caller works, and works in notebooks too.

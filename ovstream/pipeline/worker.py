@@ -282,7 +282,9 @@ class StreamWorker:
         self._stats.audit_cosine_sum += cosine
         if not passed:
             self._stats.audits_failed += 1
-            self._on_event("quality", f"cosine to a dense pass is {cosine:.4f}: too low, refreshing more often")
+            self._on_event(
+                "quality", f"cosine to a dense pass is {cosine:.4f}: too low, refreshing more often"
+            )
         return whole
 
     def _decode(self, scene: _Scene, plan: PatchPlan) -> Picture | None:

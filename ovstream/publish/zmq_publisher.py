@@ -133,20 +133,23 @@ class Publisher:
             self._stats.published += 1
             self._stats.bytes += sum(map(len, frames))
 
-    def heartbeat(self, now_ns: int) -> None:
-        """Sends a sign of life for every stream; to be called once a second.
+    def heartbeat(self, now_ns: int, *, stream_id: str | None = None) -> None:
+        """Sends a sign of life; to be called once a second.
 
         Of a stream that has ended it says that again: the first time may have been lost.
 
         Args:
             now_ns: Wall clock (UTC, Unix).
+            stream_id: Of this stream only; None: of all.
         """
         self._time_ns = now_ns
-        for stream_id, sequence in self._sequences.items():
-            if sequence.ended:
-                self._send_status(stream_id, "ended", "")
+        for name, sequence in self._sequences.items():
+            if stream_id not in (None, name):
                 continue
-            beat = Heartbeat(stream_id, sequence.epoch, sequence.first_seq, sequence.next_seq, now_ns)
+            if sequence.ended:
+                self._send_status(name, "ended", "")
+                continue
+            beat = Heartbeat(name, sequence.epoch, sequence.first_seq, sequence.next_seq, now_ns)
             if self._send(encode_heartbeat(beat)):
                 self._stats.heartbeats += 1
 

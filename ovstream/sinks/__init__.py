@@ -1,7 +1,7 @@
 """Where results can go beside the network."""
 
 from ovstream.sinks.base import Sink
-from ovstream.sinks.jsonl import JsonlSink
+from ovstream.sinks.jsonl import JsonlSink, as_json
 from ovstream.sinks.memory import MemorySink
 
-__all__ = ["JsonlSink", "MemorySink", "Sink"]
+__all__ = ["JsonlSink", "MemorySink", "Sink", "as_json"]

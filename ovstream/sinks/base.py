@@ -21,8 +21,8 @@ class Sink(Protocol):
         """Learns that an epoch starts, before its first embedding."""
         return
 
-    def heartbeat(self, now_ns: int) -> None:
-        """Learns the wall clock (UTC, Unix), once a second."""
+    def heartbeat(self, now_ns: int, *, stream_id: str | None = None) -> None:
+        """Learns that a stream is alive (None: all of them), once a second; `now_ns` is UTC, Unix."""
         return
 
     def event(self, event: StreamEvent) -> None:

@@ -41,7 +41,7 @@ class JsonlSink(Sink):
 
     def publish(self, embedding: Embedding) -> None:
         """Appends one line."""
-        self._file.write(json.dumps(self._record(embedding), allow_nan=False, separators=(",", ":")) + "\n")
+        self._file.write(as_json(embedding, vectors=self._vectors) + "\n")
 
     def close(self) -> None:
         """Closes the file."""
@@ -53,33 +53,37 @@ class JsonlSink(Sink):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _record(self, embedding: Embedding) -> dict[str, Any]:
-        return {
-            "stream_id": embedding.stream_id,
-            "epoch": embedding.epoch,
-            "seq": embedding.seq,
-            "pts_seconds": embedding.pts_seconds,
-            "capture_time_ns": embedding.capture_time_ns,
-            "publish_time_ns": embedding.publish_time_ns,
-            "kind": embedding.kind,
-            "action": embedding.action,
-            "reason": embedding.reason,
-            "grid": embedding.grid,
-            "changed": np.flatnonzero(embedding.changed).tolist(),
-            "keep_ratio": embedding.keep_ratio,
-            "decoded": embedding.decoded,
-            "drift": embedding.drift,
-            "staleness_frames": embedding.staleness_frames,
-            "model_id": embedding.model_id,
-            "model_digest": embedding.model_digest,
-            "trained": embedding.trained,
-            "counters": embedding.counters,
-            "vector_shape": embedding.vector.shape,
-            "vector": self._vector(embedding.vector),
-        }
 
-    def _vector(self, vector: FloatArray) -> str | list[Any]:
-        if self._vectors == "list":
-            numbers: list[Any] = vector.tolist()
-            return numbers
-        return base64.b64encode(vector.astype("<f2").tobytes()).decode("ascii")
+def as_json(embedding: Embedding, *, vectors: VectorFormat) -> str:
+    """One line for programs; see `JsonlSink` for the keys and `vectors`."""
+    record = {
+        "stream_id": embedding.stream_id,
+        "epoch": embedding.epoch,
+        "seq": embedding.seq,
+        "pts_seconds": embedding.pts_seconds,
+        "capture_time_ns": embedding.capture_time_ns,
+        "publish_time_ns": embedding.publish_time_ns,
+        "kind": embedding.kind,
+        "action": embedding.action,
+        "reason": embedding.reason,
+        "grid": embedding.grid,
+        "changed": np.flatnonzero(embedding.changed).tolist(),
+        "keep_ratio": embedding.keep_ratio,
+        "decoded": embedding.decoded,
+        "drift": embedding.drift,
+        "staleness_frames": embedding.staleness_frames,
+        "model_id": embedding.model_id,
+        "model_digest": embedding.model_digest,
+        "trained": embedding.trained,
+        "counters": embedding.counters,
+        "vector_shape": embedding.vector.shape,
+        "vector": _vector(embedding.vector, vectors),
+    }
+    return json.dumps(record, allow_nan=False, separators=(",", ":"))
+
+
+def _vector(vector: FloatArray, form: VectorFormat) -> str | list[Any]:
+    if form == "list":
+        numbers: list[Any] = vector.tolist()
+        return numbers
+    return base64.b64encode(vector.astype("<f2").tobytes()).decode("ascii")

@@ -28,7 +28,7 @@ class MemorySink(Sink):
         """Keeps one embedding."""
         self.embeddings.append(embedding)
 
-    def heartbeat(self, now_ns: int) -> None:
+    def heartbeat(self, now_ns: int, *, stream_id: str | None = None) -> None:
         """Keeps the time."""
         self.heartbeats.append(now_ns)
 

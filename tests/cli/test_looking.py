@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 
 import ovstream as ovstream_package
 from ovstream.cli.drawing import Tile, contact_sheet, heat, highlight
-from tests.cli.programs import ovstream
+from ovstream.sources.scene import Scene
+from tests.cli.programs import ovstream, running
 from tests.clips import make_clip
 
 
@@ -88,3 +90,34 @@ def test_export_writes_a_folder_that_runs(tmp_path: Path) -> None:
     assert "exact" in told
     ran = ovstream("run", "synthetic:?seconds=0.4&width=320&height=192", "--model", str(tmp_path / "mine"))
     assert "10 embeddings" in ran
+
+
+def test_inspect_counts_sizes_and_refuses_planes_that_do_not_stack(tmp_path: Path) -> None:
+    one = make_clip(tmp_path / "one.264", frames=4)
+    two = make_clip(tmp_path / "two.264", frames=4, scene=Scene(160, 96))
+    both = tmp_path / "both.264"
+    both.write_bytes(one.read_bytes() + two.read_bytes())
+    assert "h264 320x240, then h264 160x96" in ovstream("inspect", str(both))
+    assert "another size" in ovstream("inspect", str(both), "--npz", str(tmp_path / "x.npz"), status=1)
+    assert "cannot write" in ovstream("inspect", str(one), "--jsonl", str(tmp_path / "no" / "x"), status=1)
+
+
+def test_the_demo_of_an_endless_camera_ends_and_hides_its_password(tmp_path: Path) -> None:
+    told = ovstream(
+        "demo", "--seconds", "2", "--url", "synthetic:?width=320&height=192", "--out", str(tmp_path)
+    )
+    assert "less CPU" in told
+    refused = ovstream("demo", "--url", "rtsp://admin:s3cret@127.0.0.1:9/x", "--out", str(tmp_path), status=1)
+    assert "s3cret" not in refused
+
+
+def test_control_c_ends_an_endless_inspection_with_totals() -> None:
+    with running("inspect", "synthetic:?width=320&height=192") as process:
+        assert process.stdout is not None
+        for _ in range(5):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=20)
+    assert "stopped" in told
+    assert "read without decoding: 100%" in told
+    assert "Traceback" not in told
