@@ -162,6 +162,11 @@ impl Syntax for CabacReader<'_> {
         }
     }
 
+    fn si_mb_type(&mut self) -> u8 {
+        self.fail("slice_type (SI with CABAC)");
+        0
+    }
+
     fn transform_size_8x8_flag(&mut self, around: &Around) -> bool {
         let inc = around.count(1, uses_8x8_transform);
         self.decision(399 + inc)

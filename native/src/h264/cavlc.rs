@@ -349,6 +349,10 @@ impl Syntax for CavlcReader<'_> {
         self.ue_max(u32::from(inter_types + I_PCM), "mb_type") as u8
     }
 
+    fn si_mb_type(&mut self) -> u8 {
+        (self.ue_max(u32::from(I_PCM) + 1, "mb_type") as u8).saturating_sub(1)
+    }
+
     fn transform_size_8x8_flag(&mut self, _around: &Around) -> bool {
         self.flag()
     }

@@ -5,7 +5,7 @@ use super::{
     energy::{chroma_qp, EnergyWeights},
     mb_types::{intra_16x16_cbp, B_INTRA, I_PCM, P_INTRA},
     mv_prediction::{MotionField, Uniform},
-    neighbours::{is_skipped, Around, Coded, CodedChroma, Grid, Place},
+    neighbours::{is_available, is_skipped, Around, Coded, CodedChroma, Grid, Place},
     residual::{residual, Format, Pattern},
     slice_data::SliceInput,
     slice_header::SliceType,
@@ -128,7 +128,10 @@ impl<S: Syntax> SliceParser<'_, S> {
     pub fn macroblock(&mut self) -> Result<()> {
         let around = self.around();
         let slice_type = self.input.header.slice_type;
-        let mb_type = self.syntax.mb_type(slice_type, &around);
+        let mb_type = match self.input.header.is_switching && slice_type == SliceType::I {
+            false => self.syntax.mb_type(slice_type, &around),
+            true => self.syntax.si_mb_type(),
+        };
         let inter_types = match slice_type {
             SliceType::I => 0,
             SliceType::P => P_INTRA,
@@ -302,6 +305,38 @@ impl<S: Syntax> SliceParser<'_, S> {
             for qp in [qp, self.chroma_qp[0], self.chroma_qp[1]] {
                 self.weights.prepare(qp);
             }
+        }
+    }
+
+    /// Place of a macroblock whose slice is not a run of addresses: neighbours tell which slice they are from.
+    pub fn place_in_group(&self, address: usize) -> Place {
+        let columns = self.columns.len();
+        let x = address % columns;
+        let same_slice = |inside: bool, address: usize| {
+            let block = self.block_at(address);
+            inside && is_available(&block) && block.slice == self.skipped.slice
+        };
+        let above = address.wrapping_sub(columns);
+        let below_edge = address >= columns;
+        Place {
+            address,
+            x,
+            a: same_slice(x > 0, address.wrapping_sub(1)),
+            b: same_slice(below_edge, above),
+            c: same_slice(below_edge && x + 1 < columns, above.wrapping_add(1)),
+            d: same_slice(below_edge && x > 0, above.wrapping_sub(1)),
+        }
+    }
+
+    /// P_Skip or B_Skip anywhere.
+    pub fn skip_at(&mut self, place: Place, position: u64) {
+        if self.input.header.slice_type == SliceType::P {
+            let mut block = Block { ref_idx: [0, -1], ..self.skipped };
+            block.mv[0] = self.field_at(place).p_skip();
+            self.store_at(place.address, block, position);
+        } else {
+            self.place = place;
+            self.moving_b_skip(Block { flags: flags::DIRECT, ..self.skipped }, position);
         }
     }
 

@@ -22,6 +22,7 @@ mod residual;
 pub mod scaling;
 pub mod sei;
 pub mod slice_data;
+mod slice_groups;
 pub mod slice_header;
 pub mod sps;
 pub mod stream;

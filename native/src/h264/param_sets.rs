@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{pps::Pps, sps::Sps};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Longest PPS that is kept; without slice groups even full scaling lists stay far below.
-const MAX_PPS_BYTES: usize = 4096;
+/// Longest PPS that is kept: slice groups of the largest level and full scaling lists fit.
+const MAX_PPS_BYTES: usize = 16384;
 
 /// All parameter sets that a stream has sent.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl ParameterSets {
     pub fn put_pps(&mut self, rbsp: &[u8]) -> Result<()> {
         let (id, seq_parameter_set_id) = Pps::parse_ids(rbsp)?;
         if rbsp.len() > MAX_PPS_BYTES {
-            return Err(Error::unsupported("pic_parameter_set_rbsp (longer than 4096 bytes)", 0));
+            return Err(Error::unsupported("pic_parameter_set_rbsp (longer than 16384 bytes)", 0));
         }
         if !self.pps.get(&id).is_some_and(|known| known.rbsp == rbsp) {
             self.pps.insert(id, StoredPps { rbsp: rbsp.to_vec(), seq_parameter_set_id, parsed: None });

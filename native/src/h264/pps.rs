@@ -2,6 +2,7 @@
 
 use super::{
     scaling::ScalingLists,
+    slice_groups::SliceGroups,
     sps::{ScalingLists8x8, Sps},
 };
 use crate::{bits::BitReader, error::Result};
@@ -17,8 +18,10 @@ pub struct Pps {
     pub entropy_coding_mode_flag: bool,
     /// delta_pic_order_cnt_bottom and friends are present in slice headers.
     pub bottom_field_pic_order_in_frame_present_flag: bool,
-    /// More than 0 is FMO.
+    /// More than 0 is flexible macroblock ordering.
     pub num_slice_groups_minus1: u8,
+    /// Where the slice groups lie.
+    pub slice_groups: Option<SliceGroups>,
     /// Default length of the lists, minus one.
     pub num_ref_idx_default_active_minus1: [u8; 2],
     /// Explicit weighting in P slices.
@@ -52,8 +55,7 @@ impl Pps {
         Ok((r.ue_max(255, "pic_parameter_set_id")? as u8, r.ue_max(31, "seq_parameter_set_id")? as u8))
     }
 
-    /// Reads pic_parameter_set_rbsp() against the SPS it names; slice groups stop the reading, they are
-    /// unsupported.
+    /// Reads pic_parameter_set_rbsp() against the SPS it names.
     // H.264 7.3.2.2
     pub fn parse(rbsp: &[u8], sps: &Sps) -> Result<Self> {
         let r = &mut BitReader::new(rbsp);
@@ -69,7 +71,7 @@ impl Pps {
             ..Self::default()
         };
         if pps.num_slice_groups_minus1 > 0 {
-            return Err(r.unsupported("num_slice_groups_minus1 (FMO)"));
+            pps.slice_groups = Some(SliceGroups::read(r, pps.num_slice_groups_minus1, sps)?);
         }
         for count in &mut pps.num_ref_idx_default_active_minus1 {
             *count = r.ue_max(31, "num_ref_idx_default_active_minus1")? as u8;

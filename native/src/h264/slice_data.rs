@@ -10,6 +10,7 @@ use super::{
     neighbours::{Coded, CodedChroma, Place},
     pps::Pps,
     residual::Format,
+    slice_groups::map_of,
     slice_header::{SliceHeader, SliceType},
     sps::Sps,
     syntax::Syntax,
@@ -57,7 +58,7 @@ pub struct Scratch {
 /// Parses one slice into `picture` and returns the number of macroblocks that it held.
 ///
 /// `picture.blocks` has one block per macroblock; `picture.slice_refs` holds the reference lists of every slice so
-/// far, including this one. The slice must be a progressive frame slice without FMO.
+/// far, including this one. The slice must be a progressive frame slice.
 ///
 /// # Errors
 /// The place and the syntax element where the slice breaks the specification. Macroblocks before it stay parsed.
@@ -80,6 +81,13 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
     let Some(qp) = u8::try_from(slice_qp + i32::from(qp_bd_offset)).ok().filter(|_| slice_qp <= 51) else {
         return Err(Error::invalid("slice_qp_delta", start as u64));
     };
+    if let Some(map) = map_of(input.sps, input.pps, input.header.slice_group_change_cycle) {
+        if input.pps.entropy_coding_mode_flag {
+            return Err(Error::invalid("entropy_coding_mode_flag (CABAC with slice groups)", start as u64));
+        }
+        let reader = CavlcReader::new(input.rbsp, start, payload_bits);
+        return parser(reader, input, scratch, picture, qp).slice_of_group(&map);
+    }
     if input.pps.entropy_coding_mode_flag {
         let set = match input.header.slice_type {
             SliceType::I => 0,
@@ -201,6 +209,42 @@ impl SliceParser<'_, CavlcReader<'_>> {
     }
 }
 
+impl SliceParser<'_, CavlcReader<'_>> {
+    /// A slice of one slice group: the macroblocks of other groups are passed over.
+    // H.264 8.2.2, (8-16)
+    fn slice_of_group(&mut self, map: &[u8]) -> Result<u32> {
+        let slice_type = self.input.header.slice_type;
+        let group = map.get(self.first).copied();
+        let mut addresses = (self.first..map.len()).filter(|&address| map.get(address).copied() == group);
+        let mut count = 0;
+        loop {
+            if slice_type != SliceType::I {
+                let run = self.syntax.mb_skip_run();
+                let position = self.syntax.position();
+                for _ in 0..run {
+                    let Some(address) = addresses.next().filter(|_| !self.syntax.is_exhausted()) else {
+                        return Err(self.invalid("mb_skip_run"));
+                    };
+                    self.skip_at(self.place_in_group(address), position);
+                    count += 1;
+                }
+                if run > 0 && !self.syntax.more_rbsp_data() {
+                    return Ok(count);
+                }
+            }
+            let Some(address) = addresses.next() else {
+                return Err(self.invalid("rbsp_slice_trailing_bits"));
+            };
+            self.place = self.place_in_group(address);
+            self.macroblock()?;
+            count += 1;
+            if !self.syntax.more_rbsp_data() {
+                return Ok(count);
+            }
+        }
+    }
+}
+
 impl SliceParser<'_, CabacReader<'_>> {
     fn cabac_slice(&mut self) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
@@ -267,7 +311,10 @@ impl SliceParser<'_, CabacReader<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::{flags, RefEntry};
+    use crate::{
+        h264::slice_groups::SliceGroups,
+        picture::{flags, RefEntry},
+    };
 
     const COLUMNS: usize = 5;
     const MACROBLOCKS: usize = 20;
@@ -329,6 +376,12 @@ mod tests {
             .collect()
     }
 
+    /// ue(v) as bits.
+    fn ue(value: usize) -> String {
+        let code = format!("{:b}", value + 1);
+        "0".repeat(code.len() - 1) + &code
+    }
+
     fn random(seed: &mut u64) -> u64 {
         *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *seed >> 33
@@ -349,6 +402,41 @@ mod tests {
                 ..Block::default()
             };
             assert_eq!(*block, skipped);
+        }
+    }
+
+    #[test]
+    fn slices_of_all_groups_cover_the_picture_once() {
+        let changing =
+            |slice_group_map_type| SliceGroups::Changing { slice_group_map_type, reverse: false, rate: 3 };
+        let all = [
+            SliceGroups::Interleaved { run_length_minus1: vec![2, 0, 1] },
+            SliceGroups::Dispersed { groups: 3 },
+            SliceGroups::Foreground { rectangles: vec![[6, 13]] },
+            changing(3),
+            changing(4),
+            changing(5),
+            SliceGroups::Explicit { slice_group_id: (0..20).map(|i| i * 7 % 3).collect() },
+        ];
+        for groups in all {
+            let mut setup = Setup::new(SliceType::P, false);
+            setup.sps.pic_width_in_mbs_minus1 = COLUMNS as u16 - 1;
+            setup.sps.pic_height_in_map_units_minus1 = 3;
+            setup.sps.frame_mbs_only_flag = true;
+            setup.header.slice_group_change_cycle = 2;
+            let map = groups.map(COLUMNS, 4, 2);
+            setup.pps.slice_groups = Some(groups);
+            let mut picture = empty_picture(&setup);
+            for group in 0..=*map.iter().max().unwrap() {
+                let members = map.iter().filter(|&&other| other == group).count();
+                setup.header.first_mb_in_slice = map.iter().position(|&other| other == group).unwrap() as u32;
+                // mb_skip_run up to the last macroblock, which is P_L0_16x16 with mvd (1, -1) and no residual.
+                let run = ue(members - 1);
+                let slice = format!("{run} 1 010 011 1");
+                assert_eq!(setup.parse(&bytes(&slice), None, &mut picture), Ok(members as u32));
+                assert!(setup.parse(&bytes(&ue(members + 1)), None, &mut empty_picture(&setup)).is_err());
+            }
+            assert_eq!(picture.covered(), MACROBLOCKS);
         }
     }
 

@@ -23,8 +23,10 @@ pub enum SliceType {
 pub struct SliceHeader {
     /// Address of the first macroblock.
     pub first_mb_in_slice: u32,
-    /// P, B or I (SP and SI are unsupported).
+    /// P, B or I.
     pub slice_type: SliceType,
+    /// SP (counts as P) or SI (counts as I).
+    pub is_switching: bool,
     /// 0..=255
     pub pic_parameter_set_id: u8,
     /// With separate colour planes: 0 Y, 1 Cb, 2 Cr.
@@ -53,6 +55,8 @@ pub struct SliceHeader {
     pub cabac_init_idc: u8,
     /// QP of the slice minus the initial QP.
     pub slice_qp_delta: i8,
+    /// Where the changing slice groups are.
+    pub slice_group_change_cycle: u32,
     /// Where slice_data() starts, in bits from the start of the RBSP.
     pub slice_data_bit_offset: usize,
     /// Per list: commands that move pictures to its front, in order.
@@ -156,9 +160,11 @@ impl SliceHeader {
             0 => SliceType::P,
             1 => SliceType::B,
             2 => SliceType::I,
-            _ if sps.is_extended_profile() => return Err(r.unsupported("slice_type (SP, SI)")),
+            3 if sps.is_extended_profile() => SliceType::P,
+            4 if sps.is_extended_profile() => SliceType::I,
             _ => return Err(r.invalid("slice_type")),
         };
+        header.is_switching = slice_type > 2;
         if header.first_mb_in_slice as usize >= sps.mb_cols() * sps.mb_rows() {
             return Err(Error::invalid("first_mb_in_slice", 0));
         }
@@ -233,7 +239,7 @@ impl SliceHeader {
         Ok(())
     }
 
-    /// cabac_init_idc up to the deblocking offsets.
+    /// cabac_init_idc up to slice_group_change_cycle.
     fn read_coding(&mut self, r: &mut BitReader<'_>, sps: &Sps, pps: &Pps) -> Result<()> {
         if pps.entropy_coding_mode_flag && self.slice_type != SliceType::I {
             self.cabac_init_idc = r.ue_max(2, "cabac_init_idc")? as u8;
@@ -241,9 +247,18 @@ impl SliceHeader {
         let init_qp = 26 + i32::from(pps.pic_init_qp_minus26);
         let lowest = -i32::from(sps.qp_bd_offset_luma()) - init_qp;
         self.slice_qp_delta = r.se_in(lowest..=51 - init_qp, "slice_qp_delta")? as i8;
+        if self.is_switching {
+            if self.slice_type == SliceType::P {
+                r.flag("sp_for_switch_flag")?;
+            }
+            r.se_in(-51..=51, "slice_qs_delta")?;
+        }
         if pps.deblocking_filter_control_present_flag && r.ue_max(2, "disable_deblocking_filter_idc")? != 1 {
             r.se_in(-6..=6, "slice_alpha_c0_offset_div2")?;
             r.se_in(-6..=6, "slice_beta_offset_div2")?;
+        }
+        if let Some(groups) = &pps.slice_groups {
+            self.slice_group_change_cycle = groups.read_change_cycle(r, sps)?;
         }
         Ok(())
     }

@@ -100,6 +100,8 @@ pub trait Syntax {
 
     /// mb_type as numbered for the slice type.
     fn mb_type(&mut self, slice_type: SliceType, around: &Around) -> u8;
+    /// mb_type of SI slices: 0 for SI and I_NxN, else as in I slices.
+    fn si_mb_type(&mut self) -> u8;
     /// transform_size_8x8_flag
     fn transform_size_8x8_flag(&mut self, around: &Around) -> bool;
     /// coded_block_pattern; `chroma` tells whether it has a chroma part (4:2:0 and 4:2:2).
