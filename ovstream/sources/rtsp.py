@@ -13,7 +13,7 @@ from ovstream.rtp import RtpReceiver, RtpUnit
 from ovstream.sources.base import OnEvent, ignore_event
 from ovstream.sources.gate import KeyframeGate
 from ovstream.sources.live import LiveQueue, LiveSource
-from ovstream.sources.pacing import LONGEST_GAP_SECONDS, Backoff
+from ovstream.sources.pacing import Backoff
 from ovstream.sources.parameter_sets import ParameterSets, leading_nals
 from ovstream.sources.picture_size import nals_size, vp8_size
 from ovstream.sources.rtsp_auth import Authenticator
@@ -62,7 +62,7 @@ class RtspSource(LiveSource):
             raise ConfigError(f"{self.name} names no host")
         self._give_up = give_up
         self._gate = KeyframeGate(self.stats)
-        self._timeline = Timeline()
+        self._timeline = Timeline(from_zero=True)
         self._epoch = 0
         self._connected_before = False
         self._parameter_sets: ParameterSets | None = None
@@ -186,7 +186,7 @@ class RtspSource(LiveSource):
             if unit.damaged or not self._has_parameter_sets(unit):
                 self._leave_out()
                 continue
-            if unit.restart or self._leaps(unit):
+            if unit.restart or self._timeline.leaps(unit.timestamp, unit.arrival_ns):
                 self._timeline.connect(self._timeline.time_base)
             self._joined = True
             self._gate.deliver(self._unit(unit, receiver), self._queue)
@@ -211,10 +211,6 @@ class RtspSource(LiveSource):
         self._gate.lost()
         what = "damaged data" if damaged else "packets are missing"
         self._on_event("lost", f"{self.name}: {what}; waiting for a keyframe")
-
-    def _leaps(self, unit: RtpUnit) -> bool:
-        """Whether the camera set its RTP clock: pictures went on, so pts must not jump."""
-        return abs(self._timeline.leap_seconds(unit.timestamp, unit.arrival_ns)) > LONGEST_GAP_SECONDS
 
     def _unit(self, unit: RtpUnit, receiver: RtpReceiver) -> AccessUnit:
         data, changed = self._with_parameter_sets(unit)

@@ -28,10 +28,11 @@ Outcome = Literal["nothing", "gap", "reconnect"]
 UNITS = 45
 GOP = 10
 PATIENCE_SECONDS = 20
+LONGEST_STEP_TICKS = 3 * 90_000
 OTHER = 100_000  # added to the numbers of the second clip's pictures
 CONFIG = SourceConfig(
-    read_timeout_seconds=0.4,
-    open_timeout_seconds=0.4,
+    read_timeout_seconds=0.8,
+    open_timeout_seconds=0.8,
     reconnect_initial_seconds=0.05,
     reconnect_max_seconds=0.1,
     keep_trying=True,
@@ -63,6 +64,7 @@ CASES = [
     Case("datagrams that are no RTP", Behaviour(noise=True), transports=("udp",)),
     Case("BYE", Behaviour(fault="bye"), "reconnect"),
     Case("timestamps jump by 1000 s", Behaviour(fault="timestamp jump")),
+    Case("timestamps go back by 3 s", Behaviour(fault="timestamps back")),
     Case("timestamps wrap", Behaviour(timestamp=2**32 - 20 * TICKS)),
     Case("sequence numbers jump by 5000", Behaviour(fault="sequence jump"), "gap"),
     Case("sequence numbers wrap", Behaviour(sequence=65_500)),
@@ -107,7 +109,7 @@ class Report:
         lost: Pictures that were sent between two delivered ones of a connection, and not delivered.
         recovered_seconds: See `recovery`; None without a fault.
         params_changed: Units with this flag.
-        wrong: Units that are not what was sent, or that hide a gap.
+        wrong: Units that are not what was sent, hide a gap, or have a pts that does not go on.
         events: By kind.
     """
 
@@ -171,7 +173,11 @@ def audit(
     known |= {pictures(unit.codec, unit.data): OTHER + index for index, unit in enumerate(other)}
     lost, wrong = 0, []
     before: tuple[int, int] | None = None  # number of the picture, epoch
+    last_pts: int | None = None
     for unit in received:
+        if unit.pts is None or (last_pts is not None and not 0 < unit.pts - last_pts < LONGEST_STEP_TICKS):
+            wrong.append(f"pts {unit.pts} comes after {last_pts}")
+        last_pts = unit.pts
         index = known.get(pictures(unit.codec, unit.data))
         if index is None:
             wrong.append(f"unit at pts {unit.pts} was never sent")

@@ -318,8 +318,8 @@ class Session:
                         return
                     shift += await self.disturb(sender)
                     if behaviour.fault == "switch":
-                        units, index = self.server.other_units, 0
-                        start, shift = time.monotonic(), shift + behaviour.at * TICKS
+                        units, shift = self.server.other_units, shift + index * TICKS
+                        start, index = time.monotonic(), 0
                         continue
             timestamp = shift + index * TICKS
             if index % REPORT_EVERY_UNITS == 1:
@@ -341,7 +341,7 @@ class Session:
             sender.sequence += 5000
         elif fault == "new sender":
             sender.ssrc = SSRC + 1
-        return 90_000_000 if fault == "timestamp jump" else 0
+        return {"timestamp jump": 90_000_000, "timestamps back": -270_000}.get(fault, 0)
 
     async def end(self, sender: Sender) -> None:
         fault = self.behaviour.fault

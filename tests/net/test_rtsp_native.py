@@ -103,6 +103,7 @@ async def test_units_have_the_form_of_the_other_backend(units: list[SentUnit]) -
     for units_of_one in (ours, theirs):
         assert {b.pts - a.pts for a, b in pairwise(units_of_one) if a.pts is not None} == {900}
         assert units_of_one[0].keyframe
+    assert ours[0].pts == 0
 
 
 async def test_the_first_picture_does_not_wait_for_the_second(units: list[SentUnit]) -> None:

@@ -20,6 +20,11 @@ def test_a_new_connection_goes_on_where_the_old_one_would_be() -> None:
     assert line.place(500_040, 4 * SECOND) == 80 + 2040
 
 
+def test_the_first_may_be_zero() -> None:
+    line = Timeline(from_zero=True)
+    assert [line.place(pts, SECOND) for pts in (2**31, 2**31 + 7)] == [0, 7]
+
+
 def test_time_never_stands_still() -> None:
     line = Timeline()
     first = line.place(0, SECOND)
@@ -27,10 +32,20 @@ def test_time_never_stands_still() -> None:
     assert line.place(0, SECOND) == first + 1
 
 
-def test_leaps_are_measured_against_the_arrival() -> None:
+@pytest.mark.parametrize(
+    ("pts_seconds", "away_seconds", "leaps"),
+    [
+        (1, 1, False),
+        (10, 1, False),
+        (12, 1, True),  # ahead of its arrival
+        (0.04, 30, False),  # a long way through the network
+        (-0.5, 0.04, False),  # B pictures
+        (-1.1, 0.04, True),
+    ],
+)
+def test_leaps_of_the_senders_clock(pts_seconds: float, away_seconds: float, leaps: bool) -> None:
     line = Timeline()
-    assert line.leap_seconds(10**9, SECOND) == 0.0
+    assert not line.leaps(10**9, SECOND)
     line.place(0, SECOND)
-    assert line.leap_seconds(90_000, 2 * SECOND) == pytest.approx(0.0)
-    assert line.leap_seconds(91 * 90_000, 2 * SECOND) == pytest.approx(90.0)
-    assert line.leap_seconds(-90_000, 2 * SECOND) == pytest.approx(-2.0)
+    arrival_ns = SECOND + round(away_seconds * SECOND)
+    assert line.leaps(round(pts_seconds * 90_000), arrival_ns) == leaps
