@@ -164,7 +164,7 @@ class FrameMetadata:
 
     @property
     def qp(self) -> npt.NDArray[np.int8]:
-        """(mb_rows, mb_cols) int8: luma quantiser."""
+        """(mb_rows, mb_cols) int8: luma quantiser (VP8: quantiser index 0..127)."""
         return self.blocks["qp"]
 
     @property

@@ -35,7 +35,8 @@ pub mod flags {
 pub struct Block {
     /// Per list: motion vector (x, y) of the first 4x4 block, quarter luma samples; 0 when the list is not used.
     pub mv: [[i16; 2]; 2],
-    /// Per list: reference index of the first 8x8 quadrant; -1 when the list is not used (intra: both -1).
+    /// Per list: reference index of the first 8x8 quadrant; -1 when the list is not used (intra: both -1). VP8 has
+    /// one list: last, golden, altref.
     pub ref_idx: [i8; 2],
     /// [`BlockClass`] as a number.
     pub class: u8,
@@ -52,9 +53,10 @@ pub struct Block {
     pub cbp: u16,
     /// Number of non-zero transform coefficients.
     pub coefficients: u16,
-    /// Luma quantiser QP_Y; below 0 with more than 8 bits.
+    /// Luma quantiser QP_Y; below 0 with more than 8 bits. VP8: quantiser index, 0 to 127.
     pub qp: i8,
     /// mb_type as numbered in the tables of the slice type (I: 7-11, P: 7-13, B: 7-14; intra in P and B: + 5, + 23).
+    /// VP8: [`crate::vp8::modes::MbMode`].
     pub mb_type: u8,
     /// Number of the slice inside the picture, from 0.
     pub slice: u16,

@@ -51,25 +51,51 @@ impl<'a> BoolDecoder<'a> {
     /// Reads B(p): one bool that is false with a probability of `probability` / 256.
     #[inline(always)]
     pub fn read_bool(&mut self, probability: u8) -> bool {
-        // Nothing here can overflow: 128 <= range <= 255 and probability <= 255 keep split within 1 to range - 1,
-        // or to 1 when the probability is 0; the shift is at most 7.
+        let split = self.split(probability);
+        let threshold = u64::from(split) << DECIDING_SHIFT;
+        // Branches instead of selections: most bools are as expected, and the next then need not wait for them.
+        if self.window < threshold {
+            self.range = split;
+            if split < 128 {
+                self.normalise();
+            }
+            return false;
+        }
+        self.window = self.window.wrapping_sub(threshold);
+        self.range = self.range.wrapping_sub(split);
+        self.normalise();
+        true
+    }
+
+    /// Reads L(1), a bool that nothing is expected of.
+    #[inline(always)]
+    pub fn read_flag(&mut self) -> bool {
+        let split = self.split(128);
+        let threshold = u64::from(split) << DECIDING_SHIFT;
+        let bit = self.window >= threshold;
+        self.window = self.window.wrapping_sub(if bit { threshold } else { 0 });
+        self.range = if bit { self.range.wrapping_sub(split) } else { split };
+        self.normalise();
+        bit
+    }
+
+    /// The part of the range that stands for false: at least 1, and less than all, as 128 <= range <= 255. Nothing
+    /// here or behind can overflow.
+    #[inline(always)]
+    fn split(&mut self, probability: u8) -> u32 {
         if self.available < DECIDING_BITS {
             self.fill();
         }
-        let split = 1 + (self.range.wrapping_sub(1).wrapping_mul(u32::from(probability)) >> 8);
-        let threshold = u64::from(split) << DECIDING_SHIFT;
-        let bit = self.window >= threshold;
-        if bit {
-            self.window = self.window.wrapping_sub(threshold);
-            self.range = self.range.wrapping_sub(split);
-        } else {
-            self.range = split;
-        }
+        1 + (self.range.wrapping_sub(1).wrapping_mul(u32::from(probability)) >> 8)
+    }
+
+    /// Doubles the range until it is at least 128.
+    #[inline(always)]
+    fn normalise(&mut self) {
         let shift = (self.range | 1).leading_zeros().wrapping_sub(u32::BITS - DECIDING_BITS) & 7;
         self.range <<= shift;
         self.window <<= shift;
         self.available = self.available.wrapping_sub(shift);
-        bit
     }
 
     /// Lets `read` work on a copy, so that the original can stay in registers: a function that is not inlined
@@ -80,12 +106,6 @@ impl<'a> BoolDecoder<'a> {
         let result = read(&mut copy);
         *self = copy;
         result
-    }
-
-    /// Reads L(1) as a flag.
-    #[inline(always)]
-    pub fn read_flag(&mut self) -> bool {
-        self.read_bool(128)
     }
 
     /// Reads L(n): an unsigned number of `width` bits, most significant first.
@@ -114,7 +134,7 @@ impl<'a> BoolDecoder<'a> {
     }
 
     /// RFC 6386 8.1: walks a tree; positive entries are indices of pairs, others negated leaves.
-    #[inline]
+    #[inline(always)]
     pub fn read_tree(&mut self, tree: &[i8], probabilities: &[u8]) -> u8 {
         let mut node = 0;
         loop {

@@ -183,12 +183,14 @@ impl ModeReader<'_, '_> {
                 (*above, *left) = ([implied; 4], [implied; 4]);
             }
             None => {
-                for (block, b_mode) in b_modes.iter_mut().enumerate() {
-                    let (a, l) = (&mut above[block % 4], &mut left[block / 4]);
-                    let probabilities = &KEY_FRAME_B_MODE_PROBABILITIES[usize::from(*a)][usize::from(*l)];
-                    *b_mode = bits.read_tree(&B_MODE_TREE, probabilities);
-                    (*a, *l) = (*b_mode, *b_mode);
-                }
+                bits.apart(|bits| {
+                    for (block, b_mode) in b_modes.iter_mut().enumerate() {
+                        let (a, l) = (&mut above[block % 4], &mut left[block / 4]);
+                        let probabilities = &KEY_FRAME_B_MODE_PROBABILITIES[usize::from(*a)][usize::from(*l)];
+                        *b_mode = bits.read_tree(&B_MODE_TREE, probabilities);
+                        (*a, *l) = (*b_mode, *b_mode);
+                    }
+                });
             }
         }
         let uv_mode = bits.read_tree(&UV_MODE_TREE, &KEY_FRAME_UV_MODE_PROBABILITIES);

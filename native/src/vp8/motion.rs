@@ -220,8 +220,7 @@ fn read_sub_mv(bits: &mut BoolDecoder, left: Mv, above: Mv, best: Mv, probabilit
 // RFC 6386 17: the row comes before the column
 #[inline(never)]
 fn read_mv(bits: &mut BoolDecoder, base: Mv, [row, column]: &MvProbabilities) -> Mv {
-    let y = read_mv_component(bits, row);
-    let x = read_mv_component(bits, column);
+    let [y, x] = bits.apart(|bits| [row, column].map(|probabilities| read_mv_component(bits, probabilities)));
     [base[0].wrapping_add(x), base[1].wrapping_add(y)]
 }
 
@@ -229,6 +228,7 @@ fn read_mv(bits: &mut BoolDecoder, base: Mv, [row, column]: &MvProbabilities) ->
 const LONG_WIDTH: usize = 10;
 
 // RFC 6386 17.2: read_mvcomponent()
+#[inline(always)]
 fn read_mv_component(bits: &mut BoolDecoder, probabilities: &[u8; 19]) -> i16 {
     let (&[is_short, sign], rest) = (&[probabilities[0], probabilities[1]], &probabilities[2..]);
     let (short, long) = rest.split_at(7);
