@@ -2,7 +2,7 @@
 """An RTSP server by GStreamer for tests: a file (`/file`), a live test picture (`/live`, `/vp8`), TLS if asked for.
 
 Runs under the system's Python, which has the GStreamer bindings; prints `ready PORT` and serves until killed.
-Debian packages: gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gstreamer1.0-rtsp
+Debian packages: gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,bad,ugly} gstreamer1.0-rtsp glib-networking
 """
 
 from __future__ import annotations

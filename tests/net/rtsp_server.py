@@ -16,7 +16,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).with_name("gst_rtsp_server.py")
 DEBIAN_PACKAGES = (
     "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good gstreamer1.0-plugins-bad "
-    "gstreamer1.0-plugins-ugly gstreamer1.0-rtsp"
+    "gstreamer1.0-plugins-ugly gstreamer1.0-rtsp glib-networking"
 )
 
 
