@@ -128,7 +128,11 @@ def heat_maps(frame: FrameMetadata, *, cell_px: int | None = None) -> Image.Imag
     tiles = [
         Tile(_enlarge(classes, cell), "block class", "skip grey, inter blue, intra orange"),
         Tile(_enlarge(heat(speed), cell // 4), "motion", f"0 to {np.percentile(speed, 99):.1f} px"),
-        Tile(_enlarge(heat(frame.qp, top=51), cell), "QP", f"{frame.qp.min()} to {frame.qp.max()}"),
+        Tile(
+            _enlarge(heat(frame.qp, top=max(51, int(frame.qp.max()))), cell),
+            "QP",
+            f"{frame.qp.min()} to {frame.qp.max()}",
+        ),
         Tile(
             _enlarge(heat(np.sqrt(frame.residual_energy)), cell),
             "residual",
