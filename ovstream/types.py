@@ -57,6 +57,8 @@ SPLIT_DTYPE = np.dtype([("mv", "<i2", (2, 16, 2)), ("ref_idx", "i1", (2, 4))])
 FLAG_SPLIT = 1
 FLAG_TRANSFORM_8X8 = 2
 FLAG_DIRECT = 4
+FLAG_FINE_REFERENCES = 8
+_QUADRANTS = np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +199,13 @@ class FrameMetadata:
     def ref_idx(self) -> npt.NDArray[np.int8]:
         """(2 lists, 4*mb_rows, 4*mb_cols) int8: reference index, -1 = list not used."""
         rows, cols = self.mb_shape
-        quadrants = np.repeat(self.blocks["ref_idx"][:, :, :, None], 4, axis=3)
+        cells = np.repeat(self.blocks["ref_idx"][:, :, :, None], 16, axis=3)
         where = self._split_cells()
-        quadrants[where] = self.splits["ref_idx"][self.blocks["split"][where]]
-        planes = quadrants.reshape(rows, cols, 2, 2, 2).transpose(2, 0, 3, 1, 4)
-        return planes.reshape(2, 2 * rows, 2 * cols).repeat(2, axis=1).repeat(2, axis=2)
+        cells[where] = self.splits["ref_idx"][self.blocks["split"][where]][:, :, _QUADRANTS]
+        fine = (self.blocks["flags"] & FLAG_FINE_REFERENCES) != 0
+        cells[fine] = self.splits["mv"][self.blocks["split"][fine] + 1][:, :, :, 0]
+        planes = cells.reshape(rows, cols, 2, 4, 4).transpose(2, 0, 3, 1, 4)
+        return np.ascontiguousarray(planes).reshape(2, 4 * rows, 4 * cols)
 
     def _split_cells(self) -> BoolArray:
         divided: BoolArray = (self.blocks["flags"] & FLAG_SPLIT) != 0

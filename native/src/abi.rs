@@ -14,6 +14,7 @@ use crate::{
         slice_header::SliceType,
         stream::{Options, ParsedPicture, Parser, UnitError},
     },
+    h265,
     nal::Framing,
     picture::{Block, Split},
     vp8,
@@ -88,6 +89,7 @@ pub struct OvbitsParser(Mutex<State>);
 /// The parser of one codec.
 enum CodecParser {
     H264(Box<Parser>),
+    H265(Box<h265::stream::Parser>),
     Vp8(Box<vp8::stream::Parser>),
 }
 
@@ -102,6 +104,12 @@ struct State {
 #[no_mangle]
 pub extern "C" fn ovbits_h264_new(max_pixels: u64) -> *mut OvbitsParser {
     new_parser(CodecParser::H264(Box::new(Parser::new(max_pixels))), max_pixels)
+}
+
+/// Makes a parser for H.265; pictures of more than `max_pixels` luma samples will be unsupported.
+#[no_mangle]
+pub extern "C" fn ovbits_h265_new(max_pixels: u64) -> *mut OvbitsParser {
+    new_parser(CodecParser::H265(Box::new(h265::stream::Parser::new(max_pixels))), max_pixels)
 }
 
 /// Makes a parser for VP8; pictures of more than `max_pixels` luma samples will be unsupported.
@@ -121,7 +129,7 @@ fn new_parser(parser: CodecParser, max_pixels: u64) -> *mut OvbitsParser {
 /// Frees a parser; null is allowed.
 ///
 /// # Safety
-/// `parser` comes from `ovbits_h264_new` or `ovbits_vp8_new` and is not used afterwards.
+/// `parser` comes from one of the functions that make parsers and is not used afterwards.
 #[no_mangle]
 pub unsafe extern "C" fn ovbits_free(parser: *mut OvbitsParser) {
     if !parser.is_null() {
@@ -192,6 +200,30 @@ pub unsafe extern "C" fn ovbits_copy(
     OVBITS_OK
 }
 
+/// Writes the picture order counts of a reference list of the last picture and returns how many it has; at most
+/// `capacity` are written. 0 for a slice or list that does not exist.
+///
+/// # Safety
+/// `parser` is alive; `pocs` points to `capacity` writable numbers (null when 0).
+#[no_mangle]
+pub unsafe extern "C" fn ovbits_reference_pocs(
+    parser: *const OvbitsParser,
+    slice: u16,
+    list: u8,
+    pocs: *mut i32,
+    capacity: usize,
+) -> usize {
+    // SAFETY: promised by the caller.
+    let state = unsafe { &*parser }.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let refs = state.last.as_ref().and_then(|last| last.picture.slice_refs.get(usize::from(slice)));
+    let Some(entries) = refs.and_then(|refs| refs.lists.get(usize::from(list))) else { return 0 };
+    for (index, entry) in entries.iter().enumerate().take(capacity) {
+        // SAFETY: index is below capacity.
+        unsafe { pocs.add(index).write(entry.poc) };
+    }
+    entries.len()
+}
+
 /// # Safety
 /// `target` has room for all of `source` (it may be null when `source` is empty).
 unsafe fn copy_bytes<T: Copy>(source: &[T], target: *mut u8) {
@@ -216,6 +248,7 @@ impl CodecParser {
     ) -> Result<ParsedPicture, UnitError> {
         match self {
             Self::H264(parser) => parser.parse(access_unit, framing, options),
+            Self::H265(parser) => parser.parse(access_unit, framing, options),
             Self::Vp8(parser) => parser.parse(access_unit, options),
         }
     }
@@ -223,6 +256,7 @@ impl CodecParser {
     fn renew(&mut self, max_pixels: u64) {
         match self {
             Self::H264(parser) => **parser = Parser::new(max_pixels),
+            Self::H265(parser) => **parser = h265::stream::Parser::new(max_pixels),
             Self::Vp8(parser) => **parser = vp8::stream::Parser::new(max_pixels),
         }
     }

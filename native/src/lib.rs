@@ -4,6 +4,7 @@ pub mod abi;
 pub mod bits;
 pub mod error;
 pub mod h264;
+pub mod h265;
 pub mod nal;
 pub mod picture;
 pub mod vp8;

@@ -27,6 +27,9 @@ pub mod flags {
     pub const TRANSFORM_8X8: u8 = 2;
     /// Motion was (partly) inferred by direct prediction.
     pub const DIRECT: u8 = 4;
+    /// H.265: reference indices differ inside an 8x8 quadrant. They lie in the split record behind that of the
+    /// motion, by 4x4 block: `mv[list][block][0]`.
+    pub const FINE_REFERENCES: u8 = 8;
 }
 
 /// One 16x16 cell. 32 bytes, part of the ABI.
@@ -56,6 +59,7 @@ pub struct Block {
     /// Luma quantiser QP_Y; below 0 with more than 8 bits. VP8: quantiser index, 0 to 127.
     pub qp: i8,
     /// mb_type as numbered in the tables of the slice type (I: 7-11, P: 7-13, B: 7-14; intra in P and B: + 5, + 23).
+    /// H.265: log2 of the size of the coding unit << 4 | PartMode.
     /// VP8: [`crate::vp8::modes::MbMode`].
     pub mb_type: u8,
     /// Number of the slice inside the picture, from 0.

@@ -17,8 +17,13 @@ Level = Literal["motion", "full"]
 DEFAULT_MAX_PIXELS = 4096 * 2176
 """Largest picture that is parsed, in luma samples: bounds the memory of a parser."""
 
+_LONGEST_LIST = 32
 _SLICE_TYPES: dict[int, SliceType] = {ord("I"): "I", ord("P"): "P", ord("B"): "B"}
-_NEW: dict[str, Callable[[int], Any]] = {"h264": lib.ovbits_h264_new, "vp8": lib.ovbits_vp8_new}
+_NEW: dict[Codec, Callable[[int], Any]] = {
+    "h264": lib.ovbits_h264_new,
+    "h265": lib.ovbits_h265_new,
+    "vp8": lib.ovbits_vp8_new,
+}
 _ERRORS: dict[int, tuple[type[BitstreamError], str]] = {
     lib.OVBITS_INVALID: (InvalidBitstream, "invalid"),
     lib.OVBITS_UNSUPPORTED: (UnsupportedBitstream, "unsupported"),
@@ -45,7 +50,6 @@ class Parser:
 
     Raises:
         ConfigError: An argument is out of range.
-        UnsupportedBitstream: There is no parser for `codec`.
     """
 
     def __init__(
@@ -65,8 +69,6 @@ class Parser:
             raise ConfigError(f"nal_length_bytes must be 0 to 4, not {nal_length_bytes}")
         if not 0 < max_pixels < 1 << 32:
             raise ConfigError(f"max_pixels must be 1 to 2**32 - 1, not {max_pixels}")
-        if codec not in _NEW:
-            raise UnsupportedBitstream(f"no bitstream parser for {codec} yet", element=codec)
         self.codec = codec
         self._nal_length_bytes = nal_length_bytes
         energy = lib.OVBITS_ENERGY if level == "full" else 0
@@ -144,6 +146,19 @@ class Parser:
     def sequence_changed(self) -> bool:
         """Whether the last picture began a sequence with other parameters than the one before, or the first."""
         return bool(self._picture.sequence_changed)
+
+    def reference_pocs(self, slice_index: int = 0) -> tuple[list[int], list[int]]:
+        """Where `ref_idx` points: picture order counts of the two reference lists of a slice of the last picture.
+
+        Args:
+            slice_index: As in `FrameMetadata.slice_map`.
+        """
+        return self._list_pocs(slice_index, 0), self._list_pocs(slice_index, 1)
+
+    def _list_pocs(self, slice_index: int, number: int) -> list[int]:
+        pocs = ffi.new("int32_t[]", _LONGEST_LIST)
+        count = lib.ovbits_reference_pocs(self._parser, slice_index, number, pocs, _LONGEST_LIST)
+        return [pocs[index] for index in range(min(count, _LONGEST_LIST))]
 
     def _raise(self, status: int) -> NoReturn:
         error = self._error

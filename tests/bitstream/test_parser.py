@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ovstream.bitstream import Parser
-from ovstream.errors import BitstreamError, ConfigError, InvalidBitstream, UnsupportedBitstream
+from ovstream.errors import BitstreamError, ConfigError, InvalidBitstream
 from ovstream.types import BLOCK_DTYPE, FLAG_SPLIT, SPLIT_DTYPE, AccessUnit
 from tests.hostile.helpers import START, pps, skipped, sps
 from tests.native.oracle import decode, parse
@@ -43,11 +43,6 @@ def test_the_record_layout_is_that_of_the_core() -> None:
 def test_wrong_arguments_are_answered_with_the_right_ones(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Parser(**arguments)
-
-
-def test_codecs_without_a_parser() -> None:
-    with pytest.raises(UnsupportedBitstream, match="h265"):
-        Parser("h265")
 
 
 def test_errors_say_where() -> None:

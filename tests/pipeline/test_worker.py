@@ -170,7 +170,6 @@ def test_noise_as_input_never_raises(encoder: Encoder, units: Units) -> None:
     ("name", "codec", "options"),
     [
         ("interlaced.mp4", "libx264", {"x264-params": "tff=1:bframes=0"}),
-        ("hevc.mp4", "libx265", {"x265-params": "log-level=none:bframes=0:pools=1:frame-threads=1"}),
         ("old.mp4", "mpeg4", {}),
     ],
 )
@@ -183,6 +182,17 @@ def test_streams_without_a_parser_go_through_the_decoder(
     assert bench.stats.frames_fallback == bench.stats.frames_decoded == 12
     assert len(found) == 12
     assert [kind for kind, _ in bench.events] == ["fallback"]
+
+
+@pytest.mark.parametrize("params", ["bframes=0", "bframes=3:b-adapt=0:keyint=10"])
+def test_h265_needs_no_decoder_for_its_metadata(encoder: Encoder, units: Units, params: str) -> None:
+    options = {"x265-params": f"log-level=none:pools=1:frame-threads=1:{params}"}
+    bench = Bench(encoder)
+    found = bench.feed(units("hevc.mp4", codec="libx265", options=options, frames=30))
+    assert found
+    assert bench.stats.frames_parsed == 30
+    assert bench.stats.frames_fallback == bench.stats.parse_errors == bench.stats.decode_errors == 0
+    assert bench.events == []
 
 
 def test_pictures_that_nobody_sees_are_parsed_but_not_encoded(encoder: Encoder, units: Units) -> None:

@@ -1,6 +1,6 @@
 //! ITU-T H.264: parameter sets, slice headers, reference lists and slice data.
 
-mod cabac;
+pub(crate) mod cabac;
 mod cabac_residual;
 mod cabac_syntax;
 mod cabac_tables;
