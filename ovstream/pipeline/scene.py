@@ -1,0 +1,191 @@
+"""The stages that depend on the size of the picture: plan, crop, encode, and what watches over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ovstream.config import StreamConfig
+from ovstream.decode import PatchCropper, Picture
+from ovstream.encode import Audit, CollapseWatch, Encoder, Output, Scheduler
+from ovstream.errors import DecodeError
+from ovstream.pipeline.stats import StreamStats
+from ovstream.plan import PatchGrid, Planner
+from ovstream.types import BoolArray, EventKind, FrameMetadata, Patches, PatchPlan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """What became of one picture.
+
+    Attributes:
+        plan: What was decided.
+        encoded: (rows, cols) bool, patches that went through the model.
+        picture: The decoded picture; None when no pixels were needed, or none could be had.
+        output: Of the encoder, maybe from an earlier picture; None before the first.
+    """
+
+    plan: PatchPlan
+    encoded: BoolArray
+    picture: Picture | None
+    output: Output | None
+
+
+class Scene:
+    """Everything one stream remembers about a view of one size.
+
+    Args:
+        frame: The first picture; its size is that of all others.
+        config: Of the stream.
+        encoder: Shared; the state is the scene's own.
+        stats: Counters to add to.
+        on_event: Called with (kind, detail).
+    """
+
+    def __init__(
+        self,
+        frame: FrameMetadata,
+        config: StreamConfig,
+        *,
+        encoder: Encoder,
+        stats: StreamStats,
+        on_event: Callable[[EventKind, str], None],
+    ) -> None:
+        info, options = encoder.info, config.encode
+        self.size = frame.width, frame.height
+        grid = PatchGrid.fit(*self.size, max_tokens=min(config.plan.max_tokens, info.max_tokens))
+        self.grid = grid.shape
+        self.frames_since_dense = 0
+        self._config, self._encoder, self._stats, self._on_event = config, encoder, stats, on_event
+        self._planner = Planner(grid, config.plan)
+        self._cropper = PatchCropper(
+            self.grid, self.size, patch_px=info.patch_px, mean=info.mean, std=info.std
+        )
+        self._state = encoder.new_state(grid=self.grid)
+        unlimited = config.plan.everything or encoder.mode == "dense"
+        self._scheduler = Scheduler(
+            budget=math.inf if unlimited else options.max_flops,
+            dense_above=config.plan.dense_above,
+            max_drift=options.max_drift,
+        )
+        self._audit = Audit(every_seconds=options.audit_seconds, min_fidelity=options.min_fidelity)
+        self._watch = CollapseWatch()
+        self._dense_flops = encoder.dense_flops(self.grid)
+
+    def analyse(
+        self, frame: FrameMetadata, *, late: bool, lost: bool, decode: Callable[[], Picture]
+    ) -> Analysis:
+        """Takes one picture through plan, decode, crop and encode.
+
+        Args:
+            frame: Its metadata.
+            late: It presents before a picture already seen.
+            lost: Pictures are missing before this one.
+            decode: Gives its pixels.
+        """
+        with self._stats.clock("plan"):
+            plan = self._plan(frame, late=late, lost=lost)
+        picture = self._pixels(plan, decode) if plan.needs_pixels else None
+        if plan.needs_pixels and (picture is None or picture.damaged):
+            plan = replace(plan, reason="lost")
+            self._stats.frames_damaged += 1
+        encoded = np.zeros(self.grid, np.bool_)
+        self.frames_since_dense += 1
+        output = self._state.output
+        if picture is not None:
+            output = self._encode(frame, plan, picture, encoded) or output
+        return Analysis(plan, encoded, picture, output)
+
+    def _plan(self, frame: FrameMetadata, *, late: bool, lost: bool) -> PatchPlan:
+        if (
+            frame.slice_type == "B"
+        ):  # the planner looks at B pictures that others refer to, so not at late ones
+            frame = replace(frame, reference=not late)
+        self._scheduler.earn()
+        plan = self._planner.plan(frame, discontinuity=lost, eager=self._scheduler.affords_dense)
+        if self._config.plan.everything:
+            return _everything(plan)
+        return self._affordable(plan) if plan.action == "sparse" else plan
+
+    def _affordable(self, plan: PatchPlan) -> PatchPlan:
+        """The sparse plan, or none of it where its cost is better saved up for a dense pass."""
+        changed = max(float(plan.changed.mean()), plan.keep_ratio + plan.debt / plan.saliency.size)
+        if self._scheduler.admits(share=plan.keep_ratio, changed=changed):
+            return plan
+        self._stats.frames_deferred += 1
+        self._planner.defer(plan.indices)
+        return replace(plan, action="skip", reason="budget", indices=plan.indices[:0])
+
+    def _pixels(self, plan: PatchPlan, decode: Callable[[], Picture]) -> Picture | None:
+        try:
+            return decode()
+        except DecodeError as error:
+            if not self._stats.decode_errors:
+                self._on_event("error", str(error))
+            self._stats.decode_errors += 1
+            self._planner.defer(plan.indices)
+            return None
+
+    def _encode(
+        self, frame: FrameMetadata, plan: PatchPlan, picture: Picture, encoded: BoolArray
+    ) -> Output | None:
+        """Encodes what the plan asks for and marks it in `encoded`; None when nothing differed."""
+        patches = self._crop(plan, picture)
+        if not len(patches):
+            return None
+        with self._stats.clock("encode"):
+            output = self._run(patches)
+            if len(patches) < encoded.size and self._audit.due(frame.pts_seconds):
+                patches = self._cropper.crop(picture, _everything(plan).indices)
+                output = self._audited(patches, output, frame)
+        encoded.ravel()[patches.indices] = True
+        self._stats.frames_encoded += 1
+        self._stats.patches_encoded += len(patches)
+        if encoded.all():
+            self._stats.frames_dense += 1
+            self.frames_since_dense = 0
+        return output
+
+    def _crop(self, plan: PatchPlan, picture: Picture) -> Patches:
+        """Cuts the planned patches; of a sparse plan only those that differ from what was last encoded."""
+        with self._stats.clock("crop"):
+            patches = self._cropper.crop(picture, plan.indices)
+            if plan.action == "dense":
+                return patches
+            differs = self._state.changed(patches, self._config.encode.min_change)
+            self._planner.settle(plan.indices[~differs])
+            return patches.subset(differs)
+
+    def _run(self, patches: Patches) -> Output:
+        """Encodes, pays, and asks for a dense pass where the tokens have drifted."""
+        output = self._encoder.encode_patches(self._state, patches, patches.positions())
+        self._scheduler.spend(output.flops / self._dense_flops)
+        if self._scheduler.drifted(output.drift) and self._scheduler.affords_dense:
+            self._planner.request("drift")
+        if len(patches) == self._state.alive.size:
+            problem = self._watch.check(patches.pixels, output.scene)
+            if problem is not None:
+                self._on_event("quality", problem)
+        return output
+
+    def _audited(self, patches: Patches, sparse: Output, frame: FrameMetadata) -> Output:
+        """Encodes a picture whole after it was encoded sparsely, and judges the difference."""
+        whole = self._run(patches)
+        cosine, passed = self._audit.judge(sparse.scene, whole.scene, frame.pts_seconds)
+        self._scheduler.audited(passed=passed)
+        self._stats.audits += 1
+        self._stats.audit_cosine_sum += cosine
+        if not passed:
+            self._stats.audits_failed += 1
+            self._on_event(
+                "quality", f"cosine to a dense pass is {cosine:.4f}: too low, refreshing more often"
+            )
+        return whole
+
+
+def _everything(plan: PatchPlan) -> PatchPlan:
+    """The same plan, with every patch in it."""
+    return replace(plan, action="dense", indices=np.arange(plan.saliency.size, dtype=np.int32))
