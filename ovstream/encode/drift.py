@@ -2,14 +2,15 @@
 
 A token is right for the picture in which it was encoded. When others change, its own pixels need no new look, but
 its context is another one, and what it tells to those who attend to it grows stale, more so in deep layers. Most of
-that drift is common to many tokens. So each sparse call also encodes a few of the oldest unchanged tokens again, from
-the pixels that the state has kept. What they turn out to be, less what was cached, is a sample of the drift, and
-kriging (best linear prediction from samples) carries it to the other old tokens:
+that drift is common to many tokens. So each sparse call also encodes a few of the oldest unchanged tokens again. What
+they turn out to be, less what was cached, is a sample of the drift, and kriging (best linear prediction from samples) carries it to the other old tokens:
 
-    W = K (K_RR + noise I)^-1,   K_jR = exp(cos(f_j, f_R) - 1),   f = last hidden states, centred
+    W = A K (K_RR + noise I)^-1,   K_jR = exp(cos(f_j, f_R) - 1),   f = last hidden states, centred
 
-Rows of tokens that were just encoded are zero. `noise`, how much of a sample is its own affair, comes from the samples
-themselves, layer by layer: their spread against their mean. Where they disagree nothing is carried over.
+`noise`, how much of a sample is its own affair, comes from the samples themselves, layer by layer: their spread
+against their mean. Where they disagree nothing is carried over. The diagonal A = sqrt(age_j / age_R), the correlation
+of a random walk's values at two times, is what keeps this stable: a token encoded two calls ago has not drifted as
+far as the oldest. Without it errors feed on each other and grow without bound after some 150 pictures.
 
 Corrected are the values of all but the first layers, the last hidden states, and the keys and values of the pooling
 head. Keys of the layers are left alone: they are turned by their position, so their innovations do not add up.
@@ -41,16 +42,18 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probes:
-    """Slots to encode again, and what is cached there.
+    """Slots that are encoded again, and what is cached there.
 
     Attributes:
         slots: (r,) int64, sorted.
+        age: Mean number of calls since they were encoded, the one to come included.
         values: (layers, heads, r, head_dim) float32, of the layers that are corrected.
         tokens: (r, D) float32.
         head: Keys and values of the pooling head, (heads, r, head_dim) float32 each; empty without one.
     """
 
     slots: Slots
+    age: float
     values: FloatArray
     tokens: FloatArray
     head: list[FloatArray]
@@ -72,43 +75,52 @@ class DriftCorrection:
         self._probes = probes
         self._first_layer = round(SETTLED_SHARE * config.num_hidden_layers)
 
-    def choose(self, state: EncoderState, slots: Slots) -> Probes | None:
-        """Picks the oldest living tokens, scattered over the picture, and copies what is cached of them.
+    def choose(self, state: EncoderState, slots: Slots) -> Slots:
+        """Picks the oldest living tokens, scattered over the picture.
 
         Args:
             state: Before the call.
             slots: (n,) what the call encodes anyway.
 
         Returns:
-            The probes; None where too few tokens are left to learn from.
+            (r,) int64, sorted; none where too few tokens are left to learn from.
         """
         candidates = state.alive.copy()
         candidates[slots] = False
         found = np.flatnonzero(candidates)
         if min(found.size, self._probes) < self.FEWEST:
-            return None
+            return found[:0]
         scatter = (found * _GOLDEN_RATIO) % 1.0  # after a dense pass all have the same age
         oldest = np.argsort(-(state.ages[found] + scatter), kind="stable")[: self._probes]
-        chosen = np.sort(found[oldest])
-        return self._read(state, chosen)
+        return np.sort(found[oldest])
 
-    def spread(self, state: EncoderState, slots: Slots, before: Probes) -> float:
+    def read(self, state: EncoderState, slots: Slots) -> Probes:
+        """Copies what is cached of some living slots."""
+        return Probes(
+            slots,
+            age=float(state.ages[slots].mean()) + 1,
+            values=state.values[self._first_layer :, :, slots],
+            tokens=state.tokens[slots],
+            head=[cache[:, slots] for cache in _head_caches(state)],
+        )
+
+    def spread(self, state: EncoderState, before: Probes) -> float:
         """Corrects the old tokens of a state by what its probes have become.
 
         Args:
-            state: After the call, which encoded `slots` and the probes.
-            slots: (n,) the other tokens of the call.
-            before: From `choose`.
+            state: After the call that encoded the probes among others.
+            before: From `read`, before that call.
 
         Returns:
             Mean innovation of the probes' last hidden states, in units of the spread of all living tokens.
         """
-        after = self._read(state, before.slots)
-        stale = state.alive.copy()
-        stale[slots] = False
-        stale[before.slots] = False
+        after = self.read(state, before.slots)
         kernel = self._kernel(state, before.slots)
-        samples, weights = kernel[before.slots], kernel * stale[:, None]
+        samples = kernel[before.slots]
+        aged = (
+            np.sqrt(np.minimum(state.ages / np.float32(before.age), 1)) * state.alive
+        )  # 0 where just encoded
+        weights = kernel * aged.astype(np.float32)[:, None]
         moved = after.tokens - before.tokens
         spread = _length(_centred(state.tokens, state.alive)[state.alive])
         self._spread_values(state, after.values - before.values, samples, weights)
@@ -134,14 +146,6 @@ class DriftCorrection:
         carried = shares[:, None] @ moved
         for layer, part in enumerate(carried, start=self._first_layer):
             state.values[layer] += weights @ part
-
-    def _read(self, state: EncoderState, slots: Slots) -> Probes:
-        return Probes(
-            slots,
-            values=state.values[self._first_layer :, :, slots],
-            tokens=state.tokens[slots],
-            head=[cache[:, slots] for cache in _head_caches(state)],
-        )
 
     def _kernel(self, state: EncoderState, slots: Slots) -> FloatArray:
         """(N, r): likeness of every token to every probe, 1 for the same."""

@@ -33,7 +33,7 @@ Provider = Literal["cpu", "cuda", "openvino"]
 
 EMBEDDED = Path(__file__).parents[1] / "models"
 DEFAULT_PROBES = 8
-GOLDEN_TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "int8": 0.3}
+GOLDEN_TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "int8": 0.6}
 """Largest error of the self-test, in units of the distance between the two golden embeddings."""
 
 
@@ -147,11 +147,27 @@ class Encoder:
         patches = grid[0] * grid[1]
         return self._config.flops(patches, patches)
 
+    def choose_probes(self, state: EncoderState, indices: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+        """Names the old patches that a sparse call of mode "fast" encodes again.
+
+        Args:
+            state: Made by `new_state`.
+            indices: (n,) flat patch numbers that the call encodes anyway.
+
+        Returns:
+            (r,) int32, sorted; none in other modes.
+        """
+        if self._correction is None:
+            return np.zeros(0, np.int32)
+        return self._correction.choose(state, indices.astype(np.int64)).astype(np.int32)
+
     def encode_patches(
         self,
         state: EncoderState,
         patches: Patches | FloatArray,
         positions: npt.NDArray[np.int64] | None = None,
+        *,
+        probes: Patches | None = None,
     ) -> Output:
         """Encodes the patches of one picture; all others stay what they were.
 
@@ -163,6 +179,9 @@ class Encoder:
             patches: Of the state's grid, or (n, 3, patch, patch) float32, normalised.
             positions: (n, 3) int64 (t, h, w), the slot being h * cols + w; may be None for `Patches`, which then
                 stand at t = 0.
+            probes: Pixels of this picture for `choose_probes`, or for those that still look as they did; they keep
+                their positions. By default the probes are encoded from the pixels that the state has kept, and
+                changes too small to be given as patches stay unseen.
 
         Returns:
             Scene and event embedding; tokens on request.
@@ -175,37 +194,49 @@ class Encoder:
         if binding is None:
             raise ConfigError("this state was made by another encoder")
         pixels, places, slots = state.locate(patches, positions)
+        old, _, probed = state.locate(probes) if probes is not None else (None, None, None)
+        if probed is not None and (np.isin(probed, slots).any() or not state.alive[probed].all()):
+            raise ConfigError("a probe must have been encoded before, and not be among the patches")
         if slots.size == 0:
             state.updated(slots)
             if state.output is None:
                 raise ConfigError("the state is empty: encode some patches first")
             return state.output
         state.store(pixels, places, slots)
-        if self.mode == "dense" or np.all(np.isin(np.flatnonzero(state.alive), slots)):
-            run = np.flatnonzero(state.alive)
+        run = np.flatnonzero(state.alive)
+        flops = 0
+        if self.mode == "dense" or np.all(np.isin(run, slots)):
             self._run(binding, state, run)
             state.drift = 0.0
-            flops = 0
+        elif self._correction is None:
+            run = slots
+            self._run(binding, state, run)
+            state.drift = None
         else:
-            run, flops = self._run_some(binding, state, slots)
+            if probed is None or old is None:
+                probed = self._correction.choose(state, slots)
+            else:
+                state.store(old, state.positions[probed], probed)
+            run = np.concatenate([slots, probed])
+            flops = self._run_corrected(self._correction, binding, state, run, probed)
         return state.publish(
             event=state.tokens[slots].mean(axis=0),
             n_updated=run.size,
             flops=flops + self._config.flops(run.size, len(state.alive)),
         )
 
-    def _run_some(self, binding: Binding, state: EncoderState, slots: Slots) -> tuple[Slots, int]:
-        """Encodes some slots; returns those that ran, probes among them, and what the correction cost."""
-        probes = self._correction.choose(state, slots) if self._correction else None
-        if self._correction is None or probes is None:
-            self._run(binding, state, slots)
-            state.drift = None
-            return slots, 0
-        run = np.concatenate([slots, probes.slots])
+    def _run_corrected(
+        self, correction: DriftCorrection, binding: Binding, state: EncoderState, run: Slots, probed: Slots
+    ) -> int:
+        """Encodes and corrects the others; returns the operations of the correction."""
+        if probed.size < correction.FEWEST:
+            self._run(binding, state, run)
+            return 0
+        before = correction.read(state, probed)
         self._run(binding, state, run)
-        innovation = self._correction.spread(state, slots, probes)
+        innovation = correction.spread(state, before)
         state.drift = None if state.drift is None else state.drift + innovation
-        return run, self._correction.flops(probes.slots.size, len(state.alive))
+        return correction.flops(probed.size, len(state.alive))
 
     def _run(self, binding: Binding, state: EncoderState, slots: Slots) -> None:
         run = np.sort(slots)
