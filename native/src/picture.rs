@@ -89,6 +89,43 @@ pub struct SliceRefs {
     pub lists: [Vec<RefEntry>; 2],
 }
 
+/// A frame, or one of its fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Structure {
+    /// Both fields.
+    #[default]
+    Frame,
+    /// The even lines, from 0.
+    Top,
+    /// The odd lines.
+    Bottom,
+}
+
+impl Structure {
+    /// Bit 0 the top field, bit 1 the bottom field.
+    pub fn fields(self) -> u8 {
+        match self {
+            Self::Frame => 3,
+            Self::Top => 1,
+            Self::Bottom => 2,
+        }
+    }
+
+    /// Not a frame.
+    pub fn is_field(self) -> bool {
+        self != Self::Frame
+    }
+
+    /// The other field.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Frame => Self::Frame,
+            Self::Top => Self::Bottom,
+            Self::Bottom => Self::Top,
+        }
+    }
+}
+
 /// One entry of a reference picture list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefEntry {
@@ -98,6 +135,8 @@ pub struct RefEntry {
     pub poc: i32,
     /// Marked "used for long-term reference".
     pub long_term: bool,
+    /// Frame, or which field of it.
+    pub structure: Structure,
 }
 
 /// One picture in the making, and afterwards the co-located picture of others.
@@ -111,6 +150,8 @@ pub struct Picture {
     pub mb_rows: usize,
     /// PicOrderCnt.
     pub poc: i32,
+    /// Frame, or which field.
+    pub structure: Structure,
     /// `mb_cols * mb_rows` cells in raster order.
     pub blocks: Vec<Block>,
     /// Motion of the cells that are not uniform.
@@ -123,6 +164,7 @@ impl Picture {
     /// Makes a blank picture of this one, keeping its memory.
     pub fn reset(&mut self, id: PictureId, mb_cols: usize, mb_rows: usize, poc: i32) {
         (self.id, self.mb_cols, self.mb_rows, self.poc) = (id, mb_cols, mb_rows, poc);
+        self.structure = Structure::Frame;
         self.blocks.clear();
         self.blocks.resize(mb_cols * mb_rows, Block::default());
         self.splits.clear();

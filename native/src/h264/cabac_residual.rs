@@ -3,7 +3,7 @@
 use super::{
     cabac::{Contexts, Engine},
     cabac_syntax::CabacReader,
-    cabac_tables::{LAST_8X8, SIGNIFICANT_8X8},
+    cabac_tables::{LAST_8X8, SIGNIFICANT_8X8, SIGNIFICANT_8X8_FIELD},
     syntax::{
         block_kind::{self, CHROMA_DC, CHROMA_DC_422, KINDS},
         Residual, Syntax,
@@ -18,6 +18,24 @@ const SIGNIFICANT: [usize; KINDS] =
     [105, 120, 134, 149, 152, 402, 484, 499, 513, 660, 528, 543, 557, 718, 149];
 /// last_significant_coeff_flag contexts of frame macroblocks by kind of block.
 const LAST: [usize; KINDS] = [166, 181, 195, 210, 213, 417, 572, 587, 601, 690, 616, 631, 645, 748, 210];
+/// From those contexts to the ones of field macroblocks: significant_coeff_flag, last_significant_coeff_flag.
+const FIELD: [[usize; 2]; KINDS] = [
+    [172, 172],
+    [172, 172],
+    [172, 172],
+    [172, 172],
+    [172, 172],
+    [34, 34],
+    [292, 292],
+    [292, 292],
+    [292, 292],
+    [15, 9],
+    [292, 292],
+    [292, 292],
+    [292, 292],
+    [15, 9],
+    [172, 172],
+];
 /// coeff_abs_level_minus1 contexts by kind of block.
 const ABS_LEVEL: [usize; KINDS] =
     [227, 237, 247, 257, 266, 426, 952, 962, 972, 708, 982, 992, 1002, 766, 257];
@@ -57,6 +75,7 @@ impl<'a> CabacReader<'a> {
     fn coefficients<const KIND: usize>(&mut self, weights: &[f32; 16], sums: &mut Residual) {
         let mut engine = self.engine;
         let contexts = &mut self.contexts;
+        let [significant_field, last_field] = if self.field { FIELD[KIND] } else { [0, 0] };
         let last = block_kind::coefficients(KIND) - 1;
         let mut positions = [0_u8; 16];
         let mut count = 0_usize;
@@ -68,10 +87,10 @@ impl<'a> CabacReader<'a> {
                 break;
             }
             let inc = if KIND == CHROMA_DC_422 { (index / 2).min(2) } else { index };
-            if engine.decision(contexts, SIGNIFICANT[KIND] + inc) {
+            if engine.decision(contexts, SIGNIFICANT[KIND] + significant_field + inc) {
                 positions[count & 15] = index as u8;
                 count = count.wrapping_add(1);
-                if engine.decision(contexts, LAST[KIND] + inc) {
+                if engine.decision(contexts, LAST[KIND] + last_field + inc) {
                     break;
                 }
             }
@@ -88,6 +107,8 @@ impl<'a> CabacReader<'a> {
     /// An 8x8 block without its coded_block_flag.
     #[inline(never)]
     pub(super) fn residual_block_8x8<const KIND: usize>(&mut self, weights: &[f32; 64], sums: &mut Residual) {
+        let [significant_field, last_field] = if self.field { FIELD[KIND] } else { [0, 0] };
+        let incs = if self.field { &SIGNIFICANT_8X8_FIELD } else { &SIGNIFICANT_8X8 };
         let mut engine = self.engine;
         let contexts = &mut self.contexts;
         let mut positions = [0_u8; 64];
@@ -99,10 +120,10 @@ impl<'a> CabacReader<'a> {
                 count = count.wrapping_add(1);
                 break;
             }
-            if engine.decision(contexts, SIGNIFICANT[KIND] + usize::from(SIGNIFICANT_8X8[index])) {
+            if engine.decision(contexts, SIGNIFICANT[KIND] + significant_field + usize::from(incs[index])) {
                 positions[count & 63] = index as u8;
                 count = count.wrapping_add(1);
-                if engine.decision(contexts, LAST[KIND] + usize::from(LAST_8X8[index])) {
+                if engine.decision(contexts, LAST[KIND] + last_field + usize::from(LAST_8X8[index])) {
                     break;
                 }
             }

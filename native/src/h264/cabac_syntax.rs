@@ -18,6 +18,8 @@ pub struct CabacReader<'a> {
     pub(super) contexts: Contexts,
     /// Bits of the slice data with rbsp_stop_one_bit.
     pub(super) end: u64,
+    /// Field macroblocks have own contexts for the positions of levels.
+    pub(super) field: bool,
     failure: Option<&'static str>,
     /// mb_qp_delta of the previous macroblock was not 0.
     qp_delta_before: bool,
@@ -25,8 +27,8 @@ pub struct CabacReader<'a> {
 
 impl<'a> CabacReader<'a> {
     /// Starts at byte `start` with its `contexts`; rbsp_stop_one_bit is the last of `end` bits.
-    pub fn new(data: &'a [u8], start: usize, end: u64, contexts: Contexts) -> Self {
-        Self { engine: Engine::new(data, start), contexts, end, failure: None, qp_delta_before: false }
+    pub fn new(data: &'a [u8], start: usize, end: u64, contexts: Contexts, field: bool) -> Self {
+        Self { engine: Engine::new(data, start), contexts, end, field, failure: None, qp_delta_before: false }
     }
 
     #[inline(always)]

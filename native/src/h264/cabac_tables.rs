@@ -297,6 +297,15 @@ pub static SIGNIFICANT_8X8: [u8; 63] = [
     12, 13, 11,  6,  9, 14, 10,  9, 11, 12, 13, 11, 14, 10, 12,
 ];
 
+/// The same of field macroblocks.
+#[rustfmt::skip]
+pub static SIGNIFICANT_8X8_FIELD: [u8; 63] = [
+     0,  1,  1,  2,  2,  3,  3,  4,  5,  6,  7,  7,  7,  8,  4,  5,
+     6,  9, 10, 10,  8, 11, 12, 11,  9,  9, 10, 10,  8, 11, 12, 11,
+     9,  9, 10, 10,  8, 11, 12, 11,  9,  9, 10, 10,  8, 13, 13,  9,
+     9, 10, 10,  8, 13, 13,  9,  9, 10, 10, 14, 14, 14, 14, 14,
+];
+
 /// ctxIdxInc of last_significant_coeff_flag in 8x8 blocks (Table 9-43).
 #[rustfmt::skip]
 pub static LAST_8X8: [u8; 63] = [

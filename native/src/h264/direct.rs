@@ -1,7 +1,7 @@
 //! Direct prediction of B macroblocks (H.264 8.4.1.2).
 
 use super::mv_prediction::{median, motion_at, quadrant, Candidate, MotionField, Uniform};
-use crate::picture::{flags, Block, BlockClass, Picture, RefEntry, SliceRefs, Split};
+use crate::picture::{flags, Block, BlockClass, Picture, RefEntry, SliceRefs, Split, Structure};
 
 /// 4x4 block in the outer corner of each quadrant, which stands for it with direct_8x8_inference_flag.
 const CORNERS: [usize; 4] = [0, 3, 12, 15];
@@ -17,6 +17,9 @@ pub struct Direct<'a> {
     spatial: bool,
     inference_8x8: bool,
     picture: Option<&'a Picture>,
+    /// The current picture.
+    structure: Structure,
+    columns: usize,
     /// RefPicList1[0] is a short-term reference.
     short_term: bool,
     list0: &'a [RefEntry],
@@ -25,14 +28,16 @@ pub struct Direct<'a> {
 }
 
 impl<'a> Direct<'a> {
-    /// `colocated` is RefPicList1\[0\]; it must have as many macroblocks as the current picture.
+    /// `colocated` is RefPicList1\[0\]; when one of it and the current picture is a frame and the other a field, the
+    /// frame has twice as many macroblocks, otherwise both have as many.
     pub fn new(
         spatial: bool,
         inference_8x8: bool,
         colocated: Option<&'a Picture>,
         refs: &'a SliceRefs,
-        poc: i32,
+        current: &Picture,
     ) -> Self {
+        let poc = current.poc;
         let list0 = &refs.lists[0][..];
         let first = refs.lists[1].first();
         let scale = match first {
@@ -42,7 +47,16 @@ impl<'a> Direct<'a> {
             _ => Vec::new(),
         };
         let short_term = first.is_some_and(|entry| !entry.long_term);
-        Self { spatial, inference_8x8, picture: colocated, short_term, list0, scale }
+        Self {
+            spatial,
+            inference_8x8,
+            picture: colocated,
+            structure: current.structure,
+            columns: current.mb_cols,
+            short_term,
+            list0,
+            scale,
+        }
     }
 
     /// Reference indices of a direct macroblock that stands still because everything around does: by far the most
@@ -91,34 +105,60 @@ impl<'a> Direct<'a> {
     #[inline]
     fn still_cells(&self, address: usize) -> u16 {
         let Some(picture) = self.picture.filter(|_| self.short_term) else { return 0 };
-        let Some(block) = picture.blocks.get(address) else { return 0 };
-        let is_still = |cell| {
+        let is_still = |block: &Block, cell| {
             let motion = colocated_motion(picture, block, cell).motion;
             motion.ref_idx == 0 && motion.mv.iter().all(|component| (-1..=1).contains(component))
         };
+        if self.structure.is_field() != picture.structure.is_field() {
+            return (0..4)
+                .filter(|&quadrant| {
+                    let (address, cell) = self.across(address, quadrant);
+                    picture.blocks.get(address).is_some_and(|block| is_still(block, cell))
+                })
+                .fold(0, |mask, q| mask | cells_of(q));
+        }
+        let Some(block) = picture.blocks.get(address) else { return 0 };
         if block.flags & flags::SPLIT == 0 {
-            return if is_still(0) { 0xffff } else { 0 };
+            return if is_still(block, 0) { 0xffff } else { 0 };
         }
         if self.inference_8x8 {
             return (0..4)
-                .filter(|&quadrant| is_still(CORNERS[quadrant]))
+                .filter(|&quadrant| is_still(block, CORNERS[quadrant]))
                 .fold(0, |mask, q| mask | cells_of(q));
         }
-        (0..16).filter(|&cell| is_still(cell)).fold(0, |mask, cell| mask | 1 << cell)
+        (0..16).filter(|&cell| is_still(block, cell)).fold(0, |mask, cell| mask | 1 << cell)
+    }
+
+    /// Macroblock and 4x4 block that a quadrant finds in a field when it is in a frame, and the other way round.
+    // H.264 8.4.1.2.1, Table 8-6
+    fn across(&self, address: usize, quadrant: usize) -> (usize, usize) {
+        let (row, column) = (address / self.columns, address % self.columns);
+        let (lower, x) = (quadrant >> 1, 3 * (quadrant & 1));
+        if self.structure.is_field() {
+            (self.columns * (2 * row + lower) + column, 8 * lower + x)
+        } else {
+            (self.columns * (row / 2) + column, 4 * (2 * (row % 2) + lower) + x)
+        }
     }
 
     /// 8.4.1.2.3
     fn infer_temporal(&self, address: usize, split: &mut Split) -> Option<Uniform> {
-        let Some((picture, block)) =
-            self.picture.and_then(|picture| Some((picture, picture.blocks.get(address)?)))
-        else {
-            return Some(Uniform { ref_idx: [0, 0], mv: [[0, 0]; 2] });
-        };
-        if block.flags & flags::SPLIT == 0 {
-            return Some(self.scaled(picture, block, 0));
+        let still = Some(Uniform { ref_idx: [0, 0], mv: [[0, 0]; 2] });
+        let Some(picture) = self.picture else { return still };
+        let across = self.structure.is_field() != picture.structure.is_field();
+        if !across {
+            let Some(block) = picture.blocks.get(address) else { return still };
+            if block.flags & flags::SPLIT == 0 {
+                return Some(self.scaled(picture, block, 0));
+            }
         }
         for cell in 0..16 {
-            let source = if self.inference_8x8 { CORNERS[quadrant(cell)] } else { cell };
+            let (address, source) = if across {
+                self.across(address, quadrant(cell))
+            } else {
+                (address, if self.inference_8x8 { CORNERS[quadrant(cell)] } else { cell })
+            };
+            let Some(block) = picture.blocks.get(address) else { return still };
             let motion = self.scaled(picture, block, source);
             for list in 0..2 {
                 split.mv[list][cell] = motion.mv[list];
@@ -130,7 +170,13 @@ impl<'a> Direct<'a> {
 
     /// Temporal motion of one block.
     fn scaled(&self, picture: &Picture, block: &Block, cell: usize) -> Uniform {
-        let Colocated { list, motion } = colocated_motion(picture, block, cell);
+        let Colocated { list, mut motion } = colocated_motion(picture, block, cell);
+        // Vertical motion in lines of the current picture.
+        match (self.structure.is_field(), picture.structure.is_field()) {
+            (true, false) => motion.mv[1] /= 2,
+            (false, true) => motion.mv[1] = motion.mv[1].wrapping_mul(2),
+            _ => {}
+        }
         let ref_idx =
             if motion.ref_idx < 0 { 0 } else { self.map_col_to_list0(picture, block, list, motion.ref_idx) };
         let mv = match self.scale.get(usize::from(ref_idx)) {
@@ -149,8 +195,16 @@ impl<'a> Direct<'a> {
         let referred = picture
             .slice_refs
             .get(usize::from(block.slice))
-            .and_then(|refs| refs.lists[list & 1].get(usize::try_from(ref_idx).ok()?)?.id);
-        let found = referred.and_then(|id| self.list0.iter().position(|entry| entry.id == Some(id)));
+            .and_then(|refs| refs.lists[list & 1].get(usize::try_from(ref_idx).ok()?));
+        let found = referred.filter(|referred| referred.id.is_some()).and_then(|referred| {
+            // A field finds the field that was referred to, or that of its own parity in a frame.
+            let structure = match (self.structure, referred.structure) {
+                (Structure::Frame, _) => Structure::Frame,
+                (own, Structure::Frame) => own,
+                (_, referred) => referred,
+            };
+            self.list0.iter().position(|entry| (entry.id, entry.structure) == (referred.id, structure))
+        });
         found.unwrap_or(0).min(31) as u8
     }
 }
@@ -227,7 +281,7 @@ mod tests {
     use super::*;
 
     fn entry(id: u32, poc: i32) -> RefEntry {
-        RefEntry { id: Some(id), poc, long_term: false }
+        RefEntry { id: Some(id), poc, long_term: false, structure: Structure::Frame }
     }
 
     #[test]
@@ -251,9 +305,30 @@ mod tests {
             ..Picture::default()
         };
         let refs = SliceRefs { lists: [vec![entry(7, 2), entry(6, 1), entry(5, 0)], vec![entry(9, 8)]] };
-        let direct = Direct::new(false, true, Some(&picture), &refs, 4);
+        let direct = Direct::new(
+            false,
+            true,
+            Some(&picture),
+            &refs,
+            &Picture { poc: 4, mb_cols: 1, ..Picture::default() },
+        );
         let motion = direct.infer_temporal(0, &mut Uniform { ref_idx: [0; 2], mv: [[0; 2]; 2] }.expand());
         assert_eq!(motion, Some(Uniform { ref_idx: [2, 0], mv: [[4, -2], [-4, 2]] }));
+    }
+
+    #[test]
+    fn fields_and_frames_find_each_other() {
+        let refs = SliceRefs { lists: [vec![entry(1, 0)], vec![entry(2, 8)]] };
+        let current = |structure| Picture { structure, mb_cols: 4, ..Picture::default() };
+        let find = |structure, address| {
+            let direct = Direct::new(true, true, None, &refs, &current(structure));
+            [0, 1, 2, 3].map(|quadrant| direct.across(address, quadrant))
+        };
+        // Macroblock (1, 2) of a field covers (2, 2) and (3, 2) of the frame.
+        assert_eq!(find(Structure::Bottom, 6), [(10, 0), (10, 3), (14, 8), (14, 11)]);
+        // Both (2, 2) and (3, 2) of a frame lie in (1, 2) of a field.
+        assert_eq!(find(Structure::Frame, 10), [(6, 0), (6, 3), (6, 4), (6, 7)]);
+        assert_eq!(find(Structure::Frame, 14), [(6, 8), (6, 11), (6, 12), (6, 15)]);
     }
 
     #[test]

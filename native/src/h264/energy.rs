@@ -11,6 +11,18 @@ const QPS: usize = 52 + 36 + 3;
 /// Positions of the 4x4 zig-zag scan as row * 4 + column (Table 8-2).
 const ZIGZAG_4X4: [u8; 16] = [0, 1, 4, 8, 5, 2, 3, 6, 9, 12, 13, 10, 7, 11, 14, 15];
 
+/// Positions of the 4x4 field scan as row * 4 + column (Table 8-2).
+const FIELD_4X4: [u8; 16] = [0, 4, 1, 8, 12, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+
+/// Positions of the 8x8 field scan as row * 8 + column (Table 8-3).
+#[rustfmt::skip]
+const FIELD_8X8: [u8; 64] = [
+     0,  8, 16,  1,  9, 24, 32, 17,  2, 25, 40, 48, 56, 33, 10,  3,
+    18, 41, 49, 57, 26, 11,  4, 19, 34, 42, 50, 58, 27, 12,  5, 20,
+    35, 43, 51, 59, 28, 13,  6, 21, 36, 44, 52, 60, 29, 14, 22, 37,
+    45, 53, 61, 30,  7, 15, 38, 46, 54, 62, 23, 31, 39, 47, 55, 63,
+];
+
 /// normAdjust4x4 by qP % 6 (8.5.9): both even, both odd, mixed.
 const NORM_ADJUST_4X4: [[u8; 3]; 6] =
     [[10, 16, 13], [11, 18, 14], [13, 20, 16], [14, 23, 18], [16, 25, 20], [18, 29, 23]];
@@ -86,7 +98,8 @@ impl QpWeights {
         let mut weights = Self::ZERO;
         for (list, scaling) in lists.block_4x4.iter().enumerate() {
             let scale = lists.sample_scale[usize::from(list % 3 != 0)];
-            weights.block_4x4[list] = std::array::from_fn(|index| scale * weight_4x4(scaling, qp, index));
+            weights.block_4x4[list] =
+                std::array::from_fn(|index| scale * weight_4x4(scaling, qp, lists.zigzag_4x4(index)));
             // 8.5.11.2: the 2x2 Hadamard transform doubles norms, and the scaling divides by 32 instead of 16.
             weights.chroma_dc[list] = [weights.block_4x4[list][0]; 16];
             // The 2x4 transform has norm 8, the scaling divides by 64, and the quantiser is that of QP + 3.
@@ -98,7 +111,8 @@ impl QpWeights {
         }
         for (list, scaling) in lists.block_8x8.iter().enumerate() {
             let scale = lists.sample_scale[usize::from(list > 1)];
-            let block: [f32; 64] = std::array::from_fn(|index| scale * weight_8x8(scaling, qp, index));
+            let block: [f32; 64] =
+                std::array::from_fn(|index| scale * weight_8x8(scaling, qp, lists.zigzag_8x8(index)));
             weights.block_8x8[list] = block;
             for (part, interleaved) in weights.interleaved[list].iter_mut().enumerate() {
                 *interleaved = std::array::from_fn(|index| block[4 * index + part]);
@@ -162,8 +176,28 @@ struct Lists {
     depths: [u8; 2],
     /// Squared sample steps in 8-bit steps, luma and chroma.
     sample_scale: [f32; 2],
+    /// Field scan.
+    field: bool,
     /// Weights of macroblocks with transform bypass, where they may occur.
     bypass: Option<Box<QpWeights>>,
+}
+
+impl Lists {
+    /// Zig-zag index of the coefficient at an index of the scan: scaling lists are in zig-zag order in any case.
+    fn zigzag_4x4(&self, index: usize) -> usize {
+        if !self.field {
+            return index;
+        }
+        ZIGZAG_4X4.iter().position(|&position| position == FIELD_4X4[index]).unwrap_or(index)
+    }
+
+    fn zigzag_8x8(&self, index: usize) -> usize {
+        if !self.field {
+            return index;
+        }
+        let [row, column] = [FIELD_8X8[index] / 8, FIELD_8X8[index] % 8].map(usize::from);
+        (0..64).find(|&zigzag| zigzag_8x8(zigzag) == (row, column)).unwrap_or(index)
+    }
 }
 
 /// Weights of every QP, made when a QP first occurs.
@@ -181,7 +215,7 @@ impl EnergyWeights {
     }
 
     /// Chooses the scaling lists of a slice.
-    pub fn activate(&mut self, sps: &Sps, pps: &Pps) {
+    pub fn activate(&mut self, sps: &Sps, pps: &Pps, field: bool) {
         let block_8x8 = &pps.scaling_list_8x8.0[..sps.scaling_lists_8x8()];
         let depths = [sps.bit_depth_luma_minus8, sps.bit_depth_chroma_minus8];
         let bypass = sps.qpprime_y_zero_transform_bypass_flag;
@@ -198,6 +232,7 @@ impl EnergyWeights {
             block_8x8: block_8x8.to_vec(),
             depths,
             sample_scale: depths.map(|depth| 0.25_f32.powi(i32::from(depth))),
+            field,
             bypass: None,
         };
         lists.bypass = bypass.then(|| Box::new(QpWeights::bypass(&lists)));
@@ -248,6 +283,7 @@ mod tests {
             block_8x8: vec![[16; 64]; 2],
             depths: [0; 2],
             sample_scale: [1.0; 2],
+            field: false,
             bypass: None,
         }
     }
@@ -340,6 +376,24 @@ mod tests {
         // Twelve more QP' steps are four times the quantiser, as two more bits are four times the range.
         let (shallow, deep) = (QpWeights::new(&flat(), 20), QpWeights::new(&deep, 32));
         assert_eq!((shallow.block_4x4, shallow.chroma_dc_422), (deep.block_4x4, deep.chroma_dc_422));
+    }
+
+    #[test]
+    fn field_scan_moves_weights_and_changes_none() {
+        let own = Lists {
+            block_4x4: [std::array::from_fn(|i| 8 + i as u8); 6],
+            block_8x8: vec![std::array::from_fn(|i| 8 + i as u8); 2],
+            ..flat()
+        };
+        let [frame, field] = [false, true].map(|field| QpWeights::new(&Lists { field, ..own.clone() }, 26));
+        // Second in the field scan: the first frequency downwards, third in the zig-zag scan.
+        assert_eq!(field.block_4x4[0][1], frame.block_4x4[0][2]);
+        let sorted = |mut weights: Vec<f32>| {
+            weights.sort_by(f32::total_cmp);
+            weights
+        };
+        assert_eq!(sorted(field.block_4x4[1].to_vec()), sorted(frame.block_4x4[1].to_vec()));
+        assert_eq!(sorted(field.block_8x8[1].to_vec()), sorted(frame.block_8x8[1].to_vec()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Picture order count of frames (H.264 8.2.1).
 
 use super::{slice_header::SliceHeader, sps::Sps};
+use crate::picture::Structure;
 
 /// What the next picture's order count is counted from.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +12,7 @@ pub struct PocState {
     prev_frame_num_offset: i32,
 }
 
-/// TopFieldOrderCnt and BottomFieldOrderCnt of a frame.
+/// TopFieldOrderCnt and BottomFieldOrderCnt; of a field picture the other one is `i32::MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OrderCounts {
     /// TopFieldOrderCnt
@@ -25,6 +26,15 @@ impl OrderCounts {
     pub fn frame(self) -> i32 {
         self.top.min(self.bottom)
     }
+
+    /// Those of a field alone.
+    fn of(self, structure: Structure) -> Self {
+        match structure {
+            Structure::Frame => self,
+            Structure::Top => Self { bottom: i32::MAX, ..self },
+            Structure::Bottom => Self { top: i32::MAX, ..self },
+        }
+    }
 }
 
 impl PocState {
@@ -36,7 +46,7 @@ impl PocState {
             *self = Self::default();
         }
         if sps.pic_order_cnt_type == 0 {
-            return self.next_from_lsb(sps, header);
+            return self.next_from_lsb(sps, header).of(header.structure);
         }
         let wrapped = self.prev_frame_num > header.frame_num;
         let step = if wrapped { sps.max_frame_num() as i32 } else { 0 };
@@ -44,19 +54,21 @@ impl PocState {
         self.prev_frame_num = header.frame_num;
         self.prev_frame_num_offset = frame_num_offset;
         let number = frame_num_offset.wrapping_add(header.frame_num as i32);
-        if sps.pic_order_cnt_type == 1 {
+        let counts = if sps.pic_order_cnt_type == 1 {
             from_cycle(sps, header, number)
         } else {
             from_decoding_order(header, number)
-        }
+        };
+        counts.of(header.structure)
     }
 
     /// After a memory_management_control_operation 5: the picture counts as the start (8.2.1, last paragraphs).
     pub fn restart(&mut self, counts: OrderCounts) -> OrderCounts {
         let first = counts.frame();
-        let counts =
-            OrderCounts { top: counts.top.wrapping_sub(first), bottom: counts.bottom.wrapping_sub(first) };
-        *self = Self { prev_pic_order_cnt_lsb: counts.top, ..Self::default() };
+        let shifted = |count: i32| if count == i32::MAX { count } else { count.wrapping_sub(first) };
+        let counts = OrderCounts { top: shifted(counts.top), bottom: shifted(counts.bottom) };
+        let prev_pic_order_cnt_lsb = if counts.top == i32::MAX { 0 } else { counts.top };
+        *self = Self { prev_pic_order_cnt_lsb, ..Self::default() };
         counts
     }
 

@@ -52,7 +52,8 @@ pub struct SliceInput<'a> {
 pub struct Scratch {
     columns: Vec<Coded>,
     chroma_columns: Vec<CodedChroma>,
-    weights: EnergyWeights,
+    /// Of frame and of field macroblocks.
+    weights: [EnergyWeights; 2],
 }
 
 /// Parses one slice into `picture` and returns the number of macroblocks that it held.
@@ -94,7 +95,13 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
             _ => usize::from(input.header.cabac_init_idc.min(2)) + 1,
         };
         let contexts = init_contexts(set, slice_qp, input.sps.chroma_array_type() == 3);
-        let reader = CabacReader::new(input.rbsp, start.div_ceil(8), payload_bits + 1, contexts);
+        let reader = CabacReader::new(
+            input.rbsp,
+            start.div_ceil(8),
+            payload_bits + 1,
+            contexts,
+            picture.structure.is_field(),
+        );
         parser(reader, input, scratch, picture, qp).cabac_slice()
     } else {
         parser(CavlcReader::new(input.rbsp, start, payload_bits), input, scratch, picture, qp).cavlc_slice()
@@ -111,23 +118,28 @@ fn parser<'a, S: Syntax>(
     scratch.columns.resize(picture.mb_cols, Coded::default());
     let chroma_columns = if input.sps.chroma_array_type() >= 2 { picture.mb_cols } else { 0 };
     scratch.chroma_columns.resize(chroma_columns, CodedChroma::default());
+    let field = picture.structure.is_field();
+    let weights = &mut scratch.weights[usize::from(field)];
     if input.want_energy {
-        scratch.weights.activate(input.sps, input.pps);
+        weights.activate(input.sps, input.pps, field);
     }
-    let colocated = input.colocated.filter(|other| other.blocks.len() == picture.blocks.len());
+    // A frame has as many macroblocks as two fields.
+    let size = |picture: &Picture| picture.blocks.len() << u32::from(picture.structure.is_field());
+    let colocated =
+        input.colocated.filter(|other| (other.mb_cols, size(other)) == (picture.mb_cols, size(picture)));
     let direct = Direct::new(
         input.header.direct_spatial_mv_pred_flag,
         input.sps.direct_8x8_inference_flag,
         colocated,
         input.refs,
-        picture.poc,
+        picture,
     );
     let mut parser = SliceParser {
         position: syntax.position(),
         syntax,
         input,
         direct,
-        weights: &mut scratch.weights,
+        weights,
         blocks: &mut picture.blocks,
         splits: &mut picture.splits,
         columns: &mut scratch.columns,
@@ -313,7 +325,7 @@ mod tests {
     use super::*;
     use crate::{
         h264::slice_groups::SliceGroups,
-        picture::{flags, RefEntry},
+        picture::{flags, RefEntry, Structure},
     };
 
     const COLUMNS: usize = 5;
@@ -330,7 +342,8 @@ mod tests {
 
     impl Setup {
         fn new(slice_type: SliceType, cabac: bool) -> Self {
-            let entry = |id: u32, poc| RefEntry { id: Some(id), poc, long_term: false };
+            let entry =
+                |id: u32, poc| RefEntry { id: Some(id), poc, long_term: false, structure: Structure::Frame };
             let mut setup = Self::default();
             setup.sps.chroma_format_idc = 1;
             setup.header.slice_type = slice_type;
@@ -362,6 +375,7 @@ mod tests {
             mb_cols: COLUMNS,
             mb_rows: MACROBLOCKS / COLUMNS,
             poc: 2,
+            structure: Structure::Frame,
             blocks: vec![Block::default(); MACROBLOCKS],
             splits: Vec::new(),
             slice_refs: vec![setup.refs.clone()],

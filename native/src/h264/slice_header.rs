@@ -4,6 +4,7 @@ use super::{param_sets::ParameterSets, pps::Pps, sps::Sps};
 use crate::{
     bits::BitReader,
     error::{Error, Result},
+    picture::Structure,
 };
 
 /// slice_type modulo 5 (Table 7-6).
@@ -33,6 +34,8 @@ pub struct SliceHeader {
     pub colour_plane_id: u8,
     /// Modulo MaxFrameNum.
     pub frame_num: u32,
+    /// Frame, or which field (field_pic_flag, bottom_field_flag).
+    pub structure: Structure,
     /// From the NAL unit header: nal_unit_type 5.
     pub idr_pic_flag: bool,
     /// From the NAL unit header.
@@ -125,8 +128,8 @@ pub enum MemoryManagement {
 
 /// More commands than this appear in no sane stream; the specification has no plain number.
 const MAX_COMMANDS: usize = 66;
-/// num_ref_idx_active_minus1 of frames (7.4.3); fields could have 31.
-const MAX_REF_IDX: u32 = 15;
+/// num_ref_idx_active_minus1 of frames and of fields (7.4.3).
+const MAX_REF_IDX: [u32; 2] = [15, 31];
 
 /// A slice header with the parameter sets that it names.
 pub struct ParsedSlice {
@@ -165,10 +168,11 @@ impl SliceHeader {
             _ => return Err(r.invalid("slice_type")),
         };
         header.is_switching = slice_type > 2;
-        if header.first_mb_in_slice as usize >= sps.mb_cols() * sps.mb_rows() {
+        header.read_numbers(r, &sps, &pps)?;
+        let rows = sps.mb_rows() >> u32::from(header.structure.is_field());
+        if header.first_mb_in_slice as usize >= sps.mb_cols() * rows {
             return Err(Error::invalid("first_mb_in_slice", 0));
         }
-        header.read_numbers(r, &sps, &pps)?;
         header.read_references(r, &sps, &pps)?;
         header.read_coding(r, &sps, &pps)?;
         header.slice_data_bit_offset = r.bit_offset();
@@ -181,10 +185,23 @@ impl SliceHeader {
             self.colour_plane_id = r.u(2, "colour_plane_id")? as u8;
         }
         self.frame_num = r.u(u32::from(sps.log2_max_frame_num_minus4) + 4, "frame_num")?;
+        if !sps.frame_mbs_only_flag {
+            self.structure = match (r.flag("field_pic_flag")?, sps.mb_adaptive_frame_field_flag) {
+                (true, _) if r.flag("bottom_field_flag")? => Structure::Bottom,
+                (true, _) => Structure::Top,
+                (false, true) => {
+                    return Err(r.unsupported("mb_adaptive_frame_field_flag (interlaced, MBAFF)"))
+                }
+                (false, false) => Structure::Frame,
+            };
+            if pps.slice_groups.is_some() {
+                return Err(r.unsupported("num_slice_groups_minus1 (FMO, interlaced)"));
+            }
+        }
         if self.idr_pic_flag {
             self.idr_pic_id = r.ue_max(65535, "idr_pic_id")? as u16;
         }
-        let bottom_present = pps.bottom_field_pic_order_in_frame_present_flag;
+        let bottom_present = pps.bottom_field_pic_order_in_frame_present_flag && !self.structure.is_field();
         if sps.pic_order_cnt_type == 0 {
             let bits = u32::from(sps.log2_max_pic_order_cnt_lsb_minus4) + 4;
             self.pic_order_cnt_lsb = r.u(bits, "pic_order_cnt_lsb")?;
@@ -210,14 +227,15 @@ impl SliceHeader {
         if self.slice_type == SliceType::B {
             self.direct_spatial_mv_pred_flag = r.flag("direct_spatial_mv_pred_flag")?;
         }
+        let max_ref_idx = MAX_REF_IDX[usize::from(self.structure.is_field())];
         if lists > 0 {
             self.num_ref_idx_active_minus1 = pps.num_ref_idx_default_active_minus1;
             if r.flag("num_ref_idx_active_override_flag")? {
                 for count in self.num_ref_idx_active_minus1.iter_mut().take(lists) {
-                    *count = r.ue_max(MAX_REF_IDX, "num_ref_idx_active_minus1")? as u8;
+                    *count = r.ue_max(max_ref_idx, "num_ref_idx_active_minus1")? as u8;
                 }
             }
-            if self.num_ref_idx_active_minus1.iter().take(lists).any(|&count| u32::from(count) > MAX_REF_IDX)
+            if self.num_ref_idx_active_minus1.iter().take(lists).any(|&count| u32::from(count) > max_ref_idx)
             {
                 return Err(r.invalid("num_ref_idx_default_active_minus1"));
             }
@@ -296,10 +314,21 @@ impl SliceHeader {
         Ok(())
     }
 
+    /// Whether this is the first and `second` the second field of one frame.
+    // H.264 3.30, 7.4.1.2.4
+    pub fn is_first_of(&self, second: &Self) -> bool {
+        self.structure.is_field()
+            && second.structure == self.structure.opposite()
+            && self.frame_num == second.frame_num
+            && !second.idr_pic_flag
+            && (self.nal_ref_idc != 0 || second.nal_ref_idc == 0)
+    }
+
     /// Whether two slices belong to different primary coded pictures.
     // H.264 7.4.1.2.4
     pub fn starts_new_picture(&self, previous: &Self) -> bool {
         self.frame_num != previous.frame_num
+            || self.structure != previous.structure
             || self.pic_parameter_set_id != previous.pic_parameter_set_id
             || (self.nal_ref_idc == 0) != (previous.nal_ref_idc == 0)
             || self.idr_pic_flag != previous.idr_pic_flag

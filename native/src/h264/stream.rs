@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     nal::{self, Framing},
-    picture::{Block, BlockClass, Picture, PictureId},
+    picture::{flags, Block, BlockClass, Picture, PictureId, Split, Structure},
 };
 
 /// Reference list entries kept per picture, over all slices: bounds the memory that a picture of one-macroblock
@@ -76,6 +76,10 @@ pub struct Parser {
     dpb: Dpb,
     poc: PocState,
     next_id: PictureId,
+    /// The field that the next one may complete.
+    first_field: Option<FirstField>,
+    /// Access units have brought both fields of a frame.
+    has_paired_fields: bool,
     /// Build of the encoder, when it is x264 and says so.
     x264_build: Option<u32>,
     /// Every picture that may still be in use; those held by nobody else are taken again.
@@ -84,14 +88,36 @@ pub struct Parser {
     rbsp: Vec<u8>,
 }
 
+/// The first field of a frame whose second did not come yet.
+#[derive(Debug)]
+struct FirstField {
+    header: SliceHeader,
+}
+
 /// The access unit being parsed.
 struct Unit {
     options: Options,
     current: Option<Current>,
+    /// Pictures before the current one: at most a first field.
+    closed: Vec<(Current, Arc<Picture>)>,
     recovery_point: bool,
     slice_bits: u64,
     errors: u32,
     first_error: Option<UnitError>,
+}
+
+impl Unit {
+    /// One field without the other. Where that is the rule, pictures would not match the frames of a decoder; where
+    /// it is not, the other one was lost.
+    fn field_alone(&self) -> Option<Error> {
+        let structure = self.current.as_ref().map(|current| current.first.structure);
+        let element = match structure.filter(|_| self.closed.is_empty())? {
+            Structure::Frame => return None,
+            Structure::Top => "field_pic_flag (interlaced, top field alone in its access unit)",
+            Structure::Bottom => "field_pic_flag (interlaced, bottom field alone in its access unit)",
+        };
+        Some(Error::unsupported(element, 0))
+    }
 }
 
 /// The picture being parsed.
@@ -100,6 +126,8 @@ struct Current {
     sps: Arc<Sps>,
     /// Header of the first slice.
     first: SliceHeader,
+    /// The second field of a frame whose first is known.
+    is_second_field: bool,
     counts: OrderCounts,
     sequence_changed: bool,
     slice_type: SliceType,
@@ -118,6 +146,8 @@ impl Parser {
             dpb: Dpb::default(),
             poc: PocState::default(),
             next_id: 0,
+            first_field: None,
+            has_paired_fields: false,
             x264_build: None,
             pictures: Vec::new(),
             scratch: Scratch::default(),
@@ -141,6 +171,7 @@ impl Parser {
         let mut unit = Unit {
             options,
             current: None,
+            closed: Vec::new(),
             recovery_point: false,
             slice_bits: 0,
             errors: 0,
@@ -164,8 +195,16 @@ impl Parser {
         }
         let nothing =
             || UnitError { error: Error::invalid("slice_header (no coded picture)", 0), nal_index: 0 };
+        let alone = unit.field_alone();
+        self.has_paired_fields |= !unit.closed.is_empty();
         match unit.current {
-            Some(_) => self.finish(unit).ok_or_else(nothing),
+            Some(_) => {
+                let parsed = self.finish(unit).ok_or_else(nothing)?;
+                match alone.filter(|_| !self.has_paired_fields) {
+                    Some(error) => Err(UnitError { error, nal_index: 0 }),
+                    None => Ok(parsed),
+                }
+            }
             None => Err(unit.first_error.unwrap_or_else(nothing)),
         }
     }
@@ -211,6 +250,9 @@ impl Parser {
         if slice.header.redundant_pic_cnt > 0 || slice.header.colour_plane_id > 0 {
             return Ok(());
         }
+        if unit.current.as_ref().is_some_and(|current| current.is_first_of(&slice)) {
+            self.close(unit);
+        }
         let current = match &mut unit.current {
             Some(current) => {
                 current.check_next(&slice)?;
@@ -232,7 +274,8 @@ impl Parser {
             current.unread_intra.push(unread_intra(&slice, slice_index as u16));
             return Ok(());
         }
-        let colocated = refs.lists[1].first().and_then(|entry| self.dpb.motion(entry.id?));
+        let poc = current.counts.frame();
+        let colocated = refs.lists[1].first().and_then(|entry| self.dpb.motion(entry, poc));
         let input = SliceInput {
             rbsp,
             sps: &slice.sps,
@@ -255,15 +298,24 @@ impl Parser {
             self.dpb.clear();
             self.poc = PocState::default();
         }
-        self.dpb.fill_gap(&slice.sps, &slice.header, &mut self.poc);
+        let first_field = self
+            .first_field
+            .take()
+            .filter(|first| !sequence_changed && first.header.is_first_of(&slice.header));
+        if first_field.is_none() {
+            self.next_id = self.next_id.wrapping_add(1);
+            self.dpb.fill_gap(&slice.sps, &slice.header, &mut self.poc);
+        }
         let counts = self.poc.next(&slice.sps, &slice.header);
         let mut picture = self.spare_picture();
-        picture.reset(self.next_id, slice.sps.mb_cols(), slice.sps.mb_rows(), counts.frame());
-        self.next_id = self.next_id.wrapping_add(1);
+        let rows = slice.sps.mb_rows() >> u32::from(slice.header.structure.is_field());
+        picture.reset(self.next_id, slice.sps.mb_cols(), rows, counts.frame());
+        picture.structure = slice.header.structure;
         Current {
             picture,
             sps: Arc::clone(&slice.sps),
             first: slice.header.clone(),
+            is_second_field: first_field.is_some(),
             counts,
             sequence_changed,
             slice_type: SliceType::I,
@@ -278,24 +330,49 @@ impl Parser {
         unused.and_then(|index| Arc::try_unwrap(self.pictures.swap_remove(index)).ok()).unwrap_or_default()
     }
 
-    /// Closes the picture and makes it a reference.
-    fn finish(&mut self, unit: Unit) -> Option<ParsedPicture> {
-        let mut current = unit.current?;
+    /// Closes the picture, if one is open, and makes it a reference.
+    fn close(&mut self, unit: &mut Unit) {
+        let Some(mut current) = unit.current.take() else { return };
         current.fill_unread();
-        let picture = Arc::new(current.picture);
+        let picture = Arc::new(std::mem::take(&mut current.picture));
         self.pictures.push(Arc::clone(&picture));
-        self.dpb.mark(&current.sps, &current.first, &picture, current.counts, &mut self.poc);
-        let intra_only = current.slice_type == SliceType::I;
+        let second = current.is_second_field;
+        self.dpb.mark(&current.sps, &current.first, &picture, current.counts, &mut self.poc, second);
+        if picture.structure.is_field() && !second {
+            self.first_field = Some(FirstField { header: current.first.clone() });
+        }
+        unit.closed.push((current, picture));
+    }
+
+    /// Closes the last picture and says what the access unit held: a frame, or one or two fields.
+    fn finish(&mut self, mut unit: Unit) -> Option<ParsedPicture> {
+        self.close(&mut unit);
+        let (first, _) = unit.closed.first()?;
+        let slice_type = unit
+            .closed
+            .iter()
+            .fold(SliceType::I, |richest, (current, _)| richer(richest, current.slice_type));
+        let intra_only = first.slice_type == SliceType::I;
+        let picture = match &unit.closed[..] {
+            [(_, frame)] if !frame.structure.is_field() => Arc::clone(frame),
+            fields => {
+                let mut frame = self.spare_picture();
+                weave(fields.iter().map(|(_, field)| field.as_ref()), &mut frame);
+                let frame = Arc::new(frame);
+                self.pictures.push(Arc::clone(&frame));
+                frame
+            }
+        };
         Some(ParsedPicture {
-            size: current.sps.cropped_size()?,
-            slice_type: current.slice_type,
-            keyframe: current.first.idr_pic_flag || (intra_only && unit.recovery_point),
-            reference: current.first.nal_ref_idc != 0,
+            size: first.sps.cropped_size()?,
+            slice_type,
             shown: true,
-            sequence_changed: current.sequence_changed,
+            keyframe: first.first.idr_pic_flag || (intra_only && unit.recovery_point),
+            reference: first.first.nal_ref_idc != 0,
+            sequence_changed: first.sequence_changed,
             slice_bits: unit.slice_bits,
             covered: picture.covered() as u32,
-            missing_references: current.missing_references,
+            missing_references: unit.closed.iter().map(|(current, _)| current.missing_references).sum(),
             errors: unit.errors,
             first_error: unit.first_error,
             picture,
@@ -303,10 +380,54 @@ impl Parser {
     }
 }
 
+/// Writes fields into a frame: macroblock row r of the top field becomes row 2 r of the frame, that of the bottom field
+/// row 2 r + 1; both lie in the same 32 lines. Vertical motion is doubled: it counts in lines of the frame.
+fn weave<'a>(fields: impl Iterator<Item = &'a Picture>, frame: &mut Picture) {
+    for (index, field) in fields.enumerate() {
+        if index == 0 {
+            frame.reset(field.id, field.mb_cols, 2 * field.mb_rows, field.poc);
+            frame.structure = Structure::Frame;
+        }
+        frame.poc = frame.poc.min(field.poc);
+        let (first_split, first_slice) = (frame.splits.len() as u32, frame.slice_refs.len() as u16);
+        frame.slice_refs.extend_from_slice(&field.slice_refs);
+        frame.splits.extend(
+            field
+                .splits
+                .iter()
+                .map(|split| Split { mv: split.mv.map(|cells| cells.map(to_frame_lines)), ..*split }),
+        );
+        let parity = usize::from(field.structure == Structure::Bottom);
+        let columns = field.mb_cols.max(1);
+        let rows = frame.blocks.chunks_mut(columns).skip(parity).step_by(2);
+        for (cell, block) in rows.flatten().zip(&field.blocks) {
+            if block.class == BlockClass::Unknown as u8 {
+                continue;
+            }
+            let is_split = block.flags & flags::SPLIT != 0;
+            *cell = Block {
+                mv: block.mv.map(to_frame_lines),
+                split: if is_split { block.split + first_split } else { 0 },
+                slice: block.slice.wrapping_add(first_slice),
+                ..*block
+            };
+        }
+    }
+}
+
+fn to_frame_lines([x, y]: [i16; 2]) -> [i16; 2] {
+    [x, y.wrapping_mul(2)]
+}
+
 /// Two pictures in one access unit are a mistake of whoever cut the stream, not damage.
 const SECOND_PICTURE: &str = "slice_header (second primary coded picture in the access unit)";
 
 impl Current {
+    /// Whether `slice` begins the second field of the frame whose first is this one.
+    fn is_first_of(&self, slice: &ParsedSlice) -> bool {
+        !self.is_second_field && slice.sps == self.sps && self.first.is_first_of(&slice.header)
+    }
+
     /// Whether `slice` may follow the slices so far.
     fn check_next(&self, slice: &ParsedSlice) -> Result<()> {
         let first_mb = slice.header.first_mb_in_slice as usize;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     h264::slice_header::SliceType,
-    picture::{Picture, RefEntry, SliceRefs},
+    picture::{Picture, RefEntry, SliceRefs, Structure},
 };
 
 /// A picture that later ones may refer to.
@@ -174,6 +174,7 @@ fn entry_of(found: Option<&Arc<Picture>>, wanted: i32, long_term: bool) -> RefEn
         id: found.map(|picture| picture.id),
         poc: found.map_or(wanted, |picture| picture.poc),
         long_term,
+        structure: Structure::Frame,
     }
 }
 

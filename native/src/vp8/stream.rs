@@ -18,7 +18,7 @@ use crate::{
         slice_header::SliceType,
         stream::{Options, ParsedPicture, UnitError},
     },
-    picture::{Block, BlockClass, Picture, PictureId, RefEntry, SliceRefs},
+    picture::{Block, BlockClass, Picture, PictureId, RefEntry, SliceRefs, Structure},
 };
 
 /// The parser of one stream.
@@ -230,7 +230,7 @@ impl Stream {
     }
 
     fn slice_refs(&self) -> SliceRefs {
-        let entry = |&id| RefEntry { id: Some(id), poc: 0, long_term: false };
+        let entry = |&id| RefEntry { id: Some(id), poc: 0, long_term: false, structure: Structure::Frame };
         SliceRefs { lists: [self.references.iter().map(entry).collect(), Vec::new()] }
     }
 
