@@ -1,9 +1,9 @@
 """Question: how fast are motion vectors, QP, energy and bit costs read, and how much faster than by decoding?
 
-Method: 1080p clips of the synthetic camera (x264, IPPP with an IDR picture every two seconds, CABAC and CAVLC; libvpx,
-a key frame every two seconds) at several bit rates; one process pinned to one core; the parser and PyAV (`thread_count=1`) take turns over the same
-packets, the median CPU time of the rounds counts, which other processes disturb little. "slice Mbit/s" is bits of
-the stream per second of parser time.
+Method: 1080p clips of the synthetic camera (x264, IPPP with an IDR picture every two seconds, CABAC and CAVLC; x265
+alike; libvpx, a key frame every two seconds) at several bit rates; one process pinned to one core; the parser and PyAV
+(`thread_count=1`) take turns over the same packets, the median CPU time of the rounds counts, which other processes
+disturb little. "slice Mbit/s" is bits of the stream per second of parser time.
 
     python benchmarks/parse.py [--frames 100] [--rounds 5] [--kbits 1000 2000] [--clips VP8]
 """
@@ -31,7 +31,10 @@ from ovstream.types import AccessUnit
 
 WIDTH, HEIGHT, FPS = 1920, 1080, 25
 KBITS = (500, 1000, 2000, 4000, 8000)
-CLIPS = ("CABAC", "CAVLC", "VP8")
+CLIPS = ("CABAC", "CAVLC", "HEVC", "VP8")
+ENCODERS: dict[str, str] = {"HEVC": "libx265", "VP8": "libvpx"}
+CODECS: dict[str, Codec] = {"HEVC": "h265", "VP8": "vp8"}
+FFMPEG_NAMES = {"h265": "hevc"}
 
 
 def camera(frames: int) -> list[av.VideoFrame]:
@@ -55,19 +58,21 @@ class Clip:
 
 
 def encode(pictures: list[av.VideoFrame], kbits: int, name: str) -> Clip:
-    """A clip of about `kbits` per second: "CABAC", "CAVLC" or "VP8"."""
-    vp8 = name == "VP8"
-    context = av.CodecContext.create("libvpx" if vp8 else "libx264", "w")
+    """A clip of about `kbits` per second: one of `CLIPS`."""
+    context = av.CodecContext.create(ENCODERS.get(name, "libx264"), "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
     context.gop_size = 2 * FPS
-    if vp8:
+    rate = f"bitrate={kbits}:vbv-maxrate={kbits}:vbv-bufsize={kbits}"
+    if name == "VP8":
         context.bit_rate = 1000 * kbits
         limits = dict.fromkeys(("minrate", "maxrate", "bufsize"), f"{kbits}k")
         context.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", **limits}
+    elif name == "HEVC":
+        x265 = f"bframes=0:keyint={2 * FPS}:{rate}:log-level=none"
+        context.options = {"preset": "veryfast", "x265-params": x265}
     else:
-        rate = f"bitrate={kbits}:vbv-maxrate={kbits}:vbv-bufsize={kbits}"
         x264 = (
             f"cabac={int(name == 'CABAC')}:bframes=0:keyint={2 * FPS}:{rate}:threads={os.cpu_count()}:log=-1"
         )
@@ -77,7 +82,7 @@ def encode(pictures: list[av.VideoFrame], kbits: int, name: str) -> Clip:
         picture.pts, picture.time_base = index, Fraction(1, FPS)
         units += [bytes(packet) for packet in context.encode(picture)]
     units += [bytes(packet) for packet in context.encode(None)]
-    return Clip(name, "vp8" if vp8 else "h264", units)
+    return Clip(name, CODECS.get(name, "h264"), units)
 
 
 def parse(clip: Clip, level: Level) -> int:
@@ -90,7 +95,7 @@ def parse(clip: Clip, level: Level) -> int:
 
 
 def decode(clip: Clip, *, motion: bool) -> int:
-    context = av.CodecContext.create(clip.codec, "r")
+    context = av.CodecContext.create(FFMPEG_NAMES.get(clip.codec, clip.codec), "r")
     context.thread_count = 1
     if motion:
         context.options = {"flags2": "+export_mvs"}
@@ -106,7 +111,7 @@ def decode(clip: Clip, *, motion: bool) -> int:
 def measure(clip: Clip, rounds: int) -> list[float]:
     """Median CPU seconds of: parser, parser without energy, PyAV decode, PyAV decode with vectors.
 
-    FFmpeg exports no vectors of VP8: there the last two are the same.
+    FFmpeg exports no vectors of H.265 and VP8: there the last two are the same.
     """
     contestants: list[Callable[[], int]] = [
         lambda: parse(clip, "full"),

@@ -23,14 +23,17 @@ impl SliceParser<'_> {
         let (right, bottom) = ((block.x + block.width) as i32, (block.y + block.height) as i32);
         let beside =
             [self.neighbour(unit, block, left, bottom), self.neighbour(unit, block, left, bottom - 1)];
+        // isScaledFlagLX
+        let has_left = beside.iter().any(Option::is_some);
+        let mut a = self.same_picture(&beside, list, target).or_else(|| self.scaled(&beside, list, target));
+        if let (Some(mv), false) = (a, second) {
+            return mv;
+        }
         let above = [
             self.neighbour(unit, block, right, top),
             self.neighbour(unit, block, right - 1, top),
             self.neighbour(unit, block, left, top),
         ];
-        // isScaledFlagLX
-        let has_left = beside.iter().any(Option::is_some);
-        let mut a = self.same_picture(&beside, list, target).or_else(|| self.scaled(&beside, list, target));
         let mut b = self.same_picture(&above, list, target);
         if !has_left {
             // B takes the place of A, and is looked for once more.

@@ -1,5 +1,7 @@
 //! Units of any size on the grid of 16x16 cells.
 
+use std::ops::Range;
+
 use super::{
     coding_unit::{Unit, UnitKind},
     motion::{Motion, PredictionBlock},
@@ -83,7 +85,13 @@ impl SliceParser<'_> {
         (first, columns, rows)
     }
 
+    #[inline(always)]
     fn for_cells(&mut self, x: u32, y: u32, log2_size: u32, mut f: impl FnMut(&mut Block)) {
+        if log2_size <= 4 {
+            let cell = (y >> 4) as usize * self.cell_cols + (x >> 4) as usize;
+            self.blocks.get_mut(cell).into_iter().for_each(f);
+            return;
+        }
         let (first, columns, rows) = self.cells_of(x, y, log2_size);
         for row in 0..rows {
             let start = first + row * self.cell_cols;
@@ -138,27 +146,37 @@ impl SliceParser<'_> {
 
     /// Motion of a prediction block: into whole cells at once, into shared ones by 4x4 blocks.
     pub(super) fn put_cell_motion(&mut self, block: &PredictionBlock, motion: Motion) {
-        let (right, bottom) = (block.x + block.width, block.y + block.height);
-        for cell_y in (block.y & !15..bottom).step_by(16) {
-            for cell_x in (block.x & !15..right).step_by(16) {
-                let (left, top) = (cell_x.max(block.x), cell_y.max(block.y));
-                let (width, height) = (right.min(cell_x + 16) - left, bottom.min(cell_y + 16) - top);
-                if width == 16 && height == 16 {
-                    let index = (cell_y >> 4) as usize * self.cell_cols + (cell_x >> 4) as usize;
-                    if let Some(cell) = self.blocks.get_mut(index) {
-                        (cell.mv, cell.ref_idx) = (motion.mv, motion.ref_idx);
-                    }
-                    continue;
-                }
-                let shared = self.state.cells.cell(self.local_cell(cell_x, cell_y));
-                for y in (top >> 2 & 3)..(top >> 2 & 3) + (height >> 2) {
-                    for x in (left >> 2 & 3)..(left >> 2 & 3) + (width >> 2) {
-                        let index = (y << 2 | x) & 15;
-                        shared.motion[index as usize] = motion;
-                        shared.covered |= 1 << index;
-                    }
+        let PredictionBlock { x, y, width, height, .. } = *block;
+        if (x | y | width | height) & 15 == 0 {
+            let first = (y >> 4) as usize * self.cell_cols + (x >> 4) as usize;
+            for row in 0..(height >> 4) as usize {
+                let start = first + row * self.cell_cols;
+                for cell in &mut self.blocks[start..start + (width >> 4) as usize] {
+                    (cell.mv, cell.ref_idx) = (motion.mv, motion.ref_idx);
                 }
             }
+            return;
+        }
+        let (right, bottom) = (x + width, y + height);
+        for cell_y in (y >> 4)..=(bottom - 1) >> 4 {
+            for cell_x in (x >> 4)..=(right - 1) >> 4 {
+                let columns = x.max(cell_x << 4)..right.min((cell_x + 1) << 4);
+                let rows = y.max(cell_y << 4)..bottom.min((cell_y + 1) << 4);
+                self.put_shared_motion(columns, rows, motion);
+            }
+        }
+    }
+
+    /// Motion of a part of a cell (in luma samples of the picture).
+    fn put_shared_motion(&mut self, columns: Range<u32>, rows: Range<u32>, motion: Motion) {
+        let shared = self.state.cells.cell(self.local_cell(columns.start, rows.start));
+        let (first, count) = ((columns.start >> 2 & 3) as usize, (columns.len() >> 2) & 7);
+        // A row of blocks, then the same further down.
+        let mask = ((1_u16 << count) - 1) << first;
+        for row in (rows.start >> 2 & 3)..(rows.start >> 2 & 3) + (rows.len() as u32 >> 2) {
+            let start = 4 * row as usize;
+            shared.motion[start + first..start + first + count].fill(motion);
+            shared.covered |= mask << start;
         }
     }
 
@@ -179,18 +197,27 @@ impl SliceParser<'_> {
         }
     }
 
+    /// Attributes the bits since the last call to a unit of several cells; smaller ones are charged at their end.
+    #[inline]
+    pub(super) fn charge_part(&mut self, unit: &Unit, x: u32, y: u32, log2_size: u32) {
+        if unit.log2_size > 4 {
+            self.charge(x, y, log2_size);
+        }
+    }
+
     /// Attributes the bits since the last call to the cells of a square.
     pub(super) fn charge(&mut self, x: u32, y: u32, log2_size: u32) {
         let position = self.engine.position();
         let bits = position.wrapping_sub(self.charged) as u32;
         self.charged = position;
-        let (first, columns, rows) = self.cells_of(x, y, log2_size);
-        if columns * rows == 1 {
-            if let Some(block) = self.blocks.get_mut(first) {
+        if log2_size <= 4 {
+            let cell = (y >> 4) as usize * self.cell_cols + (x >> 4) as usize;
+            if let Some(block) = self.blocks.get_mut(cell) {
                 block.bit_cost = block.bit_cost.wrapping_add(bits);
             }
             return;
         }
+        let (_, columns, rows) = self.cells_of(x, y, log2_size);
         // The first cells take what does not divide.
         let cells = (columns * rows) as u32;
         let (share, mut rest) = (bits / cells, bits % cells);
@@ -202,10 +229,6 @@ impl SliceParser<'_> {
 
     /// Attributes the residual of a transform unit to its cells.
     pub(super) fn add_residual(&mut self, x: u32, y: u32, log2_size: u32, sums: &Sums) {
-        let (_, columns, rows) = self.cells_of(x, y, log2_size);
-        let cells = (columns * rows) as u32;
-        let energy = sums.energy / cells as f32;
-        let (share, mut rest) = (sums.coefficients / cells, sums.coefficients % cells);
         // cbf of luma by quadrant, of chroma for the whole.
         let luma = match log2_size {
             2 | 3 => 1 << ((x >> 3 & 1) | (y >> 2 & 2)),
@@ -214,11 +237,23 @@ impl SliceParser<'_> {
         let cbp = if sums.luma { luma } else { 0 }
             | u16::from(sums.chroma[0]) << 4
             | u16::from(sums.chroma[1]) << 5;
+        if log2_size <= 4 {
+            let cell = (y >> 4) as usize * self.cell_cols + (x >> 4) as usize;
+            if let Some(block) = self.blocks.get_mut(cell) {
+                block.residual_energy += sums.energy;
+                block.coefficients = block.coefficients.saturating_add(sums.coefficients as u16);
+                block.cbp |= cbp;
+            }
+            return;
+        }
+        let (_, columns, rows) = self.cells_of(x, y, log2_size);
+        let cells = (columns * rows) as u32;
+        let energy = sums.energy / cells as f32;
+        let (share, mut rest) = (sums.coefficients / cells, sums.coefficients % cells);
         self.for_cells(x, y, log2_size, |block| {
             block.residual_energy += energy;
-            let count = share + u32::from(rest > 0);
+            block.coefficients = block.coefficients.saturating_add((share + u32::from(rest > 0)) as u16);
             rest = rest.saturating_sub(1);
-            block.coefficients = block.coefficients.saturating_add(count.min(0xffff) as u16);
             block.cbp |= cbp;
         });
     }

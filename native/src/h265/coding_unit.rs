@@ -183,7 +183,7 @@ impl SliceParser<'_> {
         let implied = unit.part_mode == part_mode::PART_2NX2N && merged;
         if implied || self.decision(at::RQT_ROOT_CBF) {
             unit.max_depth = self.sps.max_transform_hierarchy_depth_inter;
-            self.charge(unit.x, unit.y, unit.log2_size);
+            self.charge_part(unit, unit.x, unit.y, unit.log2_size);
             self.transform_tree_of(unit)?;
         }
         Ok(())
@@ -210,7 +210,7 @@ impl SliceParser<'_> {
         self.intra_modes_of(unit);
         let parted = unit.part_mode == part_mode::NXN;
         unit.max_depth = self.sps.max_transform_hierarchy_depth_intra + u32::from(parted);
-        self.charge(unit.x, unit.y, unit.log2_size);
+        self.charge_part(unit, unit.x, unit.y, unit.log2_size);
         self.transform_tree_of(unit)
     }
 

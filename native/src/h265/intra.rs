@@ -47,6 +47,7 @@ fn remaining(mut candidates: [u8; 3], rem: u8) -> u8 {
 impl SliceParser<'_> {
     /// Reads and derives the modes of an intra unit.
     pub(super) fn intra_modes_of(&mut self, unit: &mut Unit) {
+        self.has_intra_modes = true;
         let parts = if unit.part_mode == part_mode::NXN { 4 } else { 1 };
         let mut from_candidates = [false; 4];
         for flag in &mut from_candidates[..parts] {
@@ -98,6 +99,9 @@ impl SliceParser<'_> {
 
     /// A unit without intra mode counts as DC for its neighbours.
     pub(super) fn forget_intra_modes(&mut self, unit: &Unit) {
+        if !self.has_intra_modes {
+            return;
+        }
         let size = 1_usize << unit.log2_size >> 2;
         for (line, along) in [(0, unit.y), (1, unit.x)] {
             let start = (along >> 2 & 15) as usize;

@@ -180,8 +180,9 @@ fn last_prefix(engine: &mut Engine<'_>, contexts: &mut Contexts, setup: &Setup, 
     };
     let longest = 2 * log2 - 1;
     let mut prefix = 0;
-    while prefix < longest && engine.decision(contexts, base + (offset + (prefix >> shift)) as usize) {
-        prefix += 1;
+    let base = base + offset as usize;
+    while prefix < longest && engine.decision(contexts, base.wrapping_add((prefix >> (shift & 7)) as usize)) {
+        prefix = prefix.wrapping_add(1);
     }
     prefix
 }
@@ -199,13 +200,15 @@ fn last_position(engine: &mut Engine<'_>, prefix: u32) -> u32 {
 /// Everything behind the flags of the block; false when a level is longer than any level.
 #[inline(never)]
 fn coefficients(
-    engine: &mut Engine<'_>,
+    shared_engine: &mut Engine<'_>,
     contexts: &mut Contexts,
     rice: &mut [u8; 4],
     setup: &Setup,
     weights: &Weights<'_>,
     sums: &mut Sums,
 ) -> bool {
+    // A copy stays in registers.
+    let engine = &mut shared_engine.clone();
     let scan = setup.scan.min(2);
     let prefix_x = last_prefix(engine, contexts, setup, at::LAST_X_PREFIX);
     let prefix_y = last_prefix(engine, contexts, setup, at::LAST_Y_PREFIX);
@@ -249,8 +252,8 @@ fn coefficients(
         }
         match weights.factors {
             None => {
-                for &level in &levels[..count] {
-                    squares += u64::from(level) * u64::from(level);
+                for &level in &levels[..count.min(16)] {
+                    squares = squares.wrapping_add(u64::from(level.wrapping_mul(level)));
                 }
             }
             Some((factors, matrix)) => {
@@ -268,6 +271,7 @@ fn coefficients(
         sums.coefficients += count as u32;
     }
     sums.energy += (squares as f32 + weighted) * weights.per_level;
+    *shared_engine = *engine;
     true
 }
 
@@ -291,10 +295,10 @@ fn significant(
         count = 1;
     }
     for index in (1..last_index.unwrap_or(16)).rev() {
-        let context = setup.sig_single.unwrap_or(base + usize::from(table[index & 15]));
+        let context = setup.sig_single.unwrap_or(base.wrapping_add(usize::from(table[index & 15])));
         if engine.decision(contexts, context) {
             positions[count & 15] = index as u8;
-            count += 1;
+            count = count.wrapping_add(1);
         }
     }
     if last_index == Some(0) {
@@ -327,12 +331,12 @@ fn greater_flags(
     let mut greater1_ctx = 1;
     let base = at::GREATER1 + 16 * setup.chroma + 4 * ctx_set;
     for (index, level) in levels.iter_mut().enumerate().take(count.min(MAX_GREATER1)) {
-        if engine.decision(contexts, base + greater1_ctx) {
+        if engine.decision(contexts, base.wrapping_add(greater1_ctx)) {
             *level = 2;
             greater1_ctx = 0;
             first = first.min(index);
         } else if greater1_ctx > 0 && greater1_ctx < 3 {
-            greater1_ctx += 1;
+            greater1_ctx = greater1_ctx.wrapping_add(1);
         }
     }
     if first < MAX_GREATER1 && engine.decision(contexts, at::GREATER2 + 4 * setup.chroma + ctx_set) {

@@ -4,6 +4,7 @@ use super::{
     cells::Cells,
     coding_unit::Edges,
     contexts::{at, init_contexts, Contexts},
+    intra,
     motion::{Grid, Motion},
     param_sets::ActiveSets,
     pps::Pps,
@@ -130,6 +131,8 @@ pub(super) struct SliceParser<'a> {
     pub left: [Edges; 8],
     /// Intra modes to the left and above, by 4 samples.
     pub intra_modes: [[u8; 16]; 2],
+    /// Whether any of them may be another than DC.
+    pub has_intra_modes: bool,
     pub quantiser: Quantiser,
     /// NoBackwardPredFlag: no reference picture follows the current one.
     pub no_backward: bool,
@@ -179,7 +182,8 @@ pub fn parse_slice_data(
         cell_cols: picture.mb_cols,
         ctb: Ctb::default(),
         left: [Edges::default(); 8],
-        intra_modes: [[1; 16]; 2],
+        intra_modes: [[intra::DC; 16]; 2],
+        has_intra_modes: false,
         quantiser: Quantiser::new(sps, pps, header, state.last_qp),
         no_backward: !input.refs.lists.iter().flatten().any(follows),
         state,
@@ -188,9 +192,9 @@ pub fn parse_slice_data(
 }
 
 impl SliceParser<'_> {
-    /// The place of the decoder, for errors.
+    /// The place of the decoder, for errors; it reads zeros behind the end.
     pub fn invalid(&self, element: &'static str) -> Error {
-        Error::invalid(element, self.engine.position())
+        Error::invalid(element, self.engine.position().min(self.input.rbsp.len() as u64 * 8))
     }
 
     fn segment(&mut self, first_ts: usize, payload_bits: u64) -> Result<u32> {
@@ -328,10 +332,11 @@ impl SliceParser<'_> {
         };
         if !self.ctb.left {
             self.left = [Edges::default(); 8];
-            self.intra_modes[0] = [1; 16];
+            self.intra_modes[0] = [intra::DC; 16];
         }
         // 8.4.2: modes of the row above count inside the tree block only.
-        self.intra_modes[1] = [1; 16];
+        self.intra_modes[1] = [intra::DC; 16];
+        self.has_intra_modes = self.intra_modes[0] != [intra::DC; 16];
         let eights = 1 << (log2 - 3);
         let start = x * eights;
         if !self.ctb.up {

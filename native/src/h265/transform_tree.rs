@@ -147,7 +147,7 @@ impl SliceParser<'_> {
             (node.x, node.y, node.log2_size)
         };
         self.add_residual(x, y, log2_size, &sums);
-        self.charge(node.x, node.y, node.log2_size);
+        self.charge_part(unit, node.x, node.y, node.log2_size);
         Ok(())
     }
 
