@@ -11,7 +11,8 @@ class Scheduler:
     tokens have drifted, a whole pass ends it.
 
     The credit is counted in dense passes: each picture earns `budget` of one, up to `BURST`, and whatever runs is
-    paid. Passes that cannot wait (the first picture, a cut) run on debt.
+    paid. Only what can wait waits for a credit: what changed is encoded on debt, down to `DEBT`, and passes that must
+    not wait (the first picture, a cut) ask nobody.
 
     Args:
         budget: Operations per picture in the long run, as a share of encoding everything.
@@ -20,6 +21,7 @@ class Scheduler:
     """
 
     BURST = 2.0
+    DEBT = 1.0
     TIGHTER = 0.5
     RELAXED = 1.25
     LEAST = 1 / 16
@@ -44,29 +46,29 @@ class Scheduler:
 
     @property
     def affords_dense(self) -> bool:
-        """Whether a pass that could wait may run now."""
-        return self._credit >= 1
+        """Whether a whole pass over what changed may run now."""
+        return self._credit > 0
 
     def earn(self) -> None:
         """Begins a picture."""
         self._credit = min(self._credit + self._budget, self.BURST)
 
     def admits(self, *, share: float, changed: float) -> bool:
-        """Tells whether a sparse call is worth its cost, and can be paid.
+        """Tells whether a sparse call is worth its cost, and within what may be owed.
 
         Args:
             share: Patches of the call / all patches.
             changed: Patches that differ from what was encoded, as far as is known / all patches.
         """
-        return changed <= self._dense_above and self._credit >= share
+        return changed <= self._dense_above and self._credit - share > -self.DEBT
 
     def spend(self, cost: float) -> None:
         """Pays for what ran: its operations / those of a dense pass."""
         self._credit -= cost
 
     def drifted(self, drift: float | None) -> bool:
-        """Tells whether a whole pass is due; never where drift is not measured."""
-        return drift is not None and drift > self._max_drift
+        """Tells whether a whole pass is due and paid for; never where drift is not measured."""
+        return drift is not None and drift > self._max_drift and self._credit >= 1
 
     def audited(self, *, passed: bool) -> None:
         """Makes whole passes more frequent after a failed audit, and slowly rarer again after the others."""
