@@ -136,8 +136,11 @@ class Scene:
         patches = self._crop(plan, picture)
         if not len(patches):
             return None
+        probes = None
+        if len(patches) < encoded.size:
+            patches, probes = self._look_around(patches, picture)
         with self._stats.clock("encode"):
-            output = self._run(patches)
+            output = self._run(patches, probes)
             if len(patches) < encoded.size and self._audit.due(frame.pts_seconds):
                 patches = self._cropper.crop(picture, _everything(plan).indices)
                 output = self._audited(patches, output, frame)
@@ -159,11 +162,25 @@ class Scene:
             self._planner.settle(plan.indices[~differs])
             return patches.subset(differs)
 
-    def _run(self, patches: Patches) -> Output:
+    def _look_around(self, patches: Patches, picture: Picture) -> tuple[Patches, Patches]:
+        """Cuts the encoder's probes; those that turn out to have changed join the patches."""
+        with self._stats.clock("crop"):
+            chosen = self._encoder.choose_probes(self._state, patches.indices)
+            probes = self._cropper.crop(picture, chosen)
+            differs = self._state.changed(probes, self._config.encode.min_change)
+        found = probes.subset(differs)
+        joined = Patches(
+            np.concatenate([patches.indices, found.indices]),
+            np.concatenate([patches.pixels, found.pixels]),
+            patches.grid,
+        )
+        return joined, probes.subset(~differs)
+
+    def _run(self, patches: Patches, probes: Patches | None = None) -> Output:
         """Encodes, pays, and asks for a dense pass where the tokens have drifted."""
-        output = self._encoder.encode_patches(self._state, patches, patches.positions())
+        output = self._encoder.encode_patches(self._state, patches, patches.positions(), probes=probes)
         self._scheduler.spend(output.flops / self._dense_flops)
-        if self._scheduler.drifted(output.drift) and self._scheduler.affords_dense:
+        if self._scheduler.drifted(output.drift):
             self._planner.request("drift")
         if len(patches) == self._state.alive.size:
             problem = self._watch.check(patches.pixels, output.scene)
