@@ -42,6 +42,7 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
         env=ENVIRONMENT,
         start_new_session=True,
+        preexec_fn=_hear_control_c,
     ) as process:
         try:
             yield process
@@ -52,6 +53,11 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
                     process.wait(timeout=10)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+def _hear_control_c() -> None:
+    """Undoes what shells do to programs in the background: they ignore SIGINT, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def free_endpoint() -> str:
