@@ -93,22 +93,32 @@ def _luma(frame: VideoFrame) -> npt.NDArray[np.int32]:
 
 def prove(units: list[bytes], *, bit_depth: int = 8) -> Proof:
     """Predicts every block without luma residual of every picture that PyAV decodes."""
-    planes = decode(units)
     proof = Proof()
+    for frame, lists, by_poc in pictures(units):
+        proof.frames += 1
+        if frame.slice_type != "I":
+            _prove_picture(frame, lists, by_poc, proof, bit_depth)
+    return proof
+
+
+def pictures(
+    units: list[bytes],
+) -> Iterator[tuple[FrameMetadata, list[tuple[list[int], list[int]]], dict[int, npt.NDArray[np.int32]]]]:
+    """Metadata, order counts of the reference lists by slice, and all planes so far by order count."""
+    planes = decode(units)
     by_poc: dict[int, npt.NDArray[np.int32]] = {}
     parser = Parser("h265")
     for index, frame in enumerate(parse(units, parser)):
         assert (frame.coverage, frame.errors) == (1, 0)
-        lists = [parser.reference_pocs(number) for number in range(int(frame.slice_map.max()) + 1)]
         if frame.keyframe and frame.poc == 0:
             by_poc.clear()
-        if index not in planes:
-            continue
-        proof.frames += 1
-        by_poc[frame.poc] = planes[index]
-        if frame.slice_type != "I":
-            _prove_picture(frame, lists, by_poc, proof, bit_depth)
-    return proof
+        if index in planes:
+            by_poc[frame.poc] = planes[index]
+            yield (
+                frame,
+                [parser.reference_pocs(number) for number in range(int(frame.slice_map.max()) + 1)],
+                by_poc,
+            )
 
 
 def parse(units: list[bytes], parser: Parser | None = None) -> Iterator[FrameMetadata]:
@@ -118,6 +128,54 @@ def parse(units: list[bytes], parser: Parser | None = None) -> Iterator[FrameMet
         yield parser.parse(AccessUnit("h265", unit, pts=index, time_base=Fraction(1, 25), keyframe=False))
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted 4x4 blocks of one picture, where every reference is known."""
+
+    rows: npt.NDArray[np.intp]
+    cols: npt.NDArray[np.intp]
+    samples: npt.NDArray[np.int32]
+    pocs: npt.NDArray[np.int64]
+
+
+def predict(
+    frame: FrameMetadata,
+    lists: list[tuple[list[int], list[int]]],
+    by_poc: dict[int, npt.NDArray[np.int32]],
+    bit_depth: int,
+) -> Prediction:
+    """Predicts all inter blocks of a picture (8.5.3.3)."""
+    rows, cols = (side // 4 for side in by_poc[frame.poc].shape)
+    mv, ref_idx = frame.mv[:, :rows, :cols], frame.ref_idx[:, :rows, :cols]
+    slices = frame.slice_map.repeat(4, axis=0).repeat(4, axis=1)[:rows, :cols]
+    pocs = np.full((2, rows, cols), np.iinfo(np.int32).min)
+    for number, refs in enumerate(lists):
+        for which, entries in enumerate(refs):
+            chosen = (slices == number) & (ref_idx[which] >= 0)
+            pocs[which][chosen] = np.array([*entries, 0])[ref_idx[which][chosen]]
+    used = ref_idx >= 0
+    known = used.any(axis=0) & (~used | np.isin(pocs, list(by_poc))).all(axis=0)
+    ys, xs = np.nonzero(known)
+    total = np.zeros((ys.size, 4, 4), np.int32)
+    for which in range(2):
+        for poc in np.unique(pocs[which, ys, xs][used[which, ys, xs]]):
+            chosen = used[which, ys, xs] & (pocs[which, ys, xs] == poc)
+            vectors = mv[which, ys[chosen], xs[chosen]].astype(np.int32)
+            total[chosen] += interpolate(by_poc[poc], xs[chosen] * 4, ys[chosen] * 4, vectors, bit_depth)
+    # 8.5.3.3.4.2: samples of 14 bits, averaged where both lists are used.
+    shift = np.where(used[:, ys, xs].all(axis=0), 15 - bit_depth, 14 - bit_depth)[:, None, None]
+    samples = ((total + (1 << shift >> 1)) >> shift).clip(0, (1 << bit_depth) - 1)
+    return Prediction(ys, xs, samples.astype(np.int32), pocs[:, ys, xs])
+
+
+def blocks_of(plane: npt.NDArray[np.int32], at: Prediction) -> npt.NDArray[np.int32]:
+    """The 4x4 blocks of a plane that were predicted: (n, 4, 4)."""
+    rows, cols = (side // 4 for side in plane.shape)
+    tiles = plane[: 4 * rows, : 4 * cols].reshape(rows, 4, cols, 4).transpose(0, 2, 1, 3)
+    chosen: npt.NDArray[np.int32] = tiles[at.rows, at.cols]
+    return chosen
+
+
 def _prove_picture(
     frame: FrameMetadata,
     lists: list[tuple[list[int], list[int]]],
@@ -125,50 +183,23 @@ def _prove_picture(
     proof: Proof,
     bit_depth: int,
 ) -> None:
-    target = by_poc[frame.poc]
-    mv, ref_idx = frame.mv, frame.ref_idx
-    rows, cols = target.shape[0] // 4, target.shape[1] // 4
-    residual = (frame.blocks["cbp"][:, :, None] >> np.arange(4) & 1).astype(bool)
-    residual = residual.reshape(*frame.mb_shape, 2, 2).transpose(0, 2, 1, 3)
-    residual = residual.reshape(2 * frame.mb_shape[0], -1).repeat(2, axis=0).repeat(2, axis=1)[:rows, :cols]
-    slices = frame.slice_map.repeat(4, axis=0).repeat(4, axis=1)[:rows, :cols]
-    pocs = np.full((2, rows, cols), np.iinfo(np.int32).min)
-    for number, refs in enumerate(lists):
-        for which, entries in enumerate(refs):
-            chosen = (slices == number) & (ref_idx[which, :rows, :cols] >= 0)
-            table = np.array([*entries, 0])
-            pocs[which][chosen] = table[ref_idx[which, :rows, :cols][chosen]]
-    used = ref_idx[:, :rows, :cols] >= 0
-    todo = used.any(axis=0) & ~residual
-    ys, xs = np.nonzero(todo)
-    # Samples of 14 bits, 8.5.3.3.4.2
-    total = np.zeros((ys.size, 4, 4), np.int32)
-    for which in range(2):
-        for poc in np.unique(pocs[which, ys, xs][used[which, ys, xs]]):
-            chosen = used[which, ys, xs] & (pocs[which, ys, xs] == poc)
-            if poc not in by_poc:
-                todo[ys[chosen], xs[chosen]] = False
-                continue
-            vectors = mv[which, ys[chosen], xs[chosen]].astype(np.int32)
-            total[chosen] += interpolate(by_poc[poc], xs[chosen] * 4, ys[chosen] * 4, vectors, bit_depth)
-    both = used[:, ys, xs].all(axis=0)
-    shift = np.where(both, 15 - bit_depth, 14 - bit_depth)
-    predicted = (total + (1 << shift >> 1)[:, None, None]) >> shift[:, None, None]
-    predicted = predicted.clip(0, (1 << bit_depth) - 1)
-    actual = target[: 4 * rows, : 4 * cols].reshape(rows, 4, cols, 4).transpose(0, 2, 1, 3)[ys, xs]
-    known = todo[ys, xs]
-    equal = np.all(predicted == actual, axis=(1, 2))
-    proof.blocks += int(known.sum())
-    proof.equal += int((equal & known).sum())
-    proof.moving += int((mv[:, ys, xs].any(axis=(0, 2)) & known).sum())
-    proof.bidirectional += int((both & known).sum())
-    wrong = np.flatnonzero(known & ~equal)
+    at = predict(frame, lists, by_poc, bit_depth)
+    ys, xs = at.rows, at.cols
+    quadrant = (ys // 2 % 2) * 2 + xs // 2 % 2
+    plain = (frame.blocks["cbp"][ys // 4, xs // 4] >> quadrant & 1) == 0
+    equal = np.all(at.samples == blocks_of(by_poc[frame.poc], at), axis=(1, 2))
+    mv, ref_idx = frame.mv[:, ys, xs], frame.ref_idx[:, ys, xs]
+    proof.blocks += int(plain.sum())
+    proof.equal += int((equal & plain).sum())
+    proof.moving += int((mv.any(axis=(0, 2)) & plain).sum())
+    proof.bidirectional += int(((ref_idx >= 0).all(axis=0) & plain).sum())
+    wrong = np.flatnonzero(plain & ~equal)
     if wrong.size and not proof.first_difference:
-        at = wrong[0]
+        first = wrong[0]
         proof.first_difference = (
             f"access unit {frame.pts} ({frame.slice_type}, poc {frame.poc}), {wrong.size} blocks, first at "
-            f"({4 * xs[at]}, {4 * ys[at]}): mv {mv[:, ys[at], xs[at]].tolist()} "
-            f"ref {ref_idx[:, ys[at], xs[at]].tolist()} poc {pocs[:, ys[at], xs[at]].tolist()}"
+            f"({4 * xs[first]}, {4 * ys[first]}): mv {mv[:, first].tolist()} "
+            f"ref {ref_idx[:, first].tolist()} poc {at.pocs[:, first].tolist()}"
         )
 
 
