@@ -264,7 +264,7 @@ def place(point: Point, left: float, top: float, side: float) -> tuple[float, fl
 def draw(results: dict[str, list[Point]], path: Path) -> None:
     """One panel per clip: operations to the right, error upwards, both logarithmic; lower left is better."""
     panel, margin = 300, 46
-    image = Image.new("RGB", (panel * len(results), panel + 40), "white")
+    image = Image.new("RGB", (max(panel * len(results), 2 * panel), panel + 64), "white")
     pen = ImageDraw.Draw(image)
     for column, (name, points) in enumerate(results.items()):
         left, top, side = column * panel + margin, 40, panel - margin - 14
@@ -286,16 +286,13 @@ def draw(results: dict[str, list[Point]], path: Path) -> None:
             pen.line(line, fill=colour, width=2)
             for x, y in line:
                 pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
-    for number, (family, title) in enumerate(
-        (("key", "every k-th picture whole"), ("naive", "changed patches only"), ("ours", "ovstream"))
-    ):
-        pen.text((margin + 190 * number, panel + 22), f"● {title}", fill=COLOURS[family], font_size=12)
-    pen.text(
-        (margin + 600, panel + 22),
-        "right: operations, of encoding everything; up: variance missed (FVU)",
-        fill="black",
-        font_size=12,
-    )
+    names = {"key": "every k-th picture whole", "naive": "changed patches only", "ours": "ovstream"}
+    for number, (family, title) in enumerate(names.items()):
+        x, y = margin + 180 * number, panel + 22
+        pen.ellipse((x - 10, y + 4, x - 4, y + 10), fill=COLOURS[family])
+        pen.text((x, y), title, fill=COLOURS[family], font_size=12)
+    axes = "right: operations, of encoding everything; up: variance missed (FVU); lower left is better"
+    pen.text((margin, panel + 42), axes, fill="black", font_size=12)
     image.save(path)
 
 
