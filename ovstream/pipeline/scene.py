@@ -146,7 +146,6 @@ class Scene:
                 output = self._audited(patches, output, frame)
         encoded.ravel()[patches.indices] = True
         self._stats.frames_encoded += 1
-        self._stats.patches_encoded += len(patches)
         if encoded.all():
             self._stats.frames_dense += 1
             self.frames_since_dense = 0
@@ -179,6 +178,7 @@ class Scene:
     def _run(self, patches: Patches, probes: Patches | None = None) -> Output:
         """Encodes, pays, and asks for a dense pass where the tokens have drifted."""
         output = self._encoder.encode_patches(self._state, patches, patches.positions(), probes=probes)
+        self._stats.patches_encoded += output.n_updated
         self._scheduler.spend(output.flops / self._dense_flops)
         if self._scheduler.drifted(output.drift):
             self._planner.request("drift")

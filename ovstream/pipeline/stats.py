@@ -20,7 +20,7 @@ class StreamStats:
         frames_decoded: Pictures that the pixel decoder worked on, catching up included.
         frames_encoded: Pictures for which at least one patch went through the model.
         frames_dense: Of these, pictures encoded whole.
-        patches_encoded: Patches that went through the model.
+        patches_encoded: Patches that went through the model, probes and audits among them.
         patches_total: Patches of all pictures: what encoding everything would have cost.
         embeddings: Results delivered.
         source_lost: Access units known to be lost before they arrived.
