@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from ovstream.rtp.packet import MalformedPacket
@@ -55,7 +56,7 @@ class UnitBuilder(Protocol):
         ...
 
 
-class NalBuilder:
+class NalBuilder(ABC):
     """What H.264 and H.265 share: NAL units in Annex B, some of them in fragments.
 
     Subclasses read payload headers and call `_nal` and `_fragment`.
@@ -87,8 +88,9 @@ class NalBuilder:
         self.start = None
         return data
 
+    @abstractmethod
     def _begin_nal(self, nal: bytes) -> None:
-        raise NotImplementedError
+        """Notes what the first bytes of a NAL unit say about the access unit."""
 
     def _nal(self, nal: bytes) -> None:
         """Appends a whole NAL unit."""
