@@ -39,6 +39,11 @@ class KeyframeGate:
         self._gap = False
         self._params_changed = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is handed on before a keyframe."""
+        return self._waited_units is not None
+
     def lost(self) -> None:
         """Notes that data is missing before the next unit."""
         self._gap = True
