@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ovstream.types import EventKind
+from ovstream.errors import WireError
 from ovstream.wire import limits
-from ovstream.wire.fields import WIRE_MAJOR, Fields, check_topic, pack, stream_topic
+from ovstream.wire.fields import WIRE_MAJOR, WORD, Fields, check_topic, pack, stream_topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Status:
         first_seq: As in `Heartbeat`.
         next_seq: As in `Heartbeat`.
         time_ns: Wall clock of the publisher (UTC, Unix).
-        kind: What happened.
+        kind: What happened: an `EventKind`, or a word that only a later version knows.
         detail: One sentence for people; never contains credentials.
     """
 
@@ -53,7 +53,7 @@ class Status:
     first_seq: int
     next_seq: int
     time_ns: int
-    kind: EventKind
+    kind: str
     detail: str = ""
 
     @property
@@ -68,7 +68,13 @@ def encode_heartbeat(heartbeat: Heartbeat) -> list[bytes]:
 
 
 def encode_status(status: Status) -> list[bytes]:
-    """Turns a status into two frames; a detail that does not fit is cut, unprintable letters become '?'."""
+    """Turns a status into two frames; a detail that does not fit is cut, unprintable letters become '?'.
+
+    Raises:
+        WireError: The kind is no lower-case word.
+    """
+    if not WORD.fullmatch(status.kind):
+        raise WireError(f"{status.kind!r} is no name of an event: lower-case letters, digits, '_', '-'")
     detail = "".join(letter if letter.isprintable() else "?" for letter in status.detail)
     while len(detail.encode(errors="replace")) > limits.MAX_TEXT:
         detail = detail[:-1]
@@ -103,7 +109,7 @@ def parse_status(frames: Sequence[bytes], fields: Fields) -> Status:
         first_seq=fields.integer("q0", high=next_seq),
         next_seq=next_seq,
         time_ns=fields.integer("t"),
-        kind=fields.choice("st", EventKind),
+        kind=fields.word("st"),
         detail=fields.text("d"),
     )
 

@@ -15,6 +15,8 @@ from ovstream.wire import limits
 
 WIRE_MAJOR = 1
 
+WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # names of events
+
 STREAM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # the pattern of StreamConfig.stream_id
 
 
@@ -109,6 +111,13 @@ class Fields:
         value = self._required(key)
         if type(value) is not str or not value.isprintable():
             raise WireError(f"'{key}' must be a printable string")
+        return value
+
+    def word(self, key: str) -> str:
+        """Reads a short lower-case name out of an open set: later versions may send more of them."""
+        value = self._required(key)
+        if type(value) is not str or not WORD.fullmatch(value):
+            raise WireError(f"'{key}' must be a lower-case word")
         return value
 
     def choice(self, key: str, literal: Any) -> Any:

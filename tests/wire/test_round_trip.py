@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, get_args
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,6 +101,21 @@ def test_status_comes_back(stream_id: str, kind: EventKind, detail: str) -> None
     assert parse(encode_status(status)) == status
 
 
+def test_an_event_that_this_version_does_not_know_is_passed_on() -> None:
+    back = parse(encode_status(Status("door", 1, 2, 3, 4, "lens-fogged", "since noon")))
+    assert isinstance(back, Status)
+    assert (back.kind, back.detail) == ("lens-fogged", "since noon")
+
+
+@pytest.mark.parametrize("kind", ["", "Two words", "x" * 33, "-a", "é", "a\n"])
+def test_the_name_of_an_event_is_one_short_word(kind: str) -> None:
+    with pytest.raises(WireError):
+        encode_status(Status("door", 1, 2, 3, 4, kind))
+    frames = encode_status(Status("door", 1, 2, 3, 4, "known"))
+    with pytest.raises(WireError):
+        parse([frames[0], frames[1].replace(b"\xa5known", msgpack.packb(kind))])
+
+
 @given(st.text())
 def test_any_detail_can_be_sent(detail: str) -> None:
     status = parse(encode_status(Status("a", 0, 0, 0, 0, "error", detail)))
@@ -122,8 +138,6 @@ def test_header_of_an_ordinary_message_is_small() -> None:
 
 
 def test_further_frames_and_keys_are_ignored() -> None:
-    import msgpack
-
     frames = encode(example(), dtype="float32")
     frames[1] = msgpack.packb({**msgpack.unpackb(frames[1]), "future": [1, {"x": b"y"}]})
     assert_same(decode([*frames, b"more"]), example())
