@@ -25,11 +25,9 @@ from ovstream.cli.console import (
     set_up_logging,
     trouble_line,
 )
-from ovstream.config import StreamConfig, load_config, stream_config
+from ovstream.config import SinkConfig, StreamConfig, load_config, stream_config
 from ovstream.errors import ConfigError, OvstreamError
-from ovstream.pipeline import Stream, encoder_of
-from ovstream.publish import Publisher
-from ovstream.sinks import JsonlSink, Sink
+from ovstream.pipeline import Outputs, Stream, encoder_of
 
 _REPORT_SECONDS = 10.0
 _GOOD_NEWS = ("connected", "ended", "params")
@@ -105,7 +103,7 @@ def run(
     }
     given = {name: value for name, value in options.items() if value is not None}
     configs = _streams(url, config, given)
-    failures = run_until_stopped(_run(configs, jsonl))
+    failures = run_until_stopped(_run([_with_jsonl(one, jsonl) for one in configs]))
     if failures and len(configs) == 1:
         raise next(iter(failures.values()))
     if failures:
@@ -130,6 +128,15 @@ def _patient(config: StreamConfig) -> StreamConfig:
     return config.model_copy(update={"source": config.source.model_copy(update={"keep_trying": True})})
 
 
+def _with_jsonl(config: StreamConfig, path: Path | None) -> StreamConfig:
+    """The same stream, with its embeddings in that file too."""
+    if path is None:
+        return config
+    return config.model_copy(
+        update={"sinks": (*config.sinks, SinkConfig.model_validate({"type": "jsonl", "path": path}))}
+    )
+
+
 @dataclass(slots=True)
 class _Fleet:
     """The streams of this process, and what is known about each beside its counters."""
@@ -140,23 +147,14 @@ class _Fleet:
     news: dict[str, str] = field(default_factory=dict)
 
 
-async def _run(configs: list[StreamConfig], jsonl: Path | None) -> dict[str, OvstreamError]:
+async def _run(configs: list[StreamConfig]) -> dict[str, OvstreamError]:
     """Runs all streams to their ends; returns the errors of those that failed."""
     encoders = {
         one.encode: await asyncio.to_thread(encoder_of, one.encode)
         for one in {one.encode: one for one in configs}.values()
     }
-    with contextlib.ExitStack() as stack:
-        sinks = _publishers(configs, stack)
-        file_sinks = [stack.enter_context(contextlib.closing(JsonlSink(jsonl)))] if jsonl else []
-        streams = [
-            Stream(
-                one.model_copy(update={"publish": one.publish.model_copy(update={"endpoint": None})}),
-                encoder=encoders[one.encode],
-                sinks=[*sinks.get(one.publish.endpoint or "", []), *file_sinks],
-            )
-            for one in configs
-        ]
+    with Outputs() as outputs:
+        streams = [Stream(one, encoder=encoders[one.encode], outputs=outputs) for one in configs]
         fleet = _Fleet(streams)
         report = asyncio.create_task(_report(fleet))
         try:
@@ -168,18 +166,6 @@ async def _run(configs: list[StreamConfig], jsonl: Path | None) -> dict[str, Ovs
             await asyncio.gather(report, return_exceptions=True)
             _summary(fleet)
     return fleet.failures
-
-
-def _publishers(configs: list[StreamConfig], stack: contextlib.ExitStack) -> dict[str, list[Sink]]:
-    """One publisher per endpoint, shared by the streams that name it."""
-    found: dict[str, list[Sink]] = {}
-    for config in configs:
-        endpoint = config.publish.endpoint
-        if endpoint and endpoint not in found:
-            found[endpoint] = [
-                stack.enter_context(contextlib.closing(Publisher(endpoint, config=config.publish)))
-            ]
-    return found
 
 
 async def _one(stream: Stream, fleet: _Fleet) -> None:

@@ -13,6 +13,7 @@ from ovstream.config.sections import (
     PlanConfig,
     PublishConfig,
     RunConfig,
+    SinkConfig,
     SourceConfig,
     StreamConfig,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "PlanConfig",
     "PublishConfig",
     "RunConfig",
+    "SinkConfig",
     "SourceConfig",
     "StreamConfig",
     "load_config",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -126,6 +127,22 @@ class PublishConfig(Section):
     )
 
 
+class SinkConfig(BaseModel):
+    """Another place where embeddings go: a type, and the options of that type."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str = Field(min_length=1)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What stands beside `type`; may hold credentials."""
+        return dict(self.model_extra or {})
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        yield "type", self.type
+
+
 class StreamConfig(Section):
     """One stream, from its URL to its subscribers."""
 
@@ -139,6 +156,9 @@ class StreamConfig(Section):
     plan: PlanConfig = PlanConfig()
     encode: EncodeConfig = EncodeConfig()
     publish: PublishConfig = PublishConfig()
+    sinks: tuple[SinkConfig, ...] = Field(
+        default=(), description="other places where embeddings go, each a type with its options"
+    )
 
 
 class RunConfig(Section):

@@ -1,8 +1,19 @@
 """Wires the stages of one stream together, and runs it."""
 
 from ovstream.pipeline.inspection import inspect
+from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.stream import Stream, encoder_of, iterate, open
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 
-__all__ = ["FrameTrace", "Stream", "StreamStats", "StreamWorker", "encoder_of", "inspect", "iterate", "open"]
+__all__ = [
+    "FrameTrace",
+    "Outputs",
+    "Stream",
+    "StreamStats",
+    "StreamWorker",
+    "encoder_of",
+    "inspect",
+    "iterate",
+    "open",
+]

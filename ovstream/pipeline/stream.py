@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ovstream.config import EncodeConfig, StreamConfig, stream_config
+from ovstream.config import EncodeConfig, SinkConfig, StreamConfig, stream_config
 from ovstream.encode import Encoder, load_encoder
 from ovstream.errors import ConfigError, OvstreamError
 from ovstream.pipeline.loop_thread import LoopThread
+from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.sinks import Sink
@@ -43,6 +44,8 @@ class Stream:
         sinks: Get every embedding, in order, before the reader does; they stay open when the stream ends.
         restore: Where an earlier worker of the same stream stopped.
         observe: Called with a `FrameTrace` after every picture, in the stream's thread.
+        outputs: Opens what `config.publish` and `config.sinks` name; may be shared between streams, and stays open
+            when the stream ends. None: the stream has its own.
     """
 
     def __init__(
@@ -54,13 +57,15 @@ class Stream:
         sinks: Sequence[Sink] = (),
         restore: Checkpoint | None = None,
         observe: Callable[[FrameTrace], None] | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.config = config
         self.stats = StreamStats()
         self._source = source
         self._encoder = encoder
         self._sinks = list(sinks)
-        self._own_sinks: list[Sink] = []
+        self._outputs = outputs or Outputs()
+        self._owns_outputs = outputs is None
         self._announced_epoch: int | None = None
         self._ended = False
         self._dropped = 0
@@ -144,8 +149,8 @@ class Stream:
         ):  # last in, first out; each runs whatever the others do
             stack.callback(_put_dropping_oldest, self._results, None)
             stack.callback(_put_dropping_oldest, self._events, None)
-            for sink in self._own_sinks:
-                stack.push_async_callback(asyncio.to_thread, sink.close)  # may wait for its last messages
+            if self._owns_outputs:
+                stack.push_async_callback(asyncio.to_thread, self._outputs.close)  # may wait for messages
             stack.callback(self._end)
             if self._worker is not None:
                 stack.callback(self._worker.close)
@@ -160,11 +165,7 @@ class Stream:
         config = self.config
         if self._encoder is None:
             self._encoder = await self._in_thread(lambda: encoder_of(config.encode))
-        if config.publish.endpoint is not None:
-            from ovstream.publish import Publisher
-
-            self._own_sinks.append(Publisher(config.publish.endpoint, config=config.publish))
-            self._sinks += self._own_sinks
+        self._sinks += self._outputs.of(config)
         if self._source is None:
             self._source = open_source(config.url, config=config.source, on_event=self._from_source)
         self._worker = StreamWorker(
@@ -290,7 +291,8 @@ def open(url: str | Path | Source, **options: Any) -> Stream:
     Args:
         url: RTSP URL, path of a video file, `synthetic:`, or a `Source` object (for tests: `MemorySource`).
         **options: Anything of `StreamConfig`, flat (`keep_ratio=0.06`) or by section (`plan={"keep_ratio": 0.06}`),
-            and `encoder`, `sinks`, `restore`, `observe` of `Stream`.
+            and `encoder`, `sinks`, `restore`, `observe`, `outputs` of `Stream`. Sinks may also be mappings as in a
+            configuration file (`{"type": "jsonl", "path": "out.jsonl"}`).
 
     Returns:
         A `Stream`, to be entered with `async with`.
@@ -298,9 +300,12 @@ def open(url: str | Path | Source, **options: Any) -> Stream:
     Raises:
         ConfigError: An option is unknown or makes no sense.
     """
-    objects = {
-        name: options.pop(name) for name in ("encoder", "sinks", "restore", "observe") if name in options
-    }
+    names = ("encoder", "sinks", "restore", "observe", "outputs")
+    objects = {name: options.pop(name) for name in names if name in options}
+    sinks = objects.pop("sinks", ())
+    objects["sinks"] = [one for one in sinks if not isinstance(one, (Mapping, SinkConfig))]
+    if len(objects["sinks"]) < len(sinks):
+        options["sinks"] = [one for one in sinks if isinstance(one, (Mapping, SinkConfig))]
     if not isinstance(url, (str, Path)):
         return Stream(stream_config(url.name, **options), source=url, **objects)
     return Stream(stream_config(str(url), **options), **objects)

@@ -220,3 +220,11 @@ async def test_a_stream_opens_once(encoder: Encoder, clip: Clip) -> None:
     with pytest.raises(ConfigError, match="once"):
         async with stream:
             pass
+
+
+async def test_sinks_may_be_described(encoder: Encoder, clip: Clip, tmp_path: Path) -> None:
+    lines = tmp_path / "out.jsonl"
+    described, kept = {"type": "jsonl", "path": str(lines)}, MemorySink()
+    async with ovstream.open(clip(**CAMERA), encoder=encoder, sinks=[described, kept]) as stream:
+        await stream.run()
+    assert len(lines.read_text().splitlines()) == len(kept.embeddings) > 0
