@@ -10,10 +10,12 @@ OvstreamError
 │   └── UnsupportedBitstream     the specification allows it, the parser does not
 ├── SourceError                  a camera, file or URL
 │   ├── SourceNotFound           no such file, host or stream
+│   │   └── SourceRefused        the host is there, but nothing listens
 │   ├── SourceAuthError          credentials missing or refused
 │   ├── SourceTimeout            nothing arrived in time
 │   ├── SourceTlsError           the camera's certificate is not trusted, or no TLS was spoken
 │   └── SourceProtocolError      the peer does not speak what it should
+│       └── SourceCodecError     it sends video that nobody here reads
 ├── DecodeError                  the decoder gave no picture
 ├── ModelError                   a model folder or checkpoint is wrong, partial or foreign
 └── WireError                    a message that is not ours, or of an unknown major version
@@ -84,6 +86,10 @@ class SourceNotFound(SourceError):  # noqa: N818
     """No such file, host or stream."""
 
 
+class SourceRefused(SourceNotFound):
+    """The host is there, but refuses the connection: nothing listens at this port."""
+
+
 class SourceAuthError(SourceError):
     """Credentials are missing or were refused."""
 
@@ -97,7 +103,11 @@ class SourceTlsError(SourceError):
 
 
 class SourceProtocolError(SourceError):
-    """The peer does not speak what it should, or sends a codec nobody here reads."""
+    """The peer does not speak what it should."""
+
+
+class SourceCodecError(SourceProtocolError):
+    """The peer sends video that nobody here reads: another codec, or a packet format of it."""
 
 
 class DecodeError(OvstreamError):

@@ -23,7 +23,9 @@ SliceType = Literal["I", "P", "B"]
 Origin = Literal["bitstream", "decoder", "difference"]
 Action = Literal["skip", "sparse", "dense"]
 Kind = Literal["scene", "event", "tokens"]
-EventKind = Literal["connected", "reconnecting", "ended", "params", "fallback", "lost", "quality", "error"]
+EventKind = Literal[
+    "connected", "reconnecting", "ended", "params", "fallback", "lost", "dropped", "quality", "error"
+]
 
 
 class BlockClass(IntEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 DEFAULT_MAX_PIXELS = 8_912_896  # 4096 x 2176: the largest frame of H.264 level 5.1
 
@@ -32,6 +32,9 @@ class SourceConfig(Section):
     )
     username: str | None = None
     password: SecretStr | None = None
+    password_file: str | None = Field(
+        default=None, description="its first line is the password; read at every connection"
+    )
     open_timeout_seconds: float = Field(default=10.0, gt=0)
     read_timeout_seconds: float = Field(
         default=5.0, gt=0, description="silence after which a live source reconnects"
@@ -47,7 +50,17 @@ class SourceConfig(Section):
     )
     loop: bool = Field(default=False, description="files: start again at the end, for ever")
     queue_units: int = Field(default=64, ge=2, description="access units between source and parser")
+    max_latency_seconds: float = Field(
+        default=2.0, gt=0, description="cameras: older pictures give way to the newest keyframe"
+    )
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=256)
+
+    @field_validator("password_file")
+    @classmethod
+    def _one_password(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is not None and info.data.get("password") is not None:
+            raise ValueError("password is given too; one of the two is enough")
+        return path
 
 
 class PlanConfig(Section):

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 from ovstream.config import EncodeConfig, SinkConfig, StreamConfig, stream_config
 from ovstream.encode import Encoder, load_encoder
 from ovstream.errors import ConfigError, OvstreamError
+from ovstream.pipeline.freshness import FreshnessGate
 from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
@@ -69,6 +70,7 @@ class Stream:
         self._announced_epoch: int | None = None
         self._ended = False
         self._dropped = 0
+        self._freshness = FreshnessGate(config.source.max_latency_seconds)
         self._closing: asyncio.Task[None] | None = None
         self._restore = restore
         self._observe = observe
@@ -202,14 +204,18 @@ class Stream:
         await self._results.put(None)
 
     async def _take(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> None:
-        for embedding in await self._in_thread(lambda: worker.process(unit)):
-            await self._deliver(embedding, live=source.live)
+        fresh = self._freshness.admit(unit) if source.live else unit
+        if fresh is not None:
+            if (told := self._freshness.report()) is not None:
+                self._emit("dropped", told)
+            for embedding in await self._in_thread(lambda: worker.process(fresh)):
+                await self._deliver(embedding, live=source.live)
         self._copy_source_stats(source)
 
     def _copy_source_stats(self, source: Source) -> None:
         self.stats.source_lost = source.stats.lost
         self.stats.reconnects = source.stats.reconnects
-        self.stats.dropped = self._dropped + source.stats.dropped
+        self.stats.dropped = self._dropped + self._freshness.dropped + source.stats.dropped
 
     async def _deliver(self, embedding: Embedding, *, live: bool) -> None:
         if embedding.epoch != self._announced_epoch:

@@ -110,7 +110,7 @@ class StreamWorker:
         Damaged bits are counted, never raised: the stream goes on with the next unit.
         """
         self._stats.units += 1
-        if unit.epoch != self._source_epoch:
+        if unit.epoch != self._source_epoch or (unit.params_changed and self._scene is not None):
             self._restart(unit.epoch)
         self._lost |= unit.discontinuity
         try:

@@ -18,9 +18,11 @@ from av.video.stream import VideoStream
 
 from ovstream.errors import (
     SourceAuthError,
+    SourceCodecError,
     SourceError,
     SourceNotFound,
     SourceProtocolError,
+    SourceRefused,
     SourceTimeout,
 )
 from ovstream.sources.parameter_sets import ParameterSets, extradata_nals, is_length_prefixed
@@ -175,7 +177,7 @@ class Demuxer:
     def _video_stream(self, max_pixels: int) -> VideoStream:
         stream = self._container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
-            raise SourceProtocolError(f"{self._name} has no video track that FFmpeg knows")
+            raise SourceCodecError(f"{self._name} has no video track that FFmpeg knows")
         width, height = stream.width, stream.height
         if width * height > max_pixels:
             raise SourceProtocolError(
@@ -250,7 +252,7 @@ def translate(error: Exception, name: str) -> SourceError:
     if isinstance(error, av.error.HTTPNotFoundError | FileNotFoundError):
         return SourceNotFound(f"{name} does not exist ({reason})")
     if isinstance(error, ConnectionRefusedError):
-        return SourceNotFound(f"{name}: nothing listens at this address and port ({reason})")
+        return SourceRefused(f"{name}: nothing listens at this address and port ({reason})")
     if isinstance(error, PermissionError):
         return SourceAuthError(f"{name} may not be read ({reason})")
     if isinstance(error, TimeoutError | av.error.ExitError):

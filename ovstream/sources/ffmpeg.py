@@ -11,6 +11,7 @@ import av
 from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError, SourceAuthError, SourceError, SourceNotFound, SourceTimeout
 from ovstream.sources.base import OnEvent, ignore_event
+from ovstream.sources.credentials import credentials
 from ovstream.sources.demux import Demuxer, Sample, host_is_unknown
 from ovstream.sources.gate import KeyframeGate
 from ovstream.sources.pacing import Backoff
@@ -99,11 +100,10 @@ class FFmpegSource(ThreadedSource):
 
     def _open(self) -> Demuxer:
         options, format = self._options()
-        secret = self._config.password
         url = self._url.location
         if format is None:
-            password = secret.get_secret_value() if secret else None
-            url = self._url.text(username=self._config.username, password=password)
+            username, password = credentials(self._config, self._url)
+            url = self._url.text(username=username, password=password)
         try:
             return Demuxer(
                 url,

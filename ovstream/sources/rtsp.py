@@ -7,6 +7,7 @@ import asyncio
 from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError, SourceError, SourceProtocolError, SourceTimeout
 from ovstream.sources.base import OnEvent, ignore_event
+from ovstream.sources.credentials import credentials
 from ovstream.sources.reconnecting import ReconnectingSource
 from ovstream.sources.rtsp_auth import Authenticator
 from ovstream.sources.rtsp_connection import Address
@@ -66,9 +67,7 @@ class RtspSource(ReconnectingSource):
                 await session.aclose()
 
     async def _open(self) -> RtspSession:
-        secret = self._config.password
-        username = self._config.username or self._url.username
-        password = secret.get_secret_value() if secret else self._url.password
+        username, password = await asyncio.to_thread(credentials, self._config, self._url)
         known = username is not None or password is not None
         authenticator = Authenticator(username or "", password or "") if known else None
         options = SessionOptions(

@@ -14,6 +14,7 @@ from ovstream.errors import (
     SourceError,
     SourceNotFound,
     SourceProtocolError,
+    SourceRefused,
     SourceTimeout,
     SourceTlsError,
 )
@@ -225,7 +226,7 @@ def _translate(error: OSError, name: str) -> SourceError:
     # A host with several addresses gives one error that has the others in its text only.
     numbers = {error.errno} if error.errno else {int(n) for n in re.findall(r"\[Errno (\d+)", str(error))}
     if errno.ECONNREFUSED in numbers:
-        return SourceNotFound(f"{name}: nothing listens at this address and port")
+        return SourceRefused(f"{name}: nothing listens at this address and port")
     if numbers & _UNREACHABLE:
         return SourceNotFound(f"{name} cannot be reached ({reason})")
     return SourceError(f"{name}: no connection ({reason})")

@@ -7,10 +7,10 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from ovstream.errors import SourceError, SourceProtocolError
+from ovstream.errors import SourceCodecError, SourceError
 from ovstream.rtp import (
     IN_ORDER,
     Goodbye,
@@ -51,6 +51,7 @@ class RtspMedia:
 
     Attributes:
         heard_ns: Monotonic clock when the last packet of the track arrived.
+        whole_ns: The same of the last picture that arrived whole.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class RtspMedia:
         on_units: OnUnits,
         limits: ReorderLimits | None = None,
     ) -> None:
-        self.heard_ns = time.monotonic_ns()
+        self.heard_ns = self.whole_ns = time.monotonic_ns()
         self._track = track
         self._connection = connection
         self._name = name
@@ -111,7 +112,7 @@ class RtspMedia:
     def start(self) -> None:
         """The camera plays: hands out what came early, and asks firewalls to let the rest in."""
         early, self._early = self._early or (), None
-        self.heard_ns = time.monotonic_ns()
+        self.heard_ns = self.whole_ns = time.monotonic_ns()
         for index, data in early:
             self._on_packet(index, data)
         if self._udp is not None:
@@ -174,13 +175,19 @@ class RtspMedia:
         self._foreign += 1
         if self._foreign > MAX_FOREIGN_PACKETS:
             described = f"payload type {payload_type} instead of {self._track.payload_type}"
-            self._connection.fail(SourceProtocolError(f"{self._name} sends {described}"))
+            self._connection.fail(SourceCodecError(f"{self._name} sends {described}"))
 
     def _deliver(self, units: Iterable[RtpUnit]) -> None:
         try:
-            self._on_units(units, self._receiver)
+            self._on_units(self._noticed(units), self._receiver)
         except SourceError as error:
             self._connection.fail(error)
+
+    def _noticed(self, units: Iterable[RtpUnit]) -> Iterator[RtpUnit]:
+        for unit in units:
+            if not unit.damaged:
+                self.whole_ns = unit.arrival_ns
+            yield unit
 
     def _wait_for_missing(self, wait_ns: int) -> None:
         loop = asyncio.get_running_loop()

@@ -9,7 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ovstream.errors import SourceAuthError, SourceError, SourceNotFound, SourceProtocolError, SourceTimeout
+from ovstream.errors import (
+    SourceAuthError,
+    SourceCodecError,
+    SourceError,
+    SourceNotFound,
+    SourceProtocolError,
+    SourceTimeout,
+)
 from ovstream.sources.rtsp_auth import Authenticator
 from ovstream.sources.rtsp_connection import Address, RtspConnection
 from ovstream.sources.rtsp_media import OnUnits, RtspMedia
@@ -20,6 +27,7 @@ DEFAULT_SESSION_SECONDS = 60.0  # RFC 2326 12.37
 KEEPALIVE_SHARE = 0.4
 KEEPALIVE_PATIENCE_SECONDS = 5.0
 REPORT_SECONDS = 5.0  # RFC 3550 6.2; each pause is varied by a half
+STALL_FACTOR = 4  # packets without one whole picture may come for so many times the longest silence
 MAX_ATTEMPTS = 3  # of one request: without credentials, with them, with a fresh nonce
 UNSUPPORTED_TRANSPORT, AGGREGATE_NOT_ALLOWED, SESSION_NOT_FOUND = 461, 459, 454
 OTHER_TRANSPORT = {"tcp": "udp", "udp": "tcp"}
@@ -113,13 +121,11 @@ class RtspSession:
         report_due = time.monotonic()
         keepalive_due = report_due + KEEPALIVE_SHARE * self._session_seconds
         while not closed.done():
-            silence_due = self._media.heard_ns / 1e9 + self._options.read_timeout_seconds
-            due = min(report_due, keepalive_due, silence_due)
+            due = min(report_due, keepalive_due, self._stall_due(self._media))
             await asyncio.wait({closed}, timeout=max(due - time.monotonic(), 0))
             now = time.monotonic()
-            silent_seconds = now - self._media.heard_ns / 1e9
-            if silent_seconds >= self._options.read_timeout_seconds:
-                self._connection.fail(SourceTimeout(f"{self._name} is silent for {silent_seconds:.1f} s"))
+            if now >= self._stall_due(self._media):
+                self._connection.fail(self._stall(self._media, now))
             if now >= report_due:
                 self._media.send_report()
                 report_due = now + REPORT_SECONDS * random.uniform(0.5, 1.5)
@@ -127,6 +133,20 @@ class RtspSession:
                 await self._keep_alive()
                 keepalive_due = now + KEEPALIVE_SHARE * self._session_seconds
         return closed.result()
+
+    def _stall_due(self, media: RtspMedia) -> float:
+        """When to give up if nothing more arrives: monotonic clock, seconds."""
+        longest_seconds = self._options.read_timeout_seconds
+        return min(
+            media.heard_ns / 1e9 + longest_seconds, media.whole_ns / 1e9 + STALL_FACTOR * longest_seconds
+        )
+
+    def _stall(self, media: RtspMedia, now: float) -> SourceTimeout:
+        silent_seconds = now - media.heard_ns / 1e9
+        if silent_seconds >= self._options.read_timeout_seconds:
+            return SourceTimeout(f"{self._name} is silent for {silent_seconds:.1f} s")
+        broken_seconds = now - media.whole_ns / 1e9
+        return SourceTimeout(f"{self._name} sends no whole picture for {broken_seconds:.1f} s")
 
     async def aclose(self) -> None:
         """Says goodbye without waiting for an answer, and frees all sockets."""
@@ -142,7 +162,7 @@ class RtspSession:
         description = parse_sdp(response.body.decode("utf-8", "replace"))
         if not description.tracks:
             others = f" (it has {', '.join(description.others)})" if description.others else ""
-            raise SourceProtocolError(f"{self._name} offers no video that can be read{others}")
+            raise SourceCodecError(f"{self._name} offers no video that can be read{others}")
         self.track = description.tracks[0]
         base = response.headers.get("Content-Base") or response.headers.get("Content-Location")
         base = re.sub(r"^(\w+://)[^/@]*@", r"\1", base) if "://" in base else self._uri

@@ -34,7 +34,7 @@ PARAMETER_SETS = {"h264": (7, 8), "h265": (32, 33, 34), "vp8": ()}
 UNIX_TO_NTP_SECONDS = 2_208_988_800
 # After these the connection is of no use any more.
 DEADLY = frozenset({"silent", "close", "reset", "half", "bye"})
-# The rest of what `Behaviour.fault` may say: jumps, "garbage", "stall", "switch".
+# The rest of what `Behaviour.fault` may say: jumps, "garbage", "stall", "switch", "crumble".
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,7 @@ class Session:
         self.reader, self.writer = reader, writer
         self.nonce = os.urandom(8).hex()
         self.stale = server.behaviour.stale
+        self.crumbling = False
         self.heard = time.monotonic()
         self.udp: list[socket.socket] = []
         self.playing: asyncio.Task[None] | None = None
@@ -341,6 +342,8 @@ class Session:
             sender.sequence += 5000
         elif fault == "new sender":
             sender.ssrc = SSRC + 1
+        elif fault == "crumble":
+            self.crumbling = True
         return {"timestamp jump": 90_000_000, "timestamps back": -270_000}.get(fault, 0)
 
     async def end(self, sender: Sender) -> None:
@@ -386,7 +389,7 @@ class Network:
 
     def send(self, packets: list[RtpPacket]) -> None:
         behaviour = self._session.behaviour
-        for packet in packets:
+        for packet in packets[1:] if self._session.crumbling else packets:
             data = packet.to_bytes()
             if self._chance.random() < behaviour.loss:
                 continue

@@ -293,3 +293,19 @@ def test_raw_files_with_b_pictures_never_go_back_in_time(encoder: Encoder, units
         if trace.encoded.any():
             assert trace.frame.poc > newest
             newest = trace.frame.poc
+
+
+def test_other_parameter_sets_of_the_same_size_start_one_epoch(encoder: Encoder, units: Units) -> None:
+    some = units(options={"x264-params": "bframes=0:keyint=10"})
+    changed = [replace(unit, params_changed=number == 20) for number, unit in enumerate(some)]
+    bench = Bench(encoder)
+    found = bench.feed(changed)
+    assert [one.epoch for one in found] == [0] * 20 + [1] * 20
+    assert found[20].action == "dense"
+
+
+def test_a_reconnect_with_other_parameter_sets_is_one_epoch(encoder: Encoder, units: Units) -> None:
+    some = units(options={"x264-params": "bframes=0:keyint=10"})
+    again = [replace(unit, epoch=1, params_changed=not number) for number, unit in enumerate(some)]
+    found = Bench(encoder).feed([*some, *again])
+    assert {one.epoch for one in found} == {0, 1}
