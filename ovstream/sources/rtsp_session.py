@@ -161,8 +161,10 @@ class RtspSession:
         response = await self._ask("DESCRIBE", self._uri, Accept="application/sdp")
         description = parse_sdp(response.body.decode("utf-8", "replace"))
         if not description.tracks:
-            others = f" (it has {', '.join(description.others)})" if description.others else ""
-            raise SourceCodecError(f"{self._name} offers no video that can be read{others}")
+            problem = f"{self._name} offers no video that can be read"
+            if not description.others:
+                raise SourceProtocolError(problem)
+            raise SourceCodecError(f"{problem} (it has {', '.join(description.others)})")
         self.track = description.tracks[0]
         base = response.headers.get("Content-Base") or response.headers.get("Content-Location")
         base = re.sub(r"^(\w+://)[^/@]*@", r"\1", base) if "://" in base else self._uri
