@@ -18,6 +18,7 @@ OvstreamError
 │       └── SourceCodecError     it sends video that nobody here reads
 ├── DecodeError                  the decoder gave no picture
 ├── ModelError                   a model folder or checkpoint is wrong, partial or foreign
+├── StoreError                   a folder of embeddings cannot be read or written
 └── WireError                    a message that is not ours, or of an unknown major version
 ```
 """
@@ -116,6 +117,10 @@ class DecodeError(OvstreamError):
 
 class ModelError(OvstreamError):
     """A model folder or checkpoint is wrong, partial or foreign."""
+
+
+class StoreError(OvstreamError):
+    """A store of embeddings cannot be read or written."""
 
 
 class WireError(OvstreamError):

@@ -21,7 +21,7 @@ LAYERS: list[list[str]] = [
     ["sources", "decode", "encode", "publish", "sinks"],
     ["model"],
     ["plan"],
-    ["bitstream", "rtp"],
+    ["bitstream", "rtp", "store"],
     ["wire", "config"],
     ["types"],
     ["errors"],
@@ -44,6 +44,8 @@ FOREIGN: dict[str, set[str]] = {
     "sinks/registry.py": {"pydantic"},  # checks options of sinks that other packages bring
     "model": {"numpy", "torch", "onnx", "safetensors", "huggingface_hub"},
     "plan": {"numpy"},
+    "store": {"numpy"},
+    "store/ann.py": {"usearch"},
     "bitstream": {"numpy"},
     "rtp": set(),
     "wire": {"numpy", "msgpack"},

@@ -16,6 +16,7 @@ from ovstream.sinks.base import Sink
 GROUP = "ovstream.sinks"
 _OWN = {
     "jsonl": "ovstream.sinks.jsonl:JsonlSink",
+    "store": "ovstream.sinks.store:StoreSink",
 }
 
 
