@@ -24,7 +24,16 @@ Origin = Literal["bitstream", "decoder", "difference"]
 Action = Literal["skip", "sparse", "dense"]
 Kind = Literal["scene", "event", "tokens"]
 EventKind = Literal[
-    "connected", "reconnecting", "ended", "params", "fallback", "lost", "dropped", "quality", "error"
+    "waiting",
+    "connected",
+    "reconnecting",
+    "ended",
+    "params",
+    "fallback",
+    "lost",
+    "dropped",
+    "quality",
+    "error",
 ]
 
 

@@ -37,6 +37,8 @@ FOREIGN: dict[str, set[str]] = {
     "pipeline": {"numpy", "structlog"},
     "sources": {"numpy", "av", "aiortc", "tenacity", "structlog"},
     "sources/synthetic.py": {"pydantic"},  # checks the query of its URL
+    "sources/webrtc/app.py": {"starlette"},
+    "sources/webrtc/server.py": {"uvicorn"},
     "decode": {"numpy", "av"},
     "encode": {"numpy", "onnxruntime", "PIL"},
     "publish": {"numpy", "zmq", "structlog"},

@@ -35,6 +35,13 @@ class SourceConfig(Section):
     password_file: str | None = Field(
         default=None, description="its first line is the password; read at every connection"
     )
+    token: SecretStr | None = Field(
+        default=None,
+        description="bearer token: what WHIP publishers must show, what we show to a WHEP server",
+    )
+    max_publishers: int = Field(
+        default=16, ge=1, le=1024, description="WHIP: most at once on one address; more are told to wait"
+    )
     open_timeout_seconds: float = Field(default=10.0, gt=0)
     read_timeout_seconds: float = Field(
         default=5.0, gt=0, description="silence after which a live source reconnects"

@@ -6,7 +6,6 @@ Every source is an async iterator of `AccessUnit`s; nothing is decoded.
 from __future__ import annotations
 
 import os
-import re
 
 from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError, SourceProtocolError
@@ -30,9 +29,9 @@ __all__ = [
 
 RTSP_SCHEMES = ("rtsp", "rtsps")
 NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "udp")
-WEBRTC_SCHEMES = re.compile(r"wh[ei]p(\+https?)?")
-RIGHT_FORMS = (
-    f"a file path, file://, synthetic:, /dev/videoN, {', '.join(s + '://' for s in NETWORK_SCHEMES)}"
+WHEP_SCHEMES = ("whep+https", "whep+http")
+RIGHT_FORMS = "a file path, file://, synthetic:, /dev/videoN, " + ", ".join(
+    f"{scheme}://" for scheme in (*NETWORK_SCHEMES, "whip", *WHEP_SCHEMES)
 )
 
 
@@ -45,7 +44,7 @@ def open_source(
     """Makes the source that fits a URL or path; nothing is opened before its first unit is asked for.
 
     Args:
-        url: A path, `file://`, `rtsp://`, `synthetic:?fps=10` ...
+        url: A path, `file://`, `rtsp://`, `whip://`, `whep+https://`, `synthetic:?fps=10` ...
         config: How to read it.
         on_event: Called in the consumer's event loop with what happens beside the units.
 
@@ -62,6 +61,14 @@ def open_source(
     scheme = scheme.lower()
     if separator and scheme in RTSP_SCHEMES and used.backend != "ffmpeg":
         return _rtsp(text, config=used, on_event=on_event)
+    if separator and scheme in WHEP_SCHEMES:
+        from ovstream.sources.webrtc.whep import WhepSource
+
+        return WhepSource(text, config=used, on_event=on_event)
+    if separator and scheme == "whip":
+        from ovstream.sources.webrtc.server import whip_source
+
+        return whip_source(text, config=used, on_event=on_event)
     if (separator and scheme in NETWORK_SCHEMES) or text.startswith("/dev/video"):
         from ovstream.sources.ffmpeg import FFmpegSource
 
@@ -99,6 +106,8 @@ def _rtsp(url: str, *, config: SourceConfig, on_event: OnEvent) -> Source:
 
 
 def _wrong_scheme(scheme: str) -> str:
-    if WEBRTC_SCHEMES.fullmatch(scheme):
-        return f"{scheme}:// (WebRTC) is not supported yet; supported: {RIGHT_FORMS}"
+    if scheme.startswith("whip+"):
+        return f"{scheme}:// is not supported: write whip://, and put a proxy in front for TLS"
+    if scheme == "whep":
+        return "whep:// does not say how to ask: write whep+https:// or whep+http://"
     return f"{scheme}:// is not supported; supported: {RIGHT_FORMS}"

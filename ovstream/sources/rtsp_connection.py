@@ -94,7 +94,7 @@ class RtspConnection(asyncio.Protocol):
                 happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
             )
         except OSError as error:
-            failure = _translate(error, name)
+            failure = connection_error(error, name)
         else:
             if address.tls is not None and address.fingerprint is not None:
                 connection._check(address.fingerprint)
@@ -212,7 +212,7 @@ class RtspConnection(asyncio.Protocol):
             raise
 
 
-def _translate(error: OSError, name: str) -> SourceError:
+def connection_error(error: OSError, name: str) -> SourceError:
     """The error of ours that says why a connection could not be made."""
     reason = error.strerror or type(error).__name__
     if isinstance(error, socket.gaierror):

@@ -27,6 +27,8 @@ from ovstream.sources import open_source
         ("http://cam/1.ts", "FFmpegSource", True),
         ("srt://cam:9000", "FFmpegSource", True),
         ("/dev/video0", "FFmpegSource", True),
+        ("whip://127.0.0.1:8080/cam1", "WhipSource", True),
+        ("whep+https://host/cam/whep", "WhepSource", True),
     ],
 )
 def test_the_scheme_chooses(url: str | Path, kind: str, live: bool) -> None:
@@ -74,8 +76,9 @@ def test_a_file_may_be_named_like_a_user_at_a_host(tmp_path: Path) -> None:
     ("url", "complaint"),
     [
         ("gopher://cam/1", "gopher:// is not supported; supported: .*rtsp://"),
-        ("whip://0.0.0.0:8080/cam", "WebRTC.*not supported yet"),
-        ("whep+https://host/cam", "WebRTC.*not supported yet"),
+        ("whip+https://127.0.0.1/cam", "write whip://, and put a proxy in front"),
+        ("whep://host/cam", r"write whep\+https:// or whep\+http://"),
+        ("whep+https:///cam", "names no host"),
         ("rtps://user:CANARY@cam/1", "rtps:// is not supported"),
         ("rtsp:/user:CANARY@cam/1", "neither a file nor a URL"),
         ("rtsp//user:CANARY@cam/1", "neither a file nor a URL"),
