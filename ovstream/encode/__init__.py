@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ovstream.encode.audit import Audit
+from ovstream.encode.backend import Backend, Job
 from ovstream.encode.encoder import Encoder, Mode, Provider, load_encoder
 from ovstream.encode.output import Output
 from ovstream.encode.scheduler import Scheduler
@@ -11,9 +12,11 @@ from ovstream.encode.watch import CollapseWatch
 
 __all__ = [
     "Audit",
+    "Backend",
     "CollapseWatch",
     "Encoder",
     "EncoderState",
+    "Job",
     "Mode",
     "Output",
     "Provider",

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ovstream.encode.state import EncoderState
+from ovstream.encode.state import CacheArray, EncoderState
 from ovstream.model.config import VisionConfig
 from ovstream.types import BoolArray, FloatArray
 
@@ -99,9 +99,9 @@ class DriftCorrection:
         return Probes(
             slots,
             age=float(state.ages[slots].mean()) + 1,
-            values=state.values[self._first_layer :, :, slots],
+            values=state.values[self._first_layer :, :, slots].astype(np.float32),
             tokens=state.tokens[slots],
-            head=[cache[:, slots] for cache in _head_caches(state)],
+            head=[cache[:, slots].astype(np.float32) for cache in _head_caches(state)],
         )
 
     def spread(self, state: EncoderState, before: Probes) -> float:
@@ -155,7 +155,7 @@ class DriftCorrection:
         return kernel
 
 
-def _head_caches(state: EncoderState) -> list[FloatArray]:
+def _head_caches(state: EncoderState) -> list[CacheArray]:
     return [cache for cache in (state.head_keys, state.head_values) if cache is not None]
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from ovstream.encode.backend import Backend, Job
 from ovstream.encode.drift import DriftCorrection
 from ovstream.encode.output import Output
 from ovstream.encode.state import EncoderState
 from ovstream.errors import ConfigError, ModelError
 from ovstream.model.folder import (
     GOLDEN_GRID,
+    OWN_GRAPH,
+    CacheType,
     ModelFolder,
     Precision,
     digest_files,
@@ -24,7 +27,6 @@ from ovstream.model.folder import (
 from ovstream.types import ModelInfo, Patches
 
 if TYPE_CHECKING:
-    from ovstream.encode.session import Binding, GraphSession
     from ovstream.types import FloatArray
 
 Mode = Literal["fast", "exact", "dense"]
@@ -33,6 +35,9 @@ Provider = Literal["cpu", "cuda", "openvino"]
 
 EMBEDDED = Path(__file__).parents[1] / "models"
 DEFAULT_PROBES = 8
+MAX_STREAMS = 64
+"""Of a run; the weights are then long paid for."""
+
 GOLDEN_TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "int8": 0.6}
 """Largest error of the self-test, in units of the distance between the two golden embeddings."""
 
@@ -44,6 +49,8 @@ def load_encoder(
     threads: int = 1,
     provider: Provider = "cpu",
     probes: int = DEFAULT_PROBES,
+    cache: CacheType = "float32",
+    streams: int = 1,
 ) -> Encoder:
     """Opens a model and checks that it computes what it should.
 
@@ -58,6 +65,9 @@ def load_encoder(
         threads: For one call.
         provider: Where onnxruntime computes.
         probes: Old tokens that a sparse call of mode "fast" encodes again; 0 leaves the others as they are.
+        cache: How states hold keys and values; "float16" halves their memory, for one more rounding.
+        streams: Most streams that a run may serve; more than one opens a second graph, which holds the weights once
+            more. Calls come together where somebody gathers them: see `ovstream.pipeline.gather`.
 
     Returns:
         An encoder; it serves any number of states.
@@ -73,6 +83,10 @@ def load_encoder(
     folder = _find(name_or_folder)
     manifest = ModelFolder.read(folder)
     precision: Precision = "int8" if mode == "fast" else "float32"
+    if cache not in get_args(CacheType):
+        raise ConfigError(f"cache is '{cache}': must be one of {', '.join(get_args(CacheType))}")
+    if not 1 <= streams <= MAX_STREAMS:
+        raise ConfigError(f"streams is {streams}: must be 1 to {MAX_STREAMS}")
     for name in (graph_name(precision), manifest.weights_name(precision)):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} lacks {name}, which the mode '{mode}' needs")
@@ -81,8 +95,24 @@ def load_encoder(
 
     from ovstream.encode.session import GraphSession
 
-    session = GraphSession(folder / graph_name(precision), threads=threads, provider=provider)
-    encoder = Encoder(manifest, session, mode=mode, probes=probes)
+    def variant(lanes: int) -> bytes:
+        from ovstream.model.graph import build_graph
+
+        if manifest.graph != OWN_GRAPH:
+            raise ConfigError(
+                f"{folder}: its graph is a foreign one ({manifest.graph}): it has one lane, float32"
+            )
+        weights = folder / manifest.weights_name(precision)
+        return build_graph(manifest.architecture, weights, precision=precision, lanes=lanes, cache=cache)
+
+    session = GraphSession(
+        folder / graph_name(precision) if cache == "float32" else variant(1),
+        folder=folder,
+        threads=threads,
+        provider=provider,
+        shared=(variant(streams), streams) if streams > 1 else None,
+    )
+    encoder = Encoder(manifest, session, mode=mode, probes=probes, cache=cache)
     tolerance = GOLDEN_TOLERANCE[precision]
     if not encoder.golden_error <= tolerance:  # NaN is wrong as well
         raise ModelError(
@@ -98,12 +128,19 @@ class Encoder:
     Attributes:
         info: What a subscriber must know about the model.
         mode: As in `load_encoder`.
+        backend: What computes.
         golden_error: Distance between this machine's answer to the self-test and torch's, in units of the distance
             between two unrelated inputs; about 1e-6 in float32.
     """
 
     def __init__(
-        self, manifest: ModelFolder, session: GraphSession, *, mode: Mode, probes: int = DEFAULT_PROBES
+        self,
+        manifest: ModelFolder,
+        backend: Backend,
+        *,
+        mode: Mode,
+        probes: int = DEFAULT_PROBES,
+        cache: CacheType = "float32",
     ) -> None:
         config = manifest.architecture
         self.info = ModelInfo(
@@ -118,13 +155,20 @@ class Encoder:
         )
         self.mode: Mode = mode
         self._config = config
-        self._session = session
+        self.backend = backend
+        self._manifest = manifest
+        self._probes = probes
+        self._cache: CacheType = cache
         self._correction = DriftCorrection(config, probes=probes) if mode == "fast" and probes else None
-        self._bindings: WeakKeyDictionary[EncoderState, Binding] = WeakKeyDictionary()
+        self._bindings: WeakKeyDictionary[EncoderState, Any] = WeakKeyDictionary()
         self.golden_error = self._self_test(manifest)
 
     def __repr__(self) -> str:
         return f"Encoder({self.info.model_id!r}, mode={self.mode!r}, digest={self.info.digest!r})"
+
+    def through(self, backend: Backend) -> Encoder:
+        """Makes an encoder of the same model that computes by way of another backend, say one that gathers calls."""
+        return Encoder(self._manifest, backend, mode=self.mode, probes=self._probes, cache=self._cache)
 
     def new_state(self, grid: tuple[int, int]) -> EncoderState:
         """Makes the memory of one stream.
@@ -138,9 +182,20 @@ class Encoder:
         rows, cols = grid
         if min(grid) < 1 or rows * cols > self.info.max_tokens:
             raise ConfigError(f"a grid of {rows}x{cols}: must have 1 to {self.info.max_tokens} patches")
-        state = EncoderState(self._config, grid=(rows, cols), digest=self.info.digest)
-        self._bindings[state] = self._session.bind(state)
+        state = EncoderState(self._config, grid=(rows, cols), digest=self.info.digest, cache=self._cache)
+        self._bindings[state] = self.backend.bind(state)
         return state
+
+    def bound(self, state: EncoderState) -> Any:
+        """What connects a state with the backend.
+
+        Raises:
+            ConfigError: The state was made by another encoder.
+        """
+        binding = self._bindings.get(state)
+        if binding is None:
+            raise ConfigError("this state was made by another encoder")
+        return binding
 
     def dense_flops(self, grid: tuple[int, int]) -> int:
         """Floating-point operations of a call with all patches of a grid."""
@@ -190,9 +245,7 @@ class Encoder:
             ConfigError: The arguments do not fit each other or the state, or nothing was ever encoded.
             ModelError: onnxruntime failed.
         """
-        binding = self._bindings.get(state)
-        if binding is None:
-            raise ConfigError("this state was made by another encoder")
+        binding = self.bound(state)
         pixels, places, slots = state.locate(patches, positions)
         old, _, probed = state.locate(probes) if probes is not None else (None, None, None)
         if probed is not None and (np.isin(probed, slots).any() or not state.alive[probed].all()):
@@ -226,7 +279,7 @@ class Encoder:
         )
 
     def _run_corrected(
-        self, correction: DriftCorrection, binding: Binding, state: EncoderState, run: Slots, probed: Slots
+        self, correction: DriftCorrection, binding: Any, state: EncoderState, run: Slots, probed: Slots
     ) -> int:
         """Encodes and corrects the others; returns the operations of the correction."""
         if probed.size < correction.FEWEST:
@@ -238,9 +291,9 @@ class Encoder:
         state.drift = None if state.drift is None else state.drift + innovation
         return correction.flops(probed.size, len(state.alive))
 
-    def _run(self, binding: Binding, state: EncoderState, slots: Slots) -> None:
+    def _run(self, binding: Any, state: EncoderState, slots: Slots) -> None:
         run = np.sort(slots)
-        binding.run(state.reference[run], state.positions[run], run)
+        self.backend.run([Job(binding, state.reference[run], state.positions[run], run)])
         state.updated(run)
 
     def encode_image(self, rgb: npt.NDArray[np.uint8], *, max_tokens: int | None = None) -> Output:

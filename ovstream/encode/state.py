@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ovstream.encode.output import Output
 from ovstream.errors import ConfigError, ModelError
 from ovstream.model.config import TEMPORAL_POSITIONS, VisionConfig
+from ovstream.model.folder import CacheType
 from ovstream.types import BoolArray, FloatArray, Patches
 
 MASKED = np.float32(-1e30)
@@ -21,6 +22,7 @@ _MAGIC = b"ovstate1"
 _HEADER = struct.Struct("<8s16sHHQ")  # magic, model digest, rows, cols, bytes
 _ALIGN = 64
 
+CacheArray = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Layout = dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
 
 
@@ -32,9 +34,9 @@ class EncoderState:
 
     Attributes:
         grid: (rows, cols) of patches; N = rows * cols.
-        keys: (layers, heads, N, head_dim) float32, turned by their position, in the order of `pair_split`.
-        values: (layers, heads, N, head_dim) float32.
-        head_keys: (heads, N, head_dim) float32, of the pooling head; absent (None) without one.
+        keys: (layers, heads, N, head_dim) float32 or float16, turned by their position, in the order of `pair_split`.
+        values: (layers, heads, N, head_dim), as `keys`.
+        head_keys: (heads, N, head_dim), as `keys`, of the pooling head; absent (None) without one.
         head_values: As `head_keys`.
         tokens: (N, D) float32, last hidden state.
         reference: (N, 3 * patch * patch) float32, the pixels that were last encoded.
@@ -45,15 +47,17 @@ class EncoderState:
         scene: (D,) float32, last scene embedding.
     """
 
-    def __init__(self, config: VisionConfig, *, grid: tuple[int, int], digest: str) -> None:
+    def __init__(
+        self, config: VisionConfig, *, grid: tuple[int, int], digest: str, cache: CacheType = "float32"
+    ) -> None:
         self.grid = grid
         self.digest = digest
-        layout = _layout(config, grid[0] * grid[1])
+        layout = _layout(config, grid[0] * grid[1], np.dtype(cache))
         self._memory, views = _allocate(layout)
-        self.keys: FloatArray = views["keys"]
-        self.values: FloatArray = views["values"]
-        self.head_keys: FloatArray | None = views.get("head_keys")
-        self.head_values: FloatArray | None = views.get("head_values")
+        self.keys: CacheArray = views["keys"]
+        self.values: CacheArray = views["values"]
+        self.head_keys: CacheArray | None = views.get("head_keys")
+        self.head_values: CacheArray | None = views.get("head_values")
         self.tokens: FloatArray = views["tokens"]
         self.reference: FloatArray = views["reference"]
         self.positions: npt.NDArray[np.int64] = views["positions"]
@@ -227,12 +231,12 @@ class EncoderState:
         self._new_version()
 
 
-def _layout(config: VisionConfig, slots: int) -> Layout:
+def _layout(config: VisionConfig, slots: int, kind: np.dtype[Any]) -> Layout:
     heads, head_dim = config.num_attention_heads, config.head_dim
     cache = (heads, slots, head_dim)
     layout: Layout = {
-        "keys": ((config.num_hidden_layers, *cache), np.float32),
-        "values": ((config.num_hidden_layers, *cache), np.float32),
+        "keys": ((config.num_hidden_layers, *cache), kind),
+        "values": ((config.num_hidden_layers, *cache), kind),
         "tokens": ((slots, config.hidden_size), np.float32),
         "reference": ((slots, config.patch_values), np.float32),
         "positions": ((slots, 3), np.int64),
@@ -243,7 +247,7 @@ def _layout(config: VisionConfig, slots: int) -> Layout:
         "drift": ((1,), np.float32),
     }
     if config.use_head:
-        layout |= {"head_keys": (cache, np.float32), "head_values": (cache, np.float32)}
+        layout |= {"head_keys": (cache, kind), "head_values": (cache, kind)}
     return layout
 
 

@@ -95,7 +95,7 @@ def export_model(
     precisions: tuple[Precision, Precision] = ("float32", "int8")
     for precision in precisions:
         graph = build_graph(model.config, target / manifest.weights_name(precision), precision=precision)
-        onnx.save(graph, target / graph_name(precision))
+        (target / graph_name(precision)).write_bytes(graph)
         onnx.checker.check_model(target / graph_name(precision))
     manifest.write(target)
     return manifest

@@ -33,8 +33,14 @@ INT8_WEIGHTS_NAME = "int8.safetensors"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 GOLDEN_GRID = (4, 4)
+OWN_GRAPH = "onevision"
+"""Graphs that `ovstream.model.graph` builds, so that it can build their variants as well."""
+
+
+SCALE_SUFFIX = "_scale"
 
 Precision = Literal["float32", "int8"]
+CacheType = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class ModelFolder:
         storage: How `weights.safetensors` holds the linear layers.
         architecture: Shape of the model.
         golden: Scene embeddings of the two `golden_patches`, computed in float32 by torch.
+        graph: What made the graphs.
     """
 
     model_id: str
@@ -64,6 +71,7 @@ class ModelFolder:
     storage: Precision
     architecture: VisionConfig
     golden: tuple[tuple[float, ...], tuple[float, ...]]
+    graph: str = OWN_GRAPH
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -78,7 +86,7 @@ class ModelFolder:
                 f"{folder / CONFIG_NAME}: format is {values.get('format')!r}, not {FORMAT!r}: not an exported model "
                 "folder (an official checkpoint needs `ovstream export` first)"
             )
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
         missing = [name for name in names if name not in values]
         if missing:
             raise ModelError(f"{folder / CONFIG_NAME} lacks {', '.join(missing)}")
@@ -94,6 +102,7 @@ class ModelFolder:
                 storage=_precision(values["storage"]),
                 architecture=VisionConfig.from_mapping(values["architecture"]),
                 golden=_pair(values["golden"], values["architecture"]["hidden_size"]),
+                graph=str(values.get("graph", OWN_GRAPH)),
             )
         except (TypeError, ValueError, KeyError) as error:
             raise ModelError(f"{folder / CONFIG_NAME}: {error}") from error

@@ -15,9 +15,14 @@ from torch import Tensor
 
 from ovstream.errors import ModelError
 from ovstream.model.config import VisionConfig
-from ovstream.model.folder import CONFIG_NAME, FORMAT, WEIGHTS_NAME, digest_files, read_json
-
-SCALE_SUFFIX = "_scale"
+from ovstream.model.folder import (
+    CONFIG_NAME,
+    FORMAT,
+    SCALE_SUFFIX,
+    WEIGHTS_NAME,
+    digest_files,
+    read_json,
+)
 
 Shapes = dict[str, tuple[int, ...]]
 Arrays = dict[str, npt.NDArray[np.generic]]

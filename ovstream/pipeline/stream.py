@@ -16,6 +16,7 @@ from ovstream.config import EncodeConfig, SinkConfig, StreamConfig, stream_confi
 from ovstream.encode import Encoder, load_encoder
 from ovstream.errors import ConfigError, OvstreamError
 from ovstream.pipeline.freshness import FreshnessGate
+from ovstream.pipeline.gather import share
 from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
@@ -281,14 +282,19 @@ class Stream:
 
 
 def encoder_of(config: EncodeConfig) -> Encoder:
-    """Loads the encoder that a configuration names; streams with the same one may share it."""
-    return load_encoder(
+    """Loads the encoder that a configuration names; streams with the same one may share it, and then its runs."""
+    encoder = load_encoder(
         config.model,
         mode=config.mode,
         threads=config.threads,
         provider=config.provider,
         probes=config.probes,
+        cache=config.cache,
+        streams=config.max_batch_streams,
     )
+    if config.max_batch_streams == 1:
+        return encoder
+    return share(encoder, max_batch_delay_ms=config.max_batch_delay_ms)
 
 
 def open(url: str | Path | Source, **options: Any) -> Stream:

@@ -13,8 +13,9 @@ from ovstream.encode import load_encoder
 from ovstream.model import OneVisionEncoder, export_model
 from ovstream.model.export import export_default
 from ovstream.model.folder import ModelFolder
+from ovstream.model.graph import build_graph
 
-from .models import nano
+from .models import NANO, nano
 
 EMBEDDED = Path(__file__).parents[2] / "ovstream" / "models" / "ovstream-tiny"
 
@@ -46,6 +47,23 @@ def test_a_cache_is_read_by_its_scatter_alone(precision: str) -> None:
         readers = [node for node in graph.node if cache in node.input]
         assert [node.op_type for node in readers] == ["ScatterND"], name
         assert readers[0].output[0] == name
+
+
+@pytest.mark.parametrize(("lanes", "cache"), [(1, "float16"), (3, "float32"), (3, "float16")])
+def test_variants_are_valid_and_safe_in_place(tmp_path: Path, lanes: int, cache: str) -> None:
+    """Graphs that are built when a model is opened: several lanes, float16 caches."""
+    export_model(nano(), tmp_path, model_id="nano", trained=False)
+    file = tmp_path / "variant.onnx"
+    weights = tmp_path / "int8.safetensors"
+    file.write_bytes(build_graph(NANO, weights, precision="int8", lanes=lanes, cache=cache))
+    onnx.checker.check_model(file)
+    graph = onnx.load(file, load_external_data=False).graph
+    outputs = {value.name for value in graph.output} - {"scene"}
+    assert len(outputs) == lanes * (2 * 3 + 1 + 2)
+    for name in outputs:
+        cache_name = name.removesuffix(".out")
+        readers = [node for node in graph.node if cache_name in node.input]
+        assert [node.op_type for node in readers] == ["ScatterND"], name
 
 
 def test_weights_are_not_copied_into_the_graph() -> None:
