@@ -34,6 +34,8 @@ EventKind = Literal[
     "dropped",
     "quality",
     "error",
+    "rule",
+    "load",
 ]
 
 
@@ -231,7 +233,7 @@ class PatchPlan:
         pts: Of the picture planned for.
         action: "skip" (nothing: no pixels needed), "sparse" (some patches) or "dense" (all of them).
         reason: One word for people and counters: "quiet", "change", "keyframe", "cut", "camera", "refresh", "lost",
-            "drift", "budget" (left for later).
+            "drift", "budget" and "load" (left for later).
         indices: (n,) int32, sorted flat patch numbers (row * cols + col) to encode.
         saliency: (rows, cols) float32, change above the noise floor, 1.0 = at the floor's threshold.
         changed: (rows, cols) bool, patches that changed in this picture, planned or not.

@@ -17,8 +17,9 @@ PACKAGE = ROOT / "ovstream"
 LAYERS: list[list[str]] = [
     ["__main__"],
     ["cli"],
+    ["service"],
     ["pipeline"],
-    ["sources", "decode", "encode", "publish", "sinks"],
+    ["sources", "decode", "encode", "publish", "sinks", "watch"],
     ["model"],
     ["plan"],
     ["bitstream", "rtp", "store"],
@@ -34,6 +35,8 @@ FOREIGN: dict[str, set[str]] = {
     "__main__": set(),
     "cli": {"numpy", "typer", "rich", "structlog", "PIL"},
     "cli/doctor.py": {"av", "zmq"},  # reports their versions
+    "service": {"numpy", "pydantic"},
+    "service/api": {"fastapi", "pydantic"},
     "pipeline": {"numpy", "structlog"},
     "sources": {"numpy", "av", "aiortc", "tenacity", "structlog"},
     "sources/synthetic.py": {"pydantic"},  # checks the query of its URL
@@ -44,6 +47,7 @@ FOREIGN: dict[str, set[str]] = {
     "publish": {"numpy", "zmq", "structlog"},
     "sinks": {"numpy"},
     "sinks/registry.py": {"pydantic"},  # checks options of sinks that other packages bring
+    "watch": {"numpy"},
     "model": {"numpy", "torch", "onnx", "safetensors", "huggingface_hub"},
     "plan": {"numpy"},
     "store": {"numpy"},

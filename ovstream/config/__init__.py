@@ -6,7 +6,8 @@ name or value is a `ConfigError` that names its place and lists the right ones; 
 """
 
 from ovstream.config.files import load_config
-from ovstream.config.options import stream_config
+from ovstream.config.options import changed_config, stream_config
+from ovstream.config.schema import file_schema
 from ovstream.config.sections import (
     DEFAULT_MAX_PIXELS,
     EncodeConfig,
@@ -17,16 +18,29 @@ from ovstream.config.sections import (
     SourceConfig,
     StreamConfig,
 )
+from ovstream.config.service import HttpConfig, LoadConfig, ServiceConfig, SuperviseConfig
+from ovstream.config.watch import Polygon, RuleConfig, RuleKind, WatchConfig, ZoneConfig
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "EncodeConfig",
+    "HttpConfig",
+    "LoadConfig",
     "PlanConfig",
+    "Polygon",
     "PublishConfig",
+    "RuleConfig",
+    "RuleKind",
     "RunConfig",
+    "ServiceConfig",
     "SinkConfig",
     "SourceConfig",
     "StreamConfig",
+    "SuperviseConfig",
+    "WatchConfig",
+    "ZoneConfig",
+    "changed_config",
+    "file_schema",
     "load_config",
     "stream_config",
 ]

@@ -1,4 +1,4 @@
-"""Options from a YAML file: `defaults:` for all streams, and `streams:`."""
+"""Options from a YAML file: `defaults:` for all streams, `streams:`, and `service:`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ import yaml
 from ovstream.config.environment import read_environment
 from ovstream.config.layers import Layer, Path, build, dotted, lookup, suggestion
 from ovstream.config.sections import RunConfig, StreamConfig
+from ovstream.config.service import ServiceConfig
 from ovstream.errors import ConfigError
 
-_TOP_KEYS = ("defaults", "streams")
-_VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})")
+_TOP_KEYS = ("defaults", "streams", "service")
+_VARIABLE = re.compile(
+    r"\$(?:\$|\{file:(?P<file>[^}]+)\}|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})"
+)
+_MAX_SECRET_BYTES = 65_536
 
 
-def load_config(path: str | pathlib.Path) -> RunConfig:
+def load_config(path: str | pathlib.Path, *, may_be_empty: bool = False) -> RunConfig:
     """Reads a file of streams.
 
     ```yaml
@@ -33,10 +37,12 @@ def load_config(path: str | pathlib.Path) -> RunConfig:
     ```
 
     Every stream starts from `defaults`; environment variables (`OVSTREAM_PLAN__KEEP_RATIO`) win over both.
-    `${NAME}` and `${NAME:-default}` stand for environment variables, `$$` for a dollar sign.
+    `${NAME}` and `${NAME:-default}` stand for environment variables, `${file:PATH}` for the text of a file without
+    the end of its last line (secrets), `$$` for a dollar sign.
 
     Args:
         path: YAML file, UTF-8.
+        may_be_empty: The streams may come later.
 
     Raises:
         ConfigError: The file cannot be read, or something in it is wrong: with file, line and path.
@@ -48,8 +54,8 @@ def load_config(path: str | pathlib.Path) -> RunConfig:
     defaults: list[Layer] = []
     if document.data.get("defaults") is not None:
         defaults.append(_FileLayer.at(document, ("defaults",)))
-    streams = document.data.get("streams")
-    if not isinstance(streams, list) or not streams:
+    streams = document.data.get("streams", [] if may_be_empty else None)
+    if not isinstance(streams, list) or not (streams or may_be_empty):
         raise ConfigError(f"{document.place(('streams',))}: must be a list of at least one stream")
     environment = read_environment()
     built: list[StreamConfig] = []
@@ -60,9 +66,15 @@ def load_config(path: str | pathlib.Path) -> RunConfig:
             built.append(build(StreamConfig, stream, below=defaults, above=[environment]))
         except ConfigError as error:
             problems += str(error).splitlines()
+    service = ServiceConfig()
+    if document.data.get("service") is not None:
+        try:
+            service = build(ServiceConfig, _FileLayer.at(document, ("service",)))
+        except ConfigError as error:
+            problems += str(error).splitlines()
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
-    return build(RunConfig, _StreamsLayer(document, {"streams": tuple(built)}))
+    return build(RunConfig, _StreamsLayer(document, {"streams": tuple(built), "service": service}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +189,8 @@ def _expand(value: Any, document: _Document, path: Path) -> Any:
 
     def fill(found: re.Match[str]) -> str:
         name = found["name"]
+        if found["file"] is not None:
+            return _secret(found["file"], document.place(path))
         if name is None:
             return "$"
         filled = os.environ.get(name, found["default"])
@@ -185,6 +199,16 @@ def _expand(value: Any, document: _Document, path: Path) -> Any:
         return filled
 
     return _VARIABLE.sub(fill, value)
+
+
+def _secret(name: str, place: str) -> str:
+    """Reads a small file; a trailing line end belongs to the editor, not to the secret."""
+    try:
+        with open(name, encoding="utf-8") as file:
+            return file.read(_MAX_SECRET_BYTES).removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+    raise ConfigError(f"{place}: {name}: {reason}")
 
 
 def _yaml_problem(error: Exception) -> str:

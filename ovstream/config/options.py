@@ -42,6 +42,16 @@ def stream_config(url: str, **options: Any) -> StreamConfig:
     return build(StreamConfig, layer, below=[read_environment()])
 
 
+def changed_config(config: StreamConfig, changes: Mapping[str, Any]) -> StreamConfig:
+    """Applies changes, nested as in the model, to a configuration; what they do not name stays.
+
+    Raises:
+        ConfigError: An option is unknown or has a wrong value.
+    """
+    below = _OptionLayer(config.model_dump(exclude_unset=True))
+    return build(StreamConfig, _OptionLayer(dict(changes)), below=[below])
+
+
 @dataclass(slots=True)
 class _OptionLayer:
     """Keyword options, nested as in the model."""

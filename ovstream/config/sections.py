@@ -7,13 +7,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from ovstream.config.section import Section
+from ovstream.config.service import ServiceConfig, SuperviseConfig
+from ovstream.config.watch import Polygon, WatchConfig
+
 DEFAULT_MAX_PIXELS = 8_912_896  # 4096 x 2176: the largest frame of H.264 level 5.1
-
-
-class Section(BaseModel):
-    """A group of options; unknown names are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SourceConfig(Section):
@@ -93,6 +91,9 @@ class PlanConfig(Section):
         default=90.0, gt=0, lt=100, description="of a quiet cell's energy: its noise floor"
     )
     sensitivity: float = Field(default=1.0, gt=0, description="higher: smaller changes count")
+    masks: tuple[Polygon, ...] = Field(
+        default=(), max_length=32, description="parts never looked at: corners (x, y) as fractions"
+    )
 
 
 class EncodeConfig(Section):
@@ -188,12 +189,15 @@ class StreamConfig(Section):
     sinks: tuple[SinkConfig, ...] = Field(
         default=(), description="other places where embeddings go, each a type with its options"
     )
+    watch: WatchConfig = WatchConfig()
+    supervise: SuperviseConfig = SuperviseConfig()
 
 
 class RunConfig(Section):
-    """The streams of one process."""
+    """The streams of one process, and the service around them."""
 
-    streams: tuple[StreamConfig, ...] = Field(min_length=1)
+    streams: tuple[StreamConfig, ...]
+    service: ServiceConfig = ServiceConfig()
 
     @field_validator("streams")
     @classmethod

@@ -55,6 +55,16 @@ class Picture:
         """Luma samples."""
         return int(self.y.shape[0])
 
+    def shrunk(self, factor: int) -> Picture:
+        """Averages squares of `factor` samples, for a preview; what does not fill a square at the end is left out."""
+        if factor == 1:
+            return self
+        rows, cols = self.height // factor, self.width // factor
+        halves = (rows + 1) // 2, (cols + 1) // 2
+        y = _averaged(self.y, (rows, cols), factor)
+        u, v = (_averaged(plane, halves, factor) for plane in (self.u, self.v))
+        return Picture(y, u, v, self.pts, self.full_range, self.matrix, self.damaged)
+
     def to_rgb(self) -> npt.NDArray[np.uint8]:
         """Converts the whole picture, for people: (height, width, 3) uint8."""
         height, width = self.y.shape
@@ -65,6 +75,17 @@ class Picture:
             target[:] = plane.repeat(2, axis=0)[:height].repeat(2, axis=1)[:, :width]
         rgb = np.tensordot(yuv, matrix, axes=(0, 1)) + offset
         return (rgb * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _averaged(plane: Plane, shape: tuple[int, int], factor: int) -> Plane:
+    """Means over squares; a last square that reaches over the edge repeats the samples there."""
+    wanted = shape[0] * factor, shape[1] * factor
+    missing = [max(0, side - have) for side, have in zip(wanted, plane.shape, strict=True)]
+    if any(missing):
+        plane = np.pad(plane, [(0, missing[0]), (0, missing[1])], mode="edge")
+    squares = plane[: wanted[0], : wanted[1]].reshape(shape[0], factor, shape[1], factor)
+    means: Plane = squares.mean(axis=(1, 3), dtype=np.float32).astype(np.uint8)
+    return means
 
 
 def yuv_to_rgb(

@@ -49,9 +49,9 @@ class Scheduler:
         """Whether a whole pass over what changed may run now."""
         return self._credit > 0
 
-    def earn(self) -> None:
-        """Begins a picture."""
-        self._credit = min(self._credit + self._budget, self.BURST)
+    def earn(self, share: float = 1.0) -> None:
+        """Begins a picture; it may earn less than the whole budget."""
+        self._credit = min(self._credit + self._budget * share, self.BURST)
 
     def admits(self, *, share: float, changed: float) -> bool:
         """Tells whether a sparse call is worth its cost, and within what may be owed.

@@ -1,13 +1,19 @@
 """Wires the stages of one stream together, and runs it."""
 
+from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.inspection import inspect
+from ovstream.pipeline.latency import BOUNDS_SECONDS, Latency
 from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.stream import Stream, encoder_of, iterate, open
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 
 __all__ = [
+    "BOUNDS_SECONDS",
+    "FULL_EFFORT",
+    "Effort",
     "FrameTrace",
+    "Latency",
     "Outputs",
     "Stream",
     "StreamStats",

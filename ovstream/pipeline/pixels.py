@@ -52,6 +52,11 @@ class PixelStore:
         with self._counting(self._decoder), self._stats.clock("decode"):
             return self._decoder.picture()
 
+    @property
+    def memory_bytes(self) -> int:
+        """Compressed units that wait; the decoder's own pictures are FFmpeg's."""
+        return self._decoder.waiting_bytes if self._decoder is not None else 0
+
     def close(self) -> None:
         """Frees the decoder; the next unit starts another."""
         if self._decoder is not None:

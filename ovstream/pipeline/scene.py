@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from ovstream.config import StreamConfig
 from ovstream.decode import PatchCropper, Picture
 from ovstream.encode import Audit, CollapseWatch, Encoder, Output, Scheduler
 from ovstream.errors import DecodeError
+from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.stats import StreamStats
 from ovstream.plan import PatchGrid, Planner
 from ovstream.types import BoolArray, EventKind, FrameMetadata, Patches, PatchPlan
@@ -32,6 +34,15 @@ class Analysis:
     encoded: BoolArray
     picture: Picture | None
     output: Output | None
+
+    @property
+    def confirmed(self) -> BoolArray:
+        """(rows, cols) bool: patches that changed, without those whose pixels turned out to be the same."""
+        if self.picture is None or self.plan.action != "sparse":
+            return self.plan.changed
+        looked_at = np.zeros(self.encoded.size, np.bool_)
+        looked_at[self.plan.indices] = True
+        return self.plan.changed & ~(looked_at.reshape(self.encoded.shape) & ~self.encoded)
 
 
 class Scene:
@@ -61,6 +72,7 @@ class Scene:
         self.frames_since_dense = 0
         self._config, self._encoder, self._stats, self._on_event = config, encoder, stats, on_event
         self._planner = Planner(grid, config.plan)
+        self._pictures = 0
         self._cropper = PatchCropper(
             self.grid, self.size, patch_px=info.patch_px, mean=info.mean, std=info.std
         )
@@ -75,8 +87,24 @@ class Scene:
         self._watch = CollapseWatch()
         self._dense_flops = encoder.dense_flops(self.grid)
 
+    @property
+    def masked(self) -> BoolArray:
+        """(rows, cols) bool: patches whose pixels nobody sees."""
+        return self._planner.masked
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size of the encoder's state."""
+        return self._state.memory_bytes
+
     def analyse(
-        self, frame: FrameMetadata, *, late: bool, lost: bool, decode: Callable[[], Picture]
+        self,
+        frame: FrameMetadata,
+        *,
+        late: bool,
+        lost: bool,
+        decode: Callable[[], Picture],
+        effort: Effort = FULL_EFFORT,
     ) -> Analysis:
         """Takes one picture through plan, decode, crop and encode.
 
@@ -85,9 +113,10 @@ class Scene:
             late: It presents before a picture already seen.
             lost: Pictures are missing before this one.
             decode: Gives its pixels.
+            effort: What the stream may cost at present.
         """
         with self._stats.clock("plan"):
-            plan = self._plan(frame, late=late, lost=lost)
+            plan = self._plan(frame, late=late, lost=lost, effort=effort)
         picture = self._pixels(plan, decode) if plan.needs_pixels else None
         if plan.needs_pixels and (picture is None or picture.damaged):
             plan = replace(plan, reason="lost")
@@ -99,16 +128,26 @@ class Scene:
             output = self._encode(frame, plan, picture, encoded) or output
         return Analysis(plan, encoded, picture, output)
 
-    def _plan(self, frame: FrameMetadata, *, late: bool, lost: bool) -> PatchPlan:
+    def _plan(self, frame: FrameMetadata, *, late: bool, lost: bool, effort: Effort) -> PatchPlan:
         if (
             frame.slice_type == "B"
         ):  # the planner looks at B pictures that others refer to, so not at late ones
             frame = replace(frame, reference=not late)
-        self._scheduler.earn()
+        self._scheduler.earn(effort.budget)
+        self._planner.budget_scale = effort.budget
         plan = self._planner.plan(frame, discontinuity=lost, eager=self._scheduler.affords_dense)
         if self._config.plan.everything:
             return _everything(plan)
+        self._pictures += not late
+        if plan.needs_pixels and self._pictures % effort.every and self._state.alive.any():
+            self._stats.frames_skipped_for_load += 1
+            return self._later(plan, "load")
         return self._affordable(plan) if plan.action == "sparse" else plan
+
+    def _later(self, plan: PatchPlan, reason: str) -> PatchPlan:
+        """The plan without its patches; they stay first in line."""
+        self._planner.defer(plan.indices)
+        return replace(plan, action="skip", reason=reason, indices=plan.indices[:0])
 
     def _affordable(self, plan: PatchPlan) -> PatchPlan:
         """The sparse plan, or none of it where its cost is better saved up for a dense pass."""
@@ -116,8 +155,7 @@ class Scene:
         if self._scheduler.admits(share=plan.keep_ratio, changed=changed):
             return plan
         self._stats.frames_deferred += 1
-        self._planner.defer(plan.indices)
-        return replace(plan, action="skip", reason="budget", indices=plan.indices[:0])
+        return self._later(plan, "budget")
 
     def _pixels(self, plan: PatchPlan, decode: Callable[[], Picture]) -> Picture | None:
         try:
@@ -142,7 +180,7 @@ class Scene:
         with self._stats.clock("encode"):
             output = self._run(patches, probes)
             if len(patches) < encoded.size and self._audit.due(frame.pts_seconds):
-                patches = self._cropper.crop(picture, _everything(plan).indices)
+                patches = self._cut(picture, _everything(plan).indices)
                 output = self._audited(patches, output, frame)
         encoded.ravel()[patches.indices] = True
         self._stats.frames_encoded += 1
@@ -154,18 +192,24 @@ class Scene:
     def _crop(self, plan: PatchPlan, picture: Picture) -> Patches:
         """Cuts the planned patches; of a sparse plan only those that differ from what was last encoded."""
         with self._stats.clock("crop"):
-            patches = self._cropper.crop(picture, plan.indices)
+            patches = self._cut(picture, plan.indices)
             if plan.action == "dense":
                 return patches
             differs = self._state.changed(patches, self._config.encode.min_change)
             self._planner.settle(plan.indices[~differs])
             return patches.subset(differs)
 
+    def _cut(self, picture: Picture, indices: npt.NDArray[np.int32]) -> Patches:
+        """Cuts patches; those under a mask are grey, whatever the camera saw."""
+        patches = self._cropper.crop(picture, indices)
+        patches.pixels[self.masked.ravel()[patches.indices]] = 0
+        return patches
+
     def _look_around(self, patches: Patches, picture: Picture) -> tuple[Patches, Patches]:
         """Cuts the encoder's probes; those that turn out to have changed join the patches."""
         with self._stats.clock("crop"):
             chosen = self._encoder.choose_probes(self._state, patches.indices)
-            probes = self._cropper.crop(picture, chosen)
+            probes = self._cut(picture, chosen)
             differs = self._state.changed(probes, self._config.encode.min_change)
         found = probes.subset(differs)
         joined = Patches(

@@ -29,12 +29,13 @@ class StreamStats:
         frames_damaged: Planned pictures with pixels missing or made up; their results say "lost".
         sink_errors: Results that a sink refused.
         frames_deferred: Pictures whose changes were left for later because they cost too much.
+        frames_skipped_for_load: Pictures whose changes were left for later because the machine was busy.
         audits: Comparisons with a dense pass on the same picture.
         audits_failed: Of these, below `min_fidelity`.
         audit_cosine_sum: Of all audits; divided by `audits` the mean fidelity.
         dropped: Access units and results left out on purpose, because somebody was too slow.
         reconnects: Times the source had to connect again.
-        cpu_seconds: CPU time per stage: parse, plan, decode, crop, encode.
+        cpu_seconds: CPU time per stage: parse, plan, decode, crop, encode, watch.
     """
 
     units: int = 0
@@ -52,6 +53,7 @@ class StreamStats:
     frames_damaged: int = 0
     sink_errors: int = 0
     frames_deferred: int = 0
+    frames_skipped_for_load: int = 0
     audits: int = 0
     audits_failed: int = 0
     audit_cosine_sum: float = 0.0

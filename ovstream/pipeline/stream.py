@@ -13,17 +13,20 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ovstream.config import EncodeConfig, SinkConfig, StreamConfig, stream_config
+from ovstream.decode import Picture
 from ovstream.encode import Encoder, load_encoder
-from ovstream.errors import ConfigError, OvstreamError
+from ovstream.errors import ConfigError, DecodeError, OvstreamError
+from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.freshness import FreshnessGate
 from ovstream.pipeline.gather import share
+from ovstream.pipeline.latency import Latency
 from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.sinks import Sink
 from ovstream.sources import Source, open_source
-from ovstream.types import AccessUnit, Checkpoint, Embedding, EventKind, ModelInfo, StreamEvent
+from ovstream.types import AccessUnit, BoolArray, Checkpoint, Embedding, EventKind, ModelInfo, StreamEvent
 
 _RESULT_QUEUE = 64  # results waiting for a slow reader; live streams then drop the oldest
 _EVENT_QUEUE = 256
@@ -38,6 +41,11 @@ class Stream:
     """An async iterator of `Embedding`, and everything one may want to know about its making.
 
     Use it as `async with ovstream.open(url) as stream: async for embedding in stream: ...`.
+
+    Attributes:
+        config: As given.
+        stats: What was done so far.
+        latency: From the arrival of a unit until its results are out.
 
     Args:
         config: Of the stream.
@@ -63,6 +71,7 @@ class Stream:
     ) -> None:
         self.config = config
         self.stats = StreamStats()
+        self.latency = Latency()
         self._source = source
         self._encoder = encoder
         self._sinks = list(sinks)
@@ -95,6 +104,36 @@ class Stream:
         if self._worker is None:
             raise ConfigError("the stream is not open yet: use 'async with'")
         return self._worker.checkpoint
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the stream holds and grows with its settings: see `StreamWorker.memory_bytes`."""
+        return 0 if self._worker is None else self._worker.memory_bytes
+
+    @property
+    def effort(self) -> Effort:
+        """What the stream may cost at present; may be set at any time while it is open."""
+        return FULL_EFFORT if self._worker is None else self._worker.effort
+
+    @effort.setter
+    def effort(self, effort: Effort) -> None:
+        if self._worker is not None:
+            self._worker.effort = effort
+
+    async def picture(self) -> tuple[Picture, BoolArray]:
+        """Decodes the newest picture, between two others; with (rows, cols) bool, its masked patches.
+
+        Raises:
+            DecodeError: There is none yet.
+        """
+        worker = self._worker
+        if worker is None or self._closed:
+            raise DecodeError("the stream is not open")
+        return await self._in_thread(worker.picture)
+
+    def tell(self, kind: EventKind, detail: str) -> None:
+        """Adds an event of somebody who watches over the stream to its own; to be called in its loop."""
+        self._emit(kind, detail)
 
     async def __aenter__(self) -> Self:
         if self._tasks or self._closed:
@@ -211,6 +250,8 @@ class Stream:
                 self._emit("dropped", told)
             for embedding in await self._in_thread(lambda: worker.process(fresh)):
                 await self._deliver(embedding, live=source.live)
+            if unit.arrival_ns:
+                self.latency.observe(1e-9 * (time.monotonic_ns() - unit.arrival_ns))
         self._copy_source_stats(source)
 
     def _copy_source_stats(self, source: Source) -> None:
@@ -251,9 +292,17 @@ class Stream:
         _put_dropping_oldest(self._events, None)
 
     async def _heartbeat(self, source: Source) -> None:
+        worker = self._worker
+        assert worker is not None
+        seen, last = 0, time.monotonic()
         while True:
             self._tell(lambda sink: sink.heartbeat(time.time_ns(), stream_id=self.config.stream_id))
             self._copy_source_stats(source)
+            now = time.monotonic()
+            if self.stats.frames != seen:
+                seen, last = self.stats.frames, now
+            for event in worker.watcher.silent(now - last, now):
+                self._emit("rule", str(event))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:

@@ -12,6 +12,7 @@ from ovstream.config import StreamConfig
 from ovstream.decode import Picture
 from ovstream.encode import Encoder, Output
 from ovstream.errors import DecodeError, InvalidBitstream
+from ovstream.pipeline.effort import FULL_EFFORT
 from ovstream.pipeline.metadata import MetadataReader, Reading
 from ovstream.pipeline.pixels import PixelStore
 from ovstream.pipeline.scene import Analysis, Scene
@@ -27,6 +28,7 @@ from ovstream.types import (
     Kind,
     PatchPlan,
 )
+from ovstream.watch import Scores, Watcher
 
 _MAX_DELAYED_UNITS = 64  # more than any codec reorders
 
@@ -40,12 +42,18 @@ class FrameTrace:
         plan: What was decided.
         encoded: (rows, cols) bool, patches that went through the model.
         picture: The decoded picture; None when no pixels were needed.
+        masked: (rows, cols) bool, patches that nobody may see.
+        scores: Activity and novelty, per zone.
+        drift: As in `Embedding`.
     """
 
     frame: FrameMetadata
     plan: PatchPlan
     encoded: BoolArray
     picture: Picture | None
+    masked: BoolArray
+    scores: Scores
+    drift: float | None
 
 
 class StreamWorker:
@@ -91,6 +99,29 @@ class StreamWorker:
         self._newest_poc: int | None = None
         self._capture_times_ns: OrderedDict[int | None, int] = OrderedDict()
         self._lost = False
+        self._watcher = Watcher(config.watch)
+        self._scores = Scores()
+        self.effort = FULL_EFFORT
+
+    @property
+    def watcher(self) -> Watcher:
+        """Zones and rules of the stream."""
+        return self._watcher
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the stream holds: caches of the encoder and compressed pictures that wait."""
+        return self._pixels.memory_bytes + (self._scene.memory_bytes if self._scene else 0)
+
+    def picture(self) -> tuple[Picture, BoolArray]:
+        """Decodes the newest picture for somebody who wants to see it; with (rows, cols) bool, its masked patches.
+
+        Raises:
+            DecodeError: There is none.
+        """
+        if self._scene is None:
+            raise DecodeError("nothing was received yet")
+        return self._pixels.picture(), self._scene.masked
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -178,17 +209,40 @@ class StreamWorker:
         self._stats.patches_total += scene.grid[0] * scene.grid[1]
         late = reading.picture is None and not self._config.plan.everything and self._is_late(frame)
         done = scene.analyse(
-            frame, late=late, lost=self._lost, decode=lambda: reading.picture or self._pixels.picture()
+            frame,
+            late=late,
+            lost=self._lost,
+            decode=lambda: reading.picture or self._pixels.picture(),
+            effort=self.effort,
         )
         self._lost = False
-        if self._observe is not None:
-            self._observe(FrameTrace(frame, done.plan, done.encoded, done.picture))
+        self._watch(frame, done, scene.masked, late=late)
         if late or done.output is None or (self._config.emit == "changes" and not done.encoded.any()):
             return []
         return [
             self._embedding(frame, done, done.output, kind, vector, capture_time_ns)
             for kind, vector in _vectors(done.output, self._config.kinds)
         ]
+
+    def _watch(self, frame: FrameMetadata, done: Analysis, masked: BoolArray, *, late: bool) -> None:
+        """Scores the picture, unless a newer one was scored before it, and asks the rules."""
+        output = done.output
+        if not late:
+            seconds = frame.pts_seconds
+            with self._stats.clock("watch"):
+                self._scores, events = self._watcher.update(
+                    time.monotonic() if seconds is None else seconds,
+                    done.confirmed,
+                    scene=None if output is None else output.scene,
+                    tokens=None if output is None else lambda: output.tokens,
+                )
+            for event in events:
+                self._on_event("rule", str(event))
+        if self._observe is not None:
+            drift = None if output is None else output.drift
+            self._observe(
+                FrameTrace(frame, done.plan, done.encoded, done.picture, masked, self._scores, drift)
+            )
 
     def _embedding(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from ovstream.plan.debt import Debt
 from ovstream.plan.grid import PatchGrid
 from ovstream.plan.pressure import Pressure
 from ovstream.plan.refresh import Causes, Refresh
+from ovstream.plan.regions import touched
 from ovstream.plan.saliency import Evidence, SaliencyMeter
 from ovstream.types import Action, BoolArray, FrameMetadata, PatchPlan
 
@@ -36,15 +38,21 @@ class Planner:
 
     Call `settle` after a sparse plan, even with nothing to settle: the planner learns from it what is noise.
 
+    Nothing that happens in the masks of the configuration counts as change.
+
     Args:
         grid: Of the stream; a picture of another size replaces it, see `grid`.
         config: Budget, thresholds and schedule.
         keyframes_refresh: Encode everything at each keyframe, whatever it shows.
+
+    Attributes:
+        budget_scale: Share of the budget that may be spent at present, 0..1.
     """
 
     def __init__(self, grid: PatchGrid, config: PlanConfig, *, keyframes_refresh: bool = False) -> None:
         self._config = config
         self._keyframes_refresh = keyframes_refresh
+        self.budget_scale = 1.0
         self._start(grid)
 
     @property
@@ -55,7 +63,12 @@ class Planner:
     @property
     def budget(self) -> int:
         """Most patches of a sparse plan."""
-        return math.ceil(self._config.keep_ratio * self._grid.patches)
+        return math.ceil(self.budget_scale * self._config.keep_ratio * self._grid.patches)
+
+    @property
+    def masked(self) -> BoolArray:
+        """(rows, cols) bool: patches that the configuration keeps out of sight."""
+        return self._masked
 
     def reset(self) -> None:
         """Forgets everything, as for a new stream of the same size."""
@@ -73,7 +86,7 @@ class Planner:
             self._start(PatchGrid.fit(frame.width, frame.height, max_tokens=self._grid.max_tokens))
         late = self._refresh.tick(frame)
         camera, moved_px = self._motion.read(frame)
-        evidence = self._meter.measure(frame, moved_px, learn=not self._watch.moving)
+        evidence = self._unmasked(self._meter.measure(frame, moved_px, learn=not self._watch.moving))
         changed = self._changed(frame, evidence)
         self._note_damage(evidence, discontinuity)
         self._debt.add(changed.ravel(), evidence.saliency.ravel())
@@ -129,6 +142,14 @@ class Planner:
         self._probes = _no_patches()
         self._damaged = np.zeros(grid.shape, np.bool_)
         self._changed_before = np.zeros(grid.shape, np.bool_)
+        self._masked = touched(self._config.masks, grid.shape)
+        self._any_masked = bool(self._masked.any())
+
+    def _unmasked(self, evidence: Evidence) -> Evidence:
+        if not self._any_masked:
+            return evidence
+        saliency = np.where(self._masked, np.float32(0), evidence.saliency)
+        return replace(evidence, saliency=saliency, unknown=evidence.unknown & ~self._masked)
 
     def _changed(self, frame: FrameMetadata, evidence: Evidence) -> BoolArray:
         """(rows, cols) bool: over the threshold, unknown, or healed by this picture.
@@ -192,6 +213,7 @@ class Planner:
         self._probes = _no_patches()
         if self._refresh.probe_due(frame):
             oldest_first = np.argsort(self._planned_at, kind="stable").astype(np.int32)
+            oldest_first = oldest_first[~self._masked.ravel()[oldest_first]]
             with_probes = self._with(indices, oldest_first)
             self._probes = np.setdiff1d(with_probes, indices)
             return with_probes

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
-from ovstream.config import StreamConfig, load_config
+from ovstream.config import ServiceConfig, StreamConfig, file_schema, load_config
 from ovstream.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "ovstream.example.yaml"
@@ -73,7 +74,27 @@ def test_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
         publish=entrance.publish.model_copy(update={"endpoint": "tcp://127.0.0.1:5555"}),
     )
     assert (car_park.emit, car_park.plan.keep_ratio) == ("changes", 0.06)
-    assert car_park.plan.model_copy(update={"keep_ratio": 0.125}) == entrance.plan
+    assert car_park.plan.model_copy(update={"keep_ratio": 0.125, "masks": ()}) == entrance.plan
+    assert [rule.name for rule in car_park.watch.rules] == ["arrival", "odd", "gone"]
+
+
+def test_it_shows_every_setting_of_the_service() -> None:
+    shown = flat(document()["service"])
+    assert shown == {
+        name: list(default) if isinstance(default, tuple) else default
+        for name, default in settings(ServiceConfig).items()
+    }
+
+
+def test_the_schema_accepts_it_and_refuses_a_wrong_name() -> None:
+    schema = file_schema()
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    assert list(validator.iter_errors(document())) == []
+    wrong = document()
+    wrong["streams"][0]["plan"] = {"keep_ration": 0.1}
+    (error,) = validator.iter_errors(wrong)
+    assert "keep_ration" in error.message
 
 
 def test_a_wrong_name_is_named(tmp_path: Path) -> None:
