@@ -13,6 +13,7 @@ from ovstream.cli.export import export
 from ovstream.cli.inspect import inspect
 from ovstream.cli.listen import listen
 from ovstream.cli.run import run
+from ovstream.cli.search import search
 
 app = typer.Typer(
     name="ovstream",
@@ -43,5 +44,5 @@ def _main(
     """Takes the options that stand before the verb."""
 
 
-for verb in (demo, run, listen, inspect, export, doctor):
+for verb in (demo, run, listen, inspect, search, export, doctor):
     app.command()(verb)

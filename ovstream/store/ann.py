@@ -24,6 +24,15 @@ def index_path(partition: Path, kind: Kind, digest: str) -> Path:
     return partition.with_suffix(f".{kind}.{digest}.usearch")
 
 
+def require_index() -> None:
+    """Checks that indices can be built.
+
+    Raises:
+        MissingExtraError: `usearch` is not installed.
+    """
+    _usearch()
+
+
 def available(partition: Path, query: Query) -> bool:
     """Whether an index can answer a query about a whole file."""
     if query.streams is not None or query.model_digest is None:
@@ -45,7 +54,7 @@ def build_missing(partition: Partition) -> int:
     """
     built = 0
     for kind in _KINDS:
-        for digest in partition.models(kind):
+        for digest in {one.model_digest for one in partition.models(kind)}:
             path = index_path(partition.path, kind, digest)
             if not path.exists():
                 built += _build(partition, Query(kind=kind, model_digest=digest), path)

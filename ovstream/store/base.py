@@ -99,6 +99,14 @@ class Match:
     similarity: float
 
 
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model whose vectors a store holds: its name, and the digest of its weights."""
+
+    model_id: str
+    model_digest: str
+
+
 class VectorStore(Protocol):
     """Any store: SQLite files here, or a database elsewhere."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ovstream.errors import StoreError
-from ovstream.store.base import Moment, Query
+from ovstream.store.base import Moment, Query, StoredModel
 from ovstream.types import FloatArray, Kind
 
 _FORMAT = 1
@@ -132,10 +132,12 @@ class Partition:
         moments = [_moment(row) for row in found]
         return min(moments, key=lambda one: abs(one.time_ns - time_ns), default=None)
 
-    def models(self, kind: Kind) -> list[str]:
-        """Digests of the weights that made the vectors of a kind."""
-        rows = self._db.execute("SELECT DISTINCT digest FROM moments WHERE kind = ?", (kind,))
-        return [row[0] for row in rows]
+    def models(self, kind: Kind) -> list[StoredModel]:
+        """The models that made the vectors of a kind, the one used last at the end."""
+        sql = (
+            "SELECT model, digest, max(time_ns) FROM moments WHERE kind = ? GROUP BY model, digest ORDER BY 3"
+        )
+        return [StoredModel(row[0], row[1]) for row in self._db.execute(sql, (kind,))]
 
     def close(self) -> None:
         """Writes the log into the file and closes it."""

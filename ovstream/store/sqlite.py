@@ -16,7 +16,7 @@ import numpy as np
 
 from ovstream.errors import ConfigError, StoreError
 from ovstream.store import ann
-from ovstream.store.base import Match, Moment, Query
+from ovstream.store.base import Match, Moment, Query, StoredModel
 from ovstream.store.partition import Partition
 from ovstream.types import FloatArray, Kind
 
@@ -154,6 +154,11 @@ class SqliteStore:
             )
             found += list(itertools.islice((one for one in nearest if one is not None), 1))
         return min(found, key=lambda one: abs(one.time_ns - time_ns), default=None)
+
+    def models(self, kind: Kind = "scene") -> list[StoredModel]:
+        """The models that made the vectors of a kind, the one used last at the end."""
+        found = [one for start in self.starts for one in self._partition(start).models(kind)]
+        return list(dict.fromkeys(reversed(found)))[::-1]
 
     def expire(self) -> int:
         """Deletes files that are too old or do not fit, never the newest; returns how many."""

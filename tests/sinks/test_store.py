@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 import ovstream
-from ovstream.errors import StoreError
-from ovstream.sinks.store import VectorStoreSink
+from ovstream.errors import MissingExtraError, StoreError
+from ovstream.sinks.store import StoreSink, VectorStoreSink
 from ovstream.store import KeepPolicy, Match, Moment, Query, VectorStore, open_store
 from ovstream.types import FloatArray, Kind
 from tests.wire.samples import embedding
@@ -83,3 +86,20 @@ def test_a_stream_fills_a_folder(tmp_path: Path) -> None:
         assert [one.seq for one in store.moments()] == [one.seq for one in made]
         best = store.search(made[3].vector, k=1, query=Query(model_digest=made[3].model_digest))
     assert best[0].similarity > 0.999
+
+
+def test_an_index_without_its_package_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    with pytest.raises(MissingExtraError, match=r"ovstream-edge\[search\]"):
+        StoreSink(tmp_path, index=True)
+
+
+def test_upkeep_forgets_and_indexes(tmp_path: Path) -> None:
+    sink = StoreSink(tmp_path, keep="all", partition_seconds=3600, retention_days=400 * 365, index=True)
+    for seq in range(2500):
+        sink.publish(embedding(seq, publish_time_ns=1_000_000_000 * 10**9 + seq))
+    sink.close()
+    sink.upkeep()
+    assert list(tmp_path.glob("*.usearch"))
