@@ -31,6 +31,7 @@ _HOMES = {
         "WireError",
     ),
     "ovstream.pipeline": ("Stream", "StreamStats", "inspect", "iterate", "open"),
+    "ovstream.probing": ("ProbeReport", "probe"),
     "ovstream.publish": ("subscribe",),
     "ovstream.sinks": ("MemorySink",),
     "ovstream.sources": ("MemorySource",),
@@ -64,6 +65,7 @@ __all__ = [
     "ModelError",
     "OvstreamError",
     "PatchPlan",
+    "ProbeReport",
     "SourceError",
     "Stream",
     "StreamConfig",
@@ -79,6 +81,7 @@ __all__ = [
     "load_encoder",
     "model",
     "open",
+    "probe",
     "subscribe",
 ]
 
@@ -114,6 +117,7 @@ if TYPE_CHECKING:
         WireError,
     )
     from ovstream.pipeline import Stream, StreamStats, inspect, iterate, open
+    from ovstream.probing import ProbeReport, probe
     from ovstream.publish import subscribe
     from ovstream.sinks import MemorySink
     from ovstream.sources import MemorySource

@@ -18,7 +18,7 @@ LAYERS: list[list[str]] = [
     ["__main__"],
     ["cli"],
     ["service"],
-    ["pipeline"],
+    ["pipeline", "probing"],
     ["sources", "decode", "encode", "publish", "sinks", "watch"],
     ["model"],
     ["plan"],
@@ -38,6 +38,7 @@ FOREIGN: dict[str, set[str]] = {
     "service": {"numpy", "pydantic"},
     "service/api": {"fastapi", "pydantic"},
     "pipeline": {"numpy", "structlog"},
+    "probing": {"numpy"},
     "sources": {"numpy", "av", "aiortc", "tenacity", "structlog"},
     "sources/synthetic.py": {"pydantic"},  # checks the query of its URL
     "sources/webrtc/app.py": {"starlette"},

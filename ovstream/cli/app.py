@@ -12,6 +12,7 @@ from ovstream.cli.doctor import doctor
 from ovstream.cli.export import export
 from ovstream.cli.inspect import inspect
 from ovstream.cli.listen import listen
+from ovstream.cli.probe import probe
 from ovstream.cli.run import run
 from ovstream.cli.search import search
 
@@ -44,5 +45,5 @@ def _main(
     """Takes the options that stand before the verb."""
 
 
-for verb in (demo, run, listen, inspect, search, export, doctor):
+for verb in (demo, probe, run, listen, inspect, search, export, doctor):
     app.command()(verb)
