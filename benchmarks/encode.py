@@ -1,14 +1,18 @@
-"""How much less does a picture cost when only n of its patches are encoded?
+"""How much less does a picture cost when only n of its patches are encoded, and when streams share a run?
 
 A token costs the same whichever way it runs, so n of N patches cannot cost less than n / N of a dense pass (the
-"ideal"); weights must be read however few the tokens are, so small n costs more than that. The table shows how close
-the runtime comes. All rows of a table are measured in turns, round by round, so that a disturbance hits all of them;
-times are CPU time on one pinned core, medians.
+"ideal"); weights must be read however few the tokens are, so small n costs more than that. The first table shows how
+close the runtime comes, the second what sharing the weights between streams gives back. The rows of a table are
+measured in turns, round by round, so that a disturbance hits all of them; medians. Times are CPU time on one pinned
+core, or the clock on the wall where an accelerator computes.
 
 ```
-python benchmarks/encode.py                              the embedded model: 256 cached patches
-python benchmarks/encode.py --size small --size base     random weights; needs the extra 'torch'
-python benchmarks/encode.py --grid 32x32                 1024 cached patches
+python -m benchmarks.encode                              the embedded model: 256 cached patches
+python -m benchmarks.encode --size small --size base     random weights; needs the extra 'torch'
+python -m benchmarks.encode --grid 32x32                 1024 cached patches
+python -m benchmarks.encode --streams 1,2,4,8,16         runs shared by so many streams
+python -m benchmarks.encode --peers                      torch's dense pass, eager and compiled
+python -m benchmarks.encode --backend torch --device cuda --size large     needs torch and numpy alone
 ```
 """
 
@@ -19,27 +23,94 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
-from ovstream.encode import Encoder, EncoderState, Mode, load_encoder
+from ovstream.encode import Encoder, EncoderState, Job, Mode, load_encoder
+from ovstream.model.config import PRESETS, VisionConfig
+from ovstream.model.folder import CLIP_MEAN, CLIP_STD, ModelFolder
 from ovstream.types import Patches
 
 COUNTS = (1, 4, 8, 16, 32, 64)
+SHARED_COUNTS = (1, 4, 16)
+WIDEST = 8  # of a shared run on onnxruntime: more lanes than that cost more than they save
 EMBEDDED = "tiny"
 SEED = 0
+ROUNDS = 5
+
+
+class Bench:
+    """One model on one backend; gives encoders and tells the time.
+
+    Args:
+        size: Name of a preset.
+        mode: Of the encoders.
+        backend: "onnx" or "torch".
+        device: Of torch.
+        folder: Of the model on onnxruntime.
+    """
+
+    def __init__(self, size: str, mode: Mode, backend: str, device: str, folder: str) -> None:
+        self.config = PRESETS[size]
+        self.size, self.mode, self.backend, self.device = size, mode, backend, device
+        self._folder = folder
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        if self.backend == "torch":
+            return f"{self.size} float32, torch on {device_name(self.device)}"
+        return f"{self.size} {'int8' if self.mode == 'fast' else 'float32'}, onnxruntime"
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds: of the processor, unless another one computes."""
+        return time.process_time if self.device == "cpu" else time.perf_counter
+
+    def encoder(self, streams: int = 1) -> Encoder:
+        """Opens the model; without probes, so that n patches are n patches."""
+        if self.backend == "onnx":
+            return load_encoder(self._folder, mode=self.mode, streams=streams, probes=0)
+        from ovstream.encode.torch_backend import TorchBackend
+
+        opened = TorchBackend(self.config, random_tensors(self.config), device=self.device, lanes=streams)
+        return Encoder(random_manifest(self.config), opened, mode=self.mode, probes=0)
+
+
+def device_name(device: str) -> str:
+    """What a device is called by its maker."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def random_tensors(config: VisionConfig) -> dict[str, np.ndarray]:
+    """Weights that nobody trained."""
+    from ovstream.model import OneVisionEncoder
+    from ovstream.model.weights import random_weights
+
+    return random_weights(OneVisionEncoder.shapes(config), seed=SEED)
+
+
+def random_manifest(config: VisionConfig) -> ModelFolder:
+    """Describes a model that lies in no folder."""
+    golden = (0.0,) * config.hidden_size, (1.0,) * config.hidden_size
+    return ModelFolder(
+        "random", "0" * 16, False, "none", 1024, CLIP_MEAN, CLIP_STD, "float32", config, golden
+    )
 
 
 @contextmanager
-def model_folder(size: str) -> Iterator[str]:
-    """Yields the embedded model, or one with random weights in a temporary folder."""
-    if size == EMBEDDED:
+def model_folder(size: str, backend: str) -> Iterator[str]:
+    """Yields the embedded model, or one with random weights in a temporary folder; torch needs none."""
+    if size == EMBEDDED or backend == "torch":
         yield "ovstream-tiny"
         return
-    from ovstream.model import PRESETS, export_model
-    from ovstream.model.export import random_model
+    from ovstream.model.export import export_model, random_model
 
     with tempfile.TemporaryDirectory() as folder:
         model = random_model(PRESETS[size], seed=SEED)
@@ -47,67 +118,150 @@ def model_folder(size: str) -> Iterator[str]:
         yield folder
 
 
-def update(encoder: Encoder, state: EncoderState, patches: Patches) -> float:
-    """CPU milliseconds of one call."""
-    start = time.process_time()
-    encoder.encode_patches(state, patches)
-    return 1e3 * (time.process_time() - start)
+def some(grid: tuple[int, int], n: int, side: int, rng: np.random.Generator) -> Patches:
+    """Noise at n places."""
+    indices = np.sort(rng.choice(grid[0] * grid[1], n, replace=False)).astype(np.int32)
+    return Patches(indices, rng.standard_normal((n, 3, side, side), np.float32), grid)
 
 
-def choose(everything: Patches, n: int, rng: np.random.Generator) -> Patches:
-    """Some of the patches."""
-    keep = np.zeros(len(everything), np.bool_)
-    keep[rng.choice(len(everything), n, replace=False)] = True
-    return everything.subset(keep)
+def medians(
+    cells: dict[object, Callable[[], object]], clock: Callable[[], float], seconds: float
+) -> dict[object, float]:
+    """Milliseconds of each cell, measured in turns."""
+    times: dict[object, list[float]] = {name: [] for name in cells}
+    for call in cells.values():
+        call()
+    end, rounds = clock() + seconds, 0
+    while clock() < end or rounds < ROUNDS:
+        for name, call in cells.items():
+            start = clock()
+            call()
+            times[name].append(1e3 * (clock() - start))
+        rounds += 1
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def measure(encoder: Encoder, grid: tuple[int, int], seconds: float) -> dict[int, float]:
-    """Median CPU milliseconds by number of patches; the key N is the dense pass."""
-    rng = np.random.default_rng(SEED)
-    total = grid[0] * grid[1]
-    side = encoder.info.patch_px
-    pixels = rng.standard_normal((total, 3, side, side), np.float32)
-    everything = Patches(np.arange(total, dtype=np.int32), pixels, grid)
-    state = encoder.new_state(grid)
-    counts = [n for n in COUNTS if n < total] + [total]
-    times: dict[int, list[float]] = {n: [] for n in counts}
-    update(encoder, state, everything)
-    end = time.process_time() + seconds
-    while time.process_time() < end or len(times[total]) < 5:
-        for n in counts:
-            for _ in range(1 if n == total else 3):
-                times[n].append(update(encoder, state, choose(everything, n, rng)))
-    return {n: float(np.median(values)) for n, values in times.items()}
-
-
-def report(title: str, times: dict[int, float]) -> None:
-    """Prints one table."""
-    total = max(times)
-    print(f"\n{title}, {total} cached patches: dense {times[total]:.2f} ms")
+def counts_table(bench: Bench, grid: tuple[int, int], seconds: float, *, peers: bool) -> None:
+    """Some of all patches against the dense pass, and torch's dense pass beside it."""
+    rng, total = np.random.default_rng(SEED), grid[0] * grid[1]
+    encoder = bench.encoder()
+    state, side = encoder.new_state(grid), encoder.info.patch_px
+    encoder.encode_patches(state, some(grid, total, side, rng))
+    cells: dict[object, Callable[[], object]] = {}
+    for n in [n for n in COUNTS if n < total] + [total]:
+        cells[n] = partial(encoder.encode_patches, state, some(grid, n, side, rng))
+    if peers:
+        cells |= dense_peers(bench, total)
+    times = medians(cells, bench.clock, seconds)
+    dense = times[total]
+    print(f"\n{bench.title}, {total} cached patches: dense {dense:.2f} ms")
     print(f"{'n':>6}{'ms':>10}{'of dense':>11}{'ideal n/N':>11}")
-    for n in sorted(times)[:-1]:
-        print(f"{n:>6}{times[n]:>10.2f}{times[n] / times[total]:>11.3f}{n / total:>11.3f}")
+    for n in [n for n in COUNTS if n < total]:
+        print(f"{n:>6}{times[n]:>10.2f}{times[n] / dense:>11.3f}{n / total:>11.3f}")
+    for name in cells:
+        if isinstance(name, str):
+            print(f"  {name}: {times[name]:.2f} ms, {times[name] / dense:.2f} of ours", flush=True)
+
+
+def dense_peers(bench: Bench, total: int) -> dict[object, Callable[[], object]]:
+    """The same pass by the network of `ovstream.model`, as torch runs it; float32."""
+    import torch
+
+    from ovstream.model.encoder import OneVisionEncoder, grid_positions
+
+    torch.set_num_threads(1)
+    with torch.device(bench.device):
+        model = OneVisionEncoder(bench.config).eval()
+        patches = torch.randn(1, total, bench.config.patch_values)
+    positions = grid_positions(torch.zeros(1, dtype=torch.int64), 1, total)[None].to(bench.device)
+
+    def run(call: Callable[..., object]) -> None:
+        with torch.no_grad():
+            call(patches, positions)
+        if bench.device != "cpu":
+            torch.cuda.synchronize()
+
+    peers: dict[object, Callable[[], object]] = {"torch eager, dense": lambda: run(model.encode_tokens)}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compiled = torch.compile(model.encode_tokens, dynamic=False)
+            run(compiled)
+        peers["torch.compile, dense"] = lambda: run(compiled)
+    except Exception as error:  # needs a compiler; its absence has many exceptions
+        print(f"\n(no torch.compile here: {str(error).strip().splitlines()[0][:90]})")
+    return peers
+
+
+def streams_table(bench: Bench, grid: tuple[int, int], streams: list[int], seconds: float) -> None:
+    """Several streams one by one, against runs that they share."""
+    print(f"\n{bench.title}, {grid[0] * grid[1]} cached patches: ms per picture, alone and in shared runs")
+    print(f"{'streams':>9}{'n each':>8}{'alone':>9}{'shared':>9}{'gain':>8}")
+    for count in streams:
+        width = count if bench.backend == "torch" else min(count, WIDEST)
+        rng, encoder = np.random.default_rng(SEED), bench.encoder(width)
+        states = [encoder.new_state(grid) for _ in range(count)]
+        for state in states:
+            encoder.encode_patches(state, some(grid, grid[0] * grid[1], encoder.info.patch_px, rng))
+        cells: dict[object, Callable[[], object]] = {}
+        for n in SHARED_COUNTS:
+            jobs = [job(encoder, state, some(grid, n, encoder.info.patch_px, rng)) for state in states]
+            cells["alone", n] = partial(run_alone, encoder, jobs)
+            cells["shared", n] = partial(encoder.backend.run, jobs)
+        times = medians(cells, bench.clock, seconds / len(streams))
+        for n in SHARED_COUNTS:
+            alone, shared = times["alone", n] / count, times["shared", n] / count
+            print(f"{count:>9}{n:>8}{alone:>9.2f}{shared:>9.2f}{alone / shared:>8.2f}", flush=True)
+
+
+def run_alone(encoder: Encoder, jobs: list[Job]) -> None:
+    """A run for each."""
+    for one in jobs:
+        encoder.backend.run([one])
+
+
+def job(encoder: Encoder, state: EncoderState, patches: Patches) -> Job:
+    """What a backend is given for one picture."""
+    found = state.locate(patches)
+    return Job(encoder.bound(state), *found)
 
 
 def main() -> None:
-    """Reads the options and prints a table for every size and precision."""
+    """Reads the options and prints the tables of every size and precision."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sizes = ["tiny", "small", "base", "large", "huge"]
-    parser.add_argument("--size", action="append", choices=sizes, help="default: tiny; may be repeated")
+    parser.add_argument(
+        "--size", action="append", choices=list(PRESETS), help="default: tiny; may be repeated"
+    )
     parser.add_argument("--grid", default="16x16", help="patches, rows x columns")
-    parser.add_argument("--seconds", type=float, default=6.0, help="CPU time for each table")
+    parser.add_argument("--seconds", type=float, default=6.0, help="for each table")
+    parser.add_argument("--precision", choices=["float32", "int8", "both"], default="both")
+    parser.add_argument("--backend", choices=["onnx", "torch"], default="onnx")
+    parser.add_argument("--device", default="cpu", help="of torch")
+    parser.add_argument("--streams", help="shared runs instead, for example 1,2,4,8,16")
+    parser.add_argument("--peers", action="store_true", help="torch's dense pass as well")
     options = parser.parse_args()
     rows, cols = (int(part) for part in options.grid.split("x"))
-    if sys.platform == "linux":
+    if sys.platform == "linux" and options.device == "cpu":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    modes: tuple[tuple[Mode, str], ...] = (("exact", "float32"), ("fast", "int8"))
+    if options.backend == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+    modes: list[Mode] = (
+        ["exact"] if options.backend == "torch" or options.precision == "float32" else ["exact", "fast"]
+    )
+    modes = ["fast"] if options.precision == "int8" else modes
     for size in options.size or [EMBEDDED]:
-        with model_folder(size) as folder:
-            for mode, precision in modes:
-                encoder = load_encoder(folder, mode=mode)
-                report(f"{size} {precision}", measure(encoder, (rows, cols), options.seconds))
+        with model_folder(size, options.backend) as folder:
+            for mode in modes:
+                bench = Bench(size, mode, options.backend, options.device, folder)
+                if options.streams:
+                    counts = [int(part) for part in options.streams.split(",")]
+                    streams_table(bench, (rows, cols), counts, options.seconds)
+                else:
+                    counts_table(bench, (rows, cols), options.seconds, peers=options.peers)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ FOREIGN: dict[str, set[str]] = {
     "sources/webrtc/server.py": {"uvicorn"},
     "decode": {"numpy", "av"},
     "encode": {"numpy", "onnxruntime", "PIL"},
+    "encode/torch_backend.py": {"torch"},
     "publish": {"numpy", "zmq", "structlog"},
     "sinks": {"numpy"},
     "sinks/registry.py": {"pydantic"},  # checks options of sinks that other packages bring

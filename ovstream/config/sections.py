@@ -127,7 +127,11 @@ class EncodeConfig(Section):
         default=0.97, ge=0, le=1, description="cosine to the dense pass below which an audit fails"
     )
     threads: int = Field(default=1, ge=1)
-    provider: Literal["cpu", "cuda", "openvino"] = "cpu"
+    provider: Literal["cpu", "cuda", "tensorrt", "openvino"] = "cpu"
+    backend: Literal["onnx", "torch"] = Field(
+        default="onnx", description="onnx: onnxruntime; torch: the extra 'torch', float32 in every mode"
+    )
+    device: str = Field(default="cpu", description="of backend torch, for example cuda:0")
     cache: Literal["float32", "float16"] = Field(
         default="float32", description="how a stream's keys and values are held; float16: half the memory"
     )

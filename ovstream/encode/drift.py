@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ovstream.encode.state import CacheArray, EncoderState
+from ovstream.encode.state import EncoderState
 from ovstream.model.config import VisionConfig
 from ovstream.types import BoolArray, FloatArray
 
@@ -99,9 +99,9 @@ class DriftCorrection:
         return Probes(
             slots,
             age=float(state.ages[slots].mean()) + 1,
-            values=state.values[self._first_layer :, :, slots].astype(np.float32),
+            values=state.read_values(self._first_layer, slots),
             tokens=state.tokens[slots],
-            head=[cache[:, slots].astype(np.float32) for cache in _head_caches(state)],
+            head=state.read_head(slots),
         )
 
     def spread(self, state: EncoderState, before: Probes) -> float:
@@ -126,8 +126,8 @@ class DriftCorrection:
         self._spread_values(state, after.values - before.values, samples, weights)
         share = _shares(samples, _noise(moved[None]))[0]
         state.tokens += weights @ (share @ moved)
-        for cache, old, new in zip(_head_caches(state), before.head, after.head, strict=True):
-            cache += weights @ (share @ (new - old))
+        heads = zip(before.head, after.head, strict=True)
+        state.add_head(weights, [share @ (new - old) for old, new in heads])
         if not before.head:  # the scene is the mean of the tokens; with a head it follows in the next call
             state.scene[:] = state.tokens[state.alive].mean(axis=0)
         return _length(moved) / max(spread, _TINY)
@@ -143,9 +143,7 @@ class DriftCorrection:
         layers, heads, probes, width = moved.shape
         by_layer = moved.transpose(0, 2, 1, 3).reshape(layers, probes, heads * width)
         shares = _shares(samples, _noise(by_layer))
-        carried = shares[:, None] @ moved
-        for layer, part in enumerate(carried, start=self._first_layer):
-            state.values[layer] += weights @ part
+        state.add_values(self._first_layer, weights, shares[:, None] @ moved)
 
     def _kernel(self, state: EncoderState, slots: Slots) -> FloatArray:
         """(N, r): likeness of every token to every probe, 1 for the same."""
@@ -153,10 +151,6 @@ class DriftCorrection:
         features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), _TINY)
         kernel: FloatArray = np.exp(features @ features[slots].T - 1)
         return kernel
-
-
-def _head_caches(state: EncoderState) -> list[CacheArray]:
-    return [cache for cache in (state.head_keys, state.head_values) if cache is not None]
 
 
 def _centred(tokens: FloatArray, alive: BoolArray) -> FloatArray:

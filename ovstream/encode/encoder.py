@@ -13,7 +13,7 @@ from ovstream.encode.backend import Backend, Job
 from ovstream.encode.drift import DriftCorrection
 from ovstream.encode.output import Output
 from ovstream.encode.state import EncoderState
-from ovstream.errors import ConfigError, ModelError
+from ovstream.errors import ConfigError, MissingExtraError, ModelError
 from ovstream.model.folder import (
     GOLDEN_GRID,
     OWN_GRAPH,
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["fast", "exact", "dense"]
 Slots = npt.NDArray[np.int64]
-Provider = Literal["cpu", "cuda", "openvino"]
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
+BackendName = Literal["onnx", "torch"]
 
 EMBEDDED = Path(__file__).parents[1] / "models"
 DEFAULT_PROBES = 8
@@ -51,6 +52,8 @@ def load_encoder(
     probes: int = DEFAULT_PROBES,
     cache: CacheType = "float32",
     streams: int = 1,
+    backend: BackendName = "onnx",
+    device: str = "cpu",
 ) -> Encoder:
     """Opens a model and checks that it computes what it should.
 
@@ -68,6 +71,9 @@ def load_encoder(
         cache: How states hold keys and values; "float16" halves their memory, for one more rounding.
         streams: Most streams that a run may serve; more than one opens a second graph, which holds the weights once
             more. Calls come together where somebody gathers them: see `ovstream.pipeline.gather`.
+        backend: "onnx" runs the graphs on onnxruntime. "torch" (extra `torch`) computes the same in torch, in float32
+            in every mode.
+        device: Of torch, say "cuda:0".
 
     Returns:
         An encoder; it serves any number of states.
@@ -85,39 +91,24 @@ def load_encoder(
     precision: Precision = "int8" if mode == "fast" else "float32"
     if cache not in get_args(CacheType):
         raise ConfigError(f"cache is '{cache}': must be one of {', '.join(get_args(CacheType))}")
+    if backend not in get_args(BackendName):
+        raise ConfigError(f"backend is '{backend}': must be one of {', '.join(get_args(BackendName))}")
     if not 1 <= streams <= MAX_STREAMS:
         raise ConfigError(f"streams is {streams}: must be 1 to {MAX_STREAMS}")
-    for name in (graph_name(precision), manifest.weights_name(precision)):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder} lacks {name}, which the mode '{mode}' needs")
-    if precision == "float32" or manifest.storage == "int8":
-        _check_digest(folder / manifest.weights_name(precision), manifest.digest)
-
-    from ovstream.encode.session import GraphSession
-
-    def variant(lanes: int) -> bytes:
-        from ovstream.model.graph import build_graph
-
-        if manifest.graph != OWN_GRAPH:
-            raise ConfigError(
-                f"{folder}: its graph is a foreign one ({manifest.graph}): it has one lane, float32"
-            )
-        weights = folder / manifest.weights_name(precision)
-        return build_graph(manifest.architecture, weights, precision=precision, lanes=lanes, cache=cache)
-
-    session = GraphSession(
-        folder / graph_name(precision) if cache == "float32" else variant(1),
-        folder=folder,
-        threads=threads,
-        provider=provider,
-        shared=(variant(streams), streams) if streams > 1 else None,
-    )
-    encoder = Encoder(manifest, session, mode=mode, probes=probes, cache=cache)
+    if threads < 1:
+        raise ConfigError(f"threads is {threads}: must be at least 1")
+    opened: Backend
+    if backend == "torch":
+        precision = "float32"
+        opened = _torch(folder, manifest, device=device, lanes=streams)
+    else:
+        opened = _onnx(folder, manifest, precision, threads, provider, cache, streams)
+    encoder = Encoder(manifest, opened, mode=mode, probes=probes, cache=cache)
     tolerance = GOLDEN_TOLERANCE[precision]
     if not encoder.golden_error <= tolerance:  # NaN is wrong as well
         raise ModelError(
             f"{folder}: self-test failed: error {encoder.golden_error:.2g}, tolerance {tolerance} "
-            f"(graph {graph_name(precision)}, provider {provider})"
+            f"({precision}, backend {backend}, provider {provider}, device {device})"
         )
     return encoder
 
@@ -326,6 +317,56 @@ class Encoder:
         ]
         distance = np.linalg.norm(expected[0] - expected[1])
         return float(np.linalg.norm(np.array(found) - expected, axis=1).max() / distance)
+
+
+def _onnx(
+    folder: Path,
+    manifest: ModelFolder,
+    precision: Precision,
+    threads: int,
+    provider: Provider,
+    cache: CacheType,
+    streams: int,
+) -> Backend:
+    """Opens the graphs that a choice of options needs."""
+    from ovstream.encode.session import GraphSession
+
+    weights = folder / manifest.weights_name(precision)
+    for file in (folder / graph_name(precision), weights):
+        if not file.is_file():
+            raise ModelError(f"{folder} lacks {file.name}: export the model again")
+    if precision == "float32" or manifest.storage == "int8":
+        _check_digest(weights, manifest.digest)
+
+    def variant(lanes: int) -> bytes:
+        from ovstream.model.graph import build_graph
+
+        if manifest.graph != OWN_GRAPH:
+            raise ConfigError(
+                f"{folder}: its graph is a foreign one ({manifest.graph}): float32, no shared runs"
+            )
+        return build_graph(manifest.architecture, weights, precision=precision, lanes=lanes, cache=cache)
+
+    return GraphSession(
+        folder / graph_name(precision) if cache == "float32" else variant(1),
+        folder=folder,
+        threads=threads,
+        provider=provider,
+        shared=(variant(streams), streams) if streams > 1 else None,
+    )
+
+
+def _torch(folder: Path, manifest: ModelFolder, *, device: str, lanes: int) -> Backend:
+    """Reads the weights into torch."""
+    try:
+        from ovstream.encode.torch_backend import TorchBackend, read_weights
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "torch", extra="torch") from error
+    if manifest.graph != OWN_GRAPH:
+        raise ConfigError(f"{folder}: its graph is a foreign one ({manifest.graph}): backend 'onnx' only")
+    weights = folder / manifest.weights_name("float32")
+    _check_digest(weights, manifest.digest)
+    return TorchBackend(manifest.architecture, read_weights(weights), device=device, lanes=lanes)
 
 
 def _find(name_or_folder: str | Path) -> Path:

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 _PROVIDERS: dict[Provider, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
+}
+_PACKAGES = {
+    "cuda": "the package onnxruntime-gpu",
+    "tensorrt": "the package onnxruntime-gpu and TensorRT",
+    "openvino": "the package onnxruntime-openvino",
 }
 _SESSION_ENTRIES = {
     # Weights are held as int8: dequantise them once, when the session opens, not in every run.
@@ -47,7 +53,7 @@ class GraphSession:
         shared: Content of the graph with several lanes, and how many; it holds the weights a second time.
 
     Raises:
-        ConfigError: This build of onnxruntime lacks the provider, or `threads` is not positive.
+        ConfigError: This build of onnxruntime lacks the provider.
         ModelError: The graph or its weights cannot be read.
     """
 
@@ -60,8 +66,6 @@ class GraphSession:
         provider: Provider,
         shared: tuple[bytes, int] | None = None,
     ) -> None:
-        if threads < 1:
-            raise ConfigError(f"threads is {threads}: must be at least 1")
         self._session = _open(graph, folder, threads, provider)
         self._lanes = _Lanes(_open(shared[0], folder, threads, provider), shared[1]) if shared else None
 
@@ -246,5 +250,8 @@ def _providers(provider: Provider) -> list[str]:
     name = _PROVIDERS[provider]
     available = ort.get_available_providers()
     if name not in available:
-        raise ConfigError(f"this onnxruntime has no {name}, only {', '.join(available)}")
-    return list(dict.fromkeys([name, _PROVIDERS["cpu"]]))
+        remedy = _PACKAGES.get(provider, "a build of onnxruntime")
+        raise ConfigError(
+            f"this onnxruntime has no {name}, only {', '.join(available)}: it comes with {remedy}"
+        )
+    return list(dict.fromkeys([name, _PROVIDERS["cpu"]]))  # what it cannot do runs on the CPU

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,28 @@ CacheArray = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Layout = dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
 
 
+class Mirror(Protocol):
+    """Caches that live on a device; the arrays of the state are then as old as the last `pull`."""
+
+    def pull(self) -> None:
+        """Brings keys, values and those of the pooling head into the arrays of the state."""
+
+    def push(self) -> None:
+        """The other way round."""
+
+    def read_values(self, first_layer: int, slots: npt.NDArray[np.int64]) -> FloatArray:
+        """See `EncoderState.read_values`."""
+
+    def add_values(self, first_layer: int, weights: FloatArray, moved: FloatArray) -> None:
+        """See `EncoderState.add_values`."""
+
+    def read_head(self, slots: npt.NDArray[np.int64]) -> list[FloatArray]:
+        """See `EncoderState.read_head`."""
+
+    def add_head(self, weights: FloatArray, moved: list[FloatArray]) -> None:
+        """See `EncoderState.add_head`."""
+
+
 class EncoderState:
     """Caches of one stream, one slot per patch of its grid (canvas mode: slot = h * cols + w).
 
@@ -45,6 +67,7 @@ class EncoderState:
         alive: (N,) bool, whether the slot was ever encoded.
         mask: (1, N) float32, 0 where alive, `MASKED` elsewhere.
         scene: (D,) float32, last scene embedding.
+        mirror: Where keys, values and those of the head are, when not here.
     """
 
     def __init__(
@@ -67,6 +90,7 @@ class EncoderState:
         self.scene: FloatArray = views["scene"]
         self._drift: FloatArray = views["drift"]
         self.mask[:] = MASKED
+        self.mirror: Mirror | None = None
         self._version = 0
         self._published: FloatArray | None = None
 
@@ -211,8 +235,48 @@ class EncoderState:
         self._version += 1
         self._published = None
 
+    def read_values(self, first_layer: int, slots: npt.NDArray[np.int64]) -> FloatArray:
+        """(layers, heads, n, head_dim) float32, a copy: values of some slots, from a layer on."""
+        if self.mirror is not None:
+            return self.mirror.read_values(first_layer, slots)
+        return self.values[first_layer:, :, slots].astype(np.float32)
+
+    def add_values(self, first_layer: int, weights: FloatArray, moved: FloatArray) -> None:
+        """Moves the values of all slots.
+
+        Args:
+            first_layer: From which on.
+            weights: (N, r) float32.
+            moved: (layers, heads, r, head_dim) float32.
+        """
+        if self.mirror is not None:
+            self.mirror.add_values(first_layer, weights, moved)
+            return
+        for layer, part in enumerate(moved, start=first_layer):
+            self.values[layer] += weights @ part
+
+    def read_head(self, slots: npt.NDArray[np.int64]) -> list[FloatArray]:
+        """Keys and values of the pooling head at some slots, (heads, n, head_dim) float32 each; empty without one."""
+        if self.mirror is not None:
+            return self.mirror.read_head(slots)
+        return [cache[:, slots].astype(np.float32) for cache in self._head]
+
+    def add_head(self, weights: FloatArray, moved: list[FloatArray]) -> None:
+        """As `add_values`, for what `read_head` gives."""
+        if self.mirror is not None:
+            self.mirror.add_head(weights, moved)
+            return
+        for cache, part in zip(self._head, moved, strict=True):
+            cache += weights @ part
+
+    @property
+    def _head(self) -> list[CacheArray]:
+        return [cache for cache in (self.head_keys, self.head_values) if cache is not None]
+
     def snapshot(self) -> bytes:
         """Copies the whole state; `restore` brings it back bit for bit, also in another process."""
+        if self.mirror is not None:
+            self.mirror.pull()
         rows, cols = self.grid
         header = _HEADER.pack(_MAGIC, self.digest.encode(), rows, cols, self.memory_bytes)
         return header + self._memory.tobytes()
@@ -228,6 +292,8 @@ class EncoderState:
         if snapshot[: len(expected)] != expected or len(snapshot) != len(expected) + self.memory_bytes:
             raise ModelError(f"not a snapshot of model {self.digest} with a grid of {rows}x{cols}")
         self._memory[:] = np.frombuffer(snapshot, np.uint8, offset=len(expected))
+        if self.mirror is not None:
+            self.mirror.push()
         self._new_version()
 
 

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.numpy
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -51,6 +48,8 @@ def load_checkpoint(
     files = [folder / WEIGHTS_NAME] if exported else sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder}: no *.safetensors file")
+    import safetensors.torch
+
     stored: dict[str, Tensor] = {}
     for file in files:
         try:
@@ -119,6 +118,8 @@ def quantise(tensors: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
 
 def write_tensors(path: Path, tensors: Mapping[str, npt.NDArray[np.generic]]) -> None:
     """Writes a safetensors file; the same tensors give the same bytes."""
+    import safetensors.numpy
+
     arrays = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
     path.write_bytes(safetensors.numpy.save(arrays))  # save_file would make it readable by its owner alone
 

@@ -340,6 +340,8 @@ def encoder_of(config: EncodeConfig) -> Encoder:
         probes=config.probes,
         cache=config.cache,
         streams=config.max_batch_streams,
+        backend=config.backend,
+        device=config.device,
     )
     if config.max_batch_streams == 1:
         return encoder
