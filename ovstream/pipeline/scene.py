@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from ovstream.config import StreamConfig
-from ovstream.decode import PatchCropper, Picture
-from ovstream.encode import Audit, CollapseWatch, Encoder, Output, Scheduler
+from ovstream.decode import Picture
+from ovstream.encode import Audit, Encoder, Output, Scheduler
 from ovstream.errors import DecodeError
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
+from ovstream.pipeline.sight import PixelSight, SightFactory
 from ovstream.pipeline.stats import StreamStats
 from ovstream.plan import PatchGrid, Planner
 from ovstream.types import BoolArray, EventKind, FrameMetadata, Patches, PatchPlan
@@ -54,6 +54,7 @@ class Scene:
         encoder: Shared; the state is the scene's own.
         stats: Counters to add to.
         on_event: Called with (kind, detail).
+        sight: Makes what looks at the pictures; None: `PixelSight`.
     """
 
     def __init__(
@@ -64,19 +65,17 @@ class Scene:
         encoder: Encoder,
         stats: StreamStats,
         on_event: Callable[[EventKind, str], None],
+        sight: SightFactory | None = None,
     ) -> None:
         info, options = encoder.info, config.encode
         self.size = frame.width, frame.height
         grid = PatchGrid.fit(*self.size, max_tokens=min(config.plan.max_tokens, info.max_tokens))
         self.grid = grid.shape
         self.frames_since_dense = 0
-        self._config, self._encoder, self._stats, self._on_event = config, encoder, stats, on_event
+        self._config, self._stats, self._on_event = config, stats, on_event
         self._planner = Planner(grid, config.plan)
         self._pictures = 0
-        self._cropper = PatchCropper(
-            self.grid, self.size, patch_px=info.patch_px, mean=info.mean, std=info.std
-        )
-        self._state = encoder.new_state(grid=self.grid)
+        self._sight = (sight or PixelSight)(self.grid, self.size, encoder=encoder, config=options)
         unlimited = config.plan.everything or encoder.mode == "dense"
         self._scheduler = Scheduler(
             budget=math.inf if unlimited else options.max_flops,
@@ -84,7 +83,6 @@ class Scene:
             max_drift=options.max_drift,
         )
         self._audit = Audit(every_seconds=options.audit_seconds, min_fidelity=options.min_fidelity)
-        self._watch = CollapseWatch()
         self._dense_flops = encoder.dense_flops(self.grid)
 
     @property
@@ -95,7 +93,7 @@ class Scene:
     @property
     def memory_bytes(self) -> int:
         """Size of the encoder's state."""
-        return self._state.memory_bytes
+        return self._sight.memory_bytes
 
     def analyse(
         self,
@@ -123,7 +121,7 @@ class Scene:
             self._stats.frames_damaged += 1
         encoded = np.zeros(self.grid, np.bool_)
         self.frames_since_dense += 1
-        output = self._state.output
+        output = self._sight.output
         if picture is not None:
             output = self._encode(frame, plan, picture, encoded) or output
         return Analysis(plan, encoded, picture, output)
@@ -139,7 +137,7 @@ class Scene:
         if self._config.plan.everything:
             return _everything(plan)
         self._pictures += not late
-        if plan.needs_pixels and self._pictures % effort.every and self._state.alive.any():
+        if plan.needs_pixels and self._pictures % effort.every and self._sight.output is not None:
             self._stats.frames_skipped_for_load += 1
             return self._later(plan, "load")
         return self._affordable(plan) if plan.action == "sparse" else plan
@@ -180,7 +178,7 @@ class Scene:
         with self._stats.clock("encode"):
             output = self._run(patches, probes)
             if len(patches) < encoded.size and self._audit.due(frame.pts_seconds):
-                patches = self._cut(picture, _everything(plan).indices)
+                patches = self._sight.cut(picture, _everything(plan).indices, self.masked)
                 output = self._audited(patches, output, frame)
         encoded.ravel()[patches.indices] = True
         self._stats.frames_encoded += 1
@@ -192,25 +190,19 @@ class Scene:
     def _crop(self, plan: PatchPlan, picture: Picture) -> Patches:
         """Cuts the planned patches; of a sparse plan only those that differ from what was last encoded."""
         with self._stats.clock("crop"):
-            patches = self._cut(picture, plan.indices)
+            patches = self._sight.cut(picture, plan.indices, self.masked)
             if plan.action == "dense":
                 return patches
-            differs = self._state.changed(patches, self._config.encode.min_change)
+            differs = self._sight.differs(patches)
             self._planner.settle(plan.indices[~differs])
             return patches.subset(differs)
-
-    def _cut(self, picture: Picture, indices: npt.NDArray[np.int32]) -> Patches:
-        """Cuts patches; those under a mask are grey, whatever the camera saw."""
-        patches = self._cropper.crop(picture, indices)
-        patches.pixels[self.masked.ravel()[patches.indices]] = 0
-        return patches
 
     def _look_around(self, patches: Patches, picture: Picture) -> tuple[Patches, Patches]:
         """Cuts the encoder's probes; those that turn out to have changed join the patches."""
         with self._stats.clock("crop"):
-            chosen = self._encoder.choose_probes(self._state, patches.indices)
-            probes = self._cut(picture, chosen)
-            differs = self._state.changed(probes, self._config.encode.min_change)
+            chosen = self._sight.choose_probes(patches.indices)
+            probes = self._sight.cut(picture, chosen, self.masked)
+            differs = self._sight.differs(probes)
         found = probes.subset(differs)
         joined = Patches(
             np.concatenate([patches.indices, found.indices]),
@@ -221,13 +213,13 @@ class Scene:
 
     def _run(self, patches: Patches, probes: Patches | None = None) -> Output:
         """Encodes, pays, and asks for a dense pass where the tokens have drifted."""
-        output = self._encoder.encode_patches(self._state, patches, patches.positions(), probes=probes)
+        output = self._sight.encode(patches, probes)
         self._stats.patches_encoded += output.n_updated
         self._scheduler.spend(output.flops / self._dense_flops)
         if self._scheduler.drifted(output.drift):
             self._planner.request("drift")
-        if len(patches) == self._state.alive.size:
-            problem = self._watch.check(patches.pixels, output.scene)
+        if len(patches) == self.masked.size:
+            problem = self._sight.collapse(patches, output)
             if problem is not None:
                 self._on_event("quality", problem)
         return output
