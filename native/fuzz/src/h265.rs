@@ -1,0 +1,39 @@
+//! H.265 below whole access units.
+
+use ovbits::{
+    h265::{param_sets::ParameterSets, stream::Parser},
+    nal::Framing,
+};
+
+use crate::{
+    noise::{h265, Dice},
+    units::{check, options, MAX_PIXELS},
+};
+
+/// Property: any bytes as parameter sets give sets or errors.
+pub fn parameter_sets(data: &[u8]) {
+    let Some((&split, rest)) = data.split_first() else { return };
+    let mut sets = ParameterSets::new(MAX_PIXELS);
+    let (first, second) = rest.split_at(rest.len().min(usize::from(split)));
+    let _ = sets.put_sps(first);
+    let _ = sets.put_pps(second);
+    let _ = sets.put_sps(second);
+    for id in 0..=u8::MAX {
+        let _ = sets.get(id);
+    }
+}
+
+/// Property: whatever slices of a valid sequence hold, there are pictures or errors.
+pub fn slices(data: &[u8]) {
+    let Some((head, stream)) = data.split_first_chunk::<4>() else { return };
+    let [choices, low, high, cut] = *head;
+    let mut dice = Dice(u64::from(u16::from_le_bytes([low, high])) << 8 | 1);
+    let sequence = h265::sequence(&mut dice);
+    let mut parser = Parser::new(MAX_PIXELS);
+    let mut unit = sequence.sets.clone();
+    for (number, piece) in stream.chunks(16 + 2 * usize::from(cut)).enumerate() {
+        unit.extend(h265::picture(&mut dice, &sequence, number as u32, piece));
+        check(&parser.parse(&unit, Framing::AnnexB, options(choices)));
+        unit.clear();
+    }
+}

@@ -1,0 +1,55 @@
+//! What libFuzzer calls: chooses a driver by name, bounds the memory of each run.
+
+mod h264;
+mod h265;
+mod memory;
+mod nal;
+#[path = "../../tests/noise/mod.rs"]
+mod noise;
+mod units;
+mod vp8;
+
+use std::{ffi::c_int, sync::OnceLock};
+
+/// Tries one input; a broken property panics, which ends the process.
+type Driver = fn(&[u8]);
+
+const DRIVERS: [(&str, Driver); 11] = [
+    ("h264_sets", h264::parameter_sets),
+    ("h264_slices", h264::slices),
+    ("h264_units", units::units::<units::H264>),
+    ("h264_split", units::split::<units::H264>),
+    ("h265_sets", h265::parameter_sets),
+    ("h265_slices", h265::slices),
+    ("h265_units", units::units::<units::H265>),
+    ("h265_split", units::split::<units::H265>),
+    ("vp8_units", units::units::<units::Vp8>),
+    ("vp8_partitions", vp8::partitions),
+    ("nal", nal::framing),
+];
+
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+
+fn chosen() -> Driver {
+    let name = std::env::var("OVBITS_FUZZ").unwrap_or_default();
+    match DRIVERS.iter().find(|(known, _)| *known == name) {
+        Some((_, driver)) => *driver,
+        None => {
+            let names: Vec<&str> = DRIVERS.iter().map(|(name, _)| *name).collect();
+            eprintln!("OVBITS_FUZZ must be one of {}", names.join(", "));
+            std::process::exit(2);
+        }
+    }
+}
+
+/// Called by libFuzzer with every input.
+///
+/// # Safety
+/// `data` points to `size` readable bytes.
+#[no_mangle]
+pub unsafe extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, size: usize) -> c_int {
+    // SAFETY: promised by libFuzzer, which may pass null when there is nothing.
+    let data = if size == 0 { &[][..] } else { unsafe { std::slice::from_raw_parts(data, size) } };
+    memory::bounded(|| DRIVER.get_or_init(chosen)(data));
+    0
+}
