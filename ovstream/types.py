@@ -23,6 +23,7 @@ SliceType = Literal["I", "P", "B"]
 Origin = Literal["bitstream", "decoder", "difference"]
 Action = Literal["skip", "sparse", "dense"]
 Kind = Literal["scene", "event", "tokens"]
+Unread = Literal["", "intra", "inter", "costly"]
 EventKind = Literal[
     "waiting",
     "connected",
@@ -136,6 +137,11 @@ class FrameMetadata:
         splits: (n,) of `SPLIT_DTYPE`, indexed by `blocks["split"]` where `FLAG_SPLIT` is set.
         errors: Damaged slices (VP8: partitions) in this picture.
         shown: False where other pictures may refer to this one, but nobody sees it (VP8 "altref").
+        unread: Why blocks were left unread: "" (they were read), "intra" (I slices, on request: their cells are INTRA,
+            without bits and energy), "inter" (P and B slices, on request or by sampling: UNKNOWN), "costly" (all
+            slices: more bits than `max_bits_per_pixel`).
+        motion_exact: False when vectors were inferred from a picture that is missing, damaged or unread (H.264 B
+            pictures, H.265 with temporal motion vectors): some may be wrong.
     """
 
     codec: str
@@ -154,6 +160,8 @@ class FrameMetadata:
     splits: npt.NDArray[Any] = field(repr=False)
     errors: int = 0
     shown: bool = True
+    unread: Unread = ""
+    motion_exact: bool = True
 
     @property
     def pts_seconds(self) -> float | None:

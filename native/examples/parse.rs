@@ -5,12 +5,9 @@
 use std::{env, fs, process::ExitCode, time::Instant};
 
 use ovbits::{
-    h264::{
-        param_sets::ParameterSets,
-        slice_header::SliceHeader,
-        stream::{Options, Parser},
-    },
+    h264::{param_sets::ParameterSets, slice_header::SliceHeader, stream::Parser},
     nal::{self, Framing},
+    unit::Options,
 };
 
 /// The access units of a stream, each in Annex B again (H.264 7.4.1.2.3, 7.4.1.2.4).
@@ -64,7 +61,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let options = Options { want_energy: true, skip_intra: false };
+    let options = Options::FULL;
     for pass in 0..passes {
         let mut parser = Parser::new(1 << 26);
         let (mut bits, mut macroblocks, mut covered, mut damaged) = (0_u64, 0_usize, 0_u64, 0_usize);

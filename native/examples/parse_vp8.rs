@@ -4,7 +4,7 @@
 
 use std::{env, fs, process::ExitCode, time::Instant};
 
-use ovbits::{h264::stream::Options, vp8::stream::Parser};
+use ovbits::{unit::Options, vp8::stream::Parser};
 
 /// The frames of an IVF file: a header of 32 bytes, then frames behind headers of 12.
 fn frames(file: &[u8]) -> Vec<&[u8]> {
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let passes = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(1);
-    let options = Options { want_energy: arguments.get(2).is_none(), skip_intra: false };
+    let options = Options { want_energy: arguments.get(2).is_none(), ..Options::MOTION };
     let file = match fs::read(path) {
         Ok(file) => file,
         Err(error) => {

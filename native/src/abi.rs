@@ -10,13 +10,11 @@ use std::{
 
 use crate::{
     error::{Error, ErrorKind},
-    h264::{
-        slice_header::SliceType,
-        stream::{Options, ParsedPicture, Parser, UnitError},
-    },
+    h264::stream::Parser,
     h265,
     nal::Framing,
     picture::{Block, Split},
+    unit::{Options, ParsedPicture, SliceType, UnitError},
     vp8,
 };
 
@@ -33,6 +31,20 @@ pub const OVBITS_INTERNAL: i32 = 3;
 pub const OVBITS_ENERGY: u32 = 1;
 /// Option bit: do not read the macroblocks of I slices.
 pub const OVBITS_SKIP_INTRA: u32 = 2;
+/// Option bit: do not read the macroblocks of P and B slices.
+pub const OVBITS_SKIP_INTER: u32 = 4;
+
+/// What is wanted from access units.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct OvbitsOptions {
+    /// Option bits.
+    pub flags: u32,
+    /// Read only P and B pictures whose number since the keyframe divides by this; 0 and 1: all.
+    pub every: u32,
+    /// Leave pictures unread whose slices hold more bits per 1000 luma samples; 0: none.
+    pub max_bits_per_kilopixel: u32,
+}
 
 /// What a picture is, beside its blocks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,6 +78,10 @@ pub struct OvbitsPicture {
     pub sequence_changed: u8,
     /// Put out, not only referred to
     pub shown: u8,
+    /// Why blocks were left unread: 0 they were read, 1 intra, 2 inter, 3 costly.
+    pub unread: u8,
+    /// No vector was inferred from a picture that is missing, damaged or unread.
+    pub motion_exact: u8,
 }
 
 /// The (first) error of the last access unit.
@@ -141,20 +157,20 @@ pub unsafe extern "C" fn ovbits_free(parser: *mut OvbitsParser) {
 /// Parses one access unit; `nal_length_bytes` is 0 for Annex B, else the size of the length fields. VP8 has neither.
 ///
 /// # Safety
-/// `parser` is alive; `data` points to `length` readable bytes (null when `length` is 0); `picture` and `error`
-/// are writable.
+/// `parser` is alive; `data` points to `length` readable bytes (null when `length` is 0); `options` is
+/// readable, `picture` and `error` are writable.
 #[no_mangle]
 pub unsafe extern "C" fn ovbits_parse(
     parser: *const OvbitsParser,
     data: *const u8,
     length: usize,
     nal_length_bytes: u8,
-    options: u32,
+    options: *const OvbitsOptions,
     picture: *mut OvbitsPicture,
     error: *mut OvbitsError,
 ) -> i32 {
     // SAFETY: promised by the caller.
-    let (parser, picture, error) = unsafe { (&*parser, &mut *picture, &mut *error) };
+    let (parser, options, picture, error) = unsafe { (&*parser, &*options, &mut *picture, &mut *error) };
     let access_unit = if length == 0 {
         &[][..]
     } else {
@@ -263,15 +279,18 @@ impl CodecParser {
 }
 
 impl State {
-    fn parse(&mut self, access_unit: &[u8], nal_length_bytes: u8, options: u32) {
+    fn parse(&mut self, access_unit: &[u8], nal_length_bytes: u8, options: &OvbitsOptions) {
         self.last = None;
         let framing = match nal_length_bytes {
             0 => Framing::AnnexB,
             bytes => Framing::LengthPrefixed(bytes),
         };
         let options = Options {
-            want_energy: options & OVBITS_ENERGY != 0,
-            skip_intra: options & OVBITS_SKIP_INTRA != 0,
+            want_energy: options.flags & OVBITS_ENERGY != 0,
+            skip_intra: options.flags & OVBITS_SKIP_INTRA != 0,
+            skip_inter: options.flags & OVBITS_SKIP_INTER != 0,
+            every: options.every,
+            max_bits_per_kilopixel: options.max_bits_per_kilopixel,
         };
         let parser = &mut self.parser;
         match catch_unwind(AssertUnwindSafe(|| parser.parse(access_unit, framing, options))) {
@@ -310,6 +329,8 @@ fn describe(parsed: &ParsedPicture) -> OvbitsPicture {
         reference: u8::from(parsed.reference),
         sequence_changed: u8::from(parsed.sequence_changed),
         shown: u8::from(parsed.shown),
+        unread: parsed.unread as u8,
+        motion_exact: u8::from(parsed.motion_exact),
     }
 }
 

@@ -7,4 +7,5 @@ pub mod h264;
 pub mod h265;
 pub mod nal;
 pub mod picture;
+pub mod unit;
 pub mod vp8;

@@ -152,6 +152,8 @@ pub struct Picture {
     pub poc: i32,
     /// Frame, or which field.
     pub structure: Structure,
+    /// All cells are known and their vectors right: others may infer theirs from them.
+    pub motion_known: bool,
     /// `mb_cols * mb_rows` cells in raster order.
     pub blocks: Vec<Block>,
     /// Motion of the cells that are not uniform.
@@ -165,6 +167,7 @@ impl Picture {
     pub fn reset(&mut self, id: PictureId, mb_cols: usize, mb_rows: usize, poc: i32) {
         (self.id, self.mb_cols, self.mb_rows, self.poc) = (id, mb_cols, mb_rows, poc);
         self.structure = Structure::Frame;
+        self.motion_known = true;
         self.blocks.clear();
         self.blocks.resize(mb_cols * mb_rows, Block::default());
         self.splits.clear();

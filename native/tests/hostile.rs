@@ -6,10 +6,7 @@ use noise::{
     h264::{sequence, slice, Sequence},
     Dice,
 };
-use ovbits::{
-    h264::stream::{Options, Parser},
-    nal::Framing,
-};
+use ovbits::{h264::stream::Parser, nal::Framing, unit::Options};
 
 const CABAC: bool = true;
 
@@ -52,7 +49,7 @@ fn feed(parser: &mut Parser, data: &[u8], options: Options) -> u32 {
 }
 
 fn options(dice: &mut Dice) -> Options {
-    Options { want_energy: dice.roll(2) == 0, skip_intra: dice.roll(4) == 0 }
+    Options { want_energy: dice.roll(2) == 0, skip_intra: dice.roll(4) == 0, ..Options::MOTION }
 }
 
 #[test]
@@ -78,7 +75,7 @@ fn every_truncation_and_flip() {
     let mut dice = Dice(42);
     let sequence = chosen(&mut dice, !CABAC);
     let whole = [sequence.sets.clone(), noise_picture(&mut dice, &sequence, 0)].concat();
-    let full = Options { want_energy: true, skip_intra: false };
+    let full = Options::FULL;
     for length in 0..whole.len() {
         feed(&mut Parser::new(1 << 20), &whole[..length], full);
     }
@@ -87,7 +84,7 @@ fn every_truncation_and_flip() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         let mut parser = Parser::new(1 << 20);
         feed(&mut parser, &damaged, full);
-        feed(&mut parser, &whole, Options { want_energy: false, skip_intra: true });
+        feed(&mut parser, &whole, Options { want_energy: false, skip_intra: true, ..Options::MOTION });
     }
 }
 
@@ -96,7 +93,7 @@ fn a_parser_has_no_memory_of_what_it_refused() {
     let mut dice = Dice(7);
     let sequence = chosen(&mut dice, CABAC);
     let whole = [sequence.sets.clone(), noise_picture(&mut dice, &sequence, 0)].concat();
-    let full = Options { want_energy: true, skip_intra: false };
+    let full = Options::FULL;
     let blocks = |parser: &mut Parser| {
         parser.parse(&whole, Framing::AnnexB, full).map(|parsed| parsed.picture.blocks.clone())
     };

@@ -3,13 +3,13 @@
 use std::{fs, path::Path};
 
 use ovbits::{
-    h264::stream::{Options, ParsedPicture},
     picture::{flags, Block, BlockClass},
+    unit::{Options, ParsedPicture},
     vp8::stream::Parser,
 };
 
-const FULL: Options = Options { want_energy: true, skip_intra: false };
-const MOTION: Options = Options { want_energy: false, skip_intra: false };
+const FULL: Options = Options::FULL;
+const MOTION: Options = Options::MOTION;
 
 /// Small numbers without a crate; the tests need variety, not quality.
 struct Dice(u64);
@@ -23,7 +23,7 @@ impl Dice {
     }
 
     fn options(&mut self) -> Options {
-        Options { want_energy: self.roll(2) == 0, skip_intra: self.roll(4) == 0 }
+        Options { want_energy: self.roll(2) == 0, skip_intra: self.roll(4) == 0, ..Options::MOTION }
     }
 }
 
@@ -182,7 +182,7 @@ fn levels_differ_in_residuals_only() {
                 .blocks
                 .iter()
                 .all(|block| block.coefficients == 0 && block.residual_energy == 0.0));
-            let skipping = Options { want_energy: true, skip_intra: true };
+            let skipping = Options { want_energy: true, skip_intra: true, ..Options::MOTION };
             let unread = feed(no_intra, &frame, skipping).expect("a picture");
             if full.keyframe {
                 assert!(unread.picture.blocks.iter().all(|block| block.class == BlockClass::Intra as u8));

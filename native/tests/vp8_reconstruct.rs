@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ovbits::h264::stream::ParsedPicture;
+use ovbits::unit::ParsedPicture;
 use vp8::{decoder::Decoder, ivf, md5};
 
 /// Real streams by others, not part of the project.

@@ -9,16 +9,22 @@ import numpy as np
 
 from ovstream._native import ffi, lib
 from ovstream.errors import BitstreamError, ConfigError, InvalidBitstream, UnsupportedBitstream
-from ovstream.types import BLOCK_DTYPE, SPLIT_DTYPE, AccessUnit, FrameMetadata, SliceType
+from ovstream.types import BLOCK_DTYPE, SPLIT_DTYPE, AccessUnit, FrameMetadata, SliceType, Unread
 
 Codec = Literal["h264", "h265", "vp8"]
-Level = Literal["motion", "full"]
+Level = Literal["headers", "motion", "full"]
 
 DEFAULT_MAX_PIXELS = 4096 * 2176
 """Largest picture that is parsed, in luma samples: bounds the memory of a parser."""
 
 _LONGEST_LIST = 32
 _SLICE_TYPES: dict[int, SliceType] = {ord("I"): "I", ord("P"): "P", ord("B"): "B"}
+_UNREAD: tuple[Unread, ...] = ("", "intra", "inter", "costly")
+_FLAGS: dict[Level, int] = {
+    "headers": lib.OVBITS_SKIP_INTRA | lib.OVBITS_SKIP_INTER,
+    "motion": 0,
+    "full": lib.OVBITS_ENERGY,
+}
 _NEW: dict[Codec, Callable[[int], Any]] = {
     "h264": lib.ovbits_h264_new,
     "h265": lib.ovbits_h265_new,
@@ -39,10 +45,15 @@ class Parser:
 
     Args:
         codec: Of the stream.
-        level: "full", or "motion" to leave `residual_energy` at 0, which is cheaper. VP8 then leaves all tokens
-            unread: no coefficient counts, bit costs of the first partition alone, and blocks without a residual are
-            SKIP only where the stream has a flag for it (encoders use it).
+        level: "full", "motion" to leave `residual_energy` at 0, which is cheaper, or "headers" to read no block at all.
+            VP8 at "motion" leaves all tokens unread: no coefficient counts, bit costs of the first partition alone,
+            and blocks without a residual are SKIP only where the stream has a flag for it (encoders use it).
         max_pixels: Larger pictures (in luma samples) are unsupported; bounds the memory.
+        every: Read only every so many-th P or B picture since the keyframe. P pictures of H.264 and VP8 do not depend on
+            each other's motion, so results stay exact; `FrameMetadata.motion_exact` tells for B pictures. H.265
+            with temporal motion vectors, and changes of VP8's segment map, are read in any case.
+        max_bits_per_pixel: Leave a picture unread when its slices are larger; None: never. Reading costs by the bit,
+            decoding by the pixel: above about 0.1 bits a decoder may be cheaper.
         skip_intra: Do not read the macroblocks of I slices (VP8: key frames), which hold no motion: they appear as
             INTRA with the quantiser of their slice, no energy and no bit cost.
         nal_length_bytes: 0 for Annex B start codes, 1 to 4 when a length of so many bytes precedes each NAL unit;
@@ -59,6 +70,8 @@ class Parser:
         level: Level = "full",
         max_pixels: int = DEFAULT_MAX_PIXELS,
         skip_intra: bool = False,
+        every: int = 1,
+        max_bits_per_pixel: float | None = None,
         nal_length_bytes: int = 0,
     ) -> None:
         if codec not in get_args(Codec):
@@ -69,21 +82,31 @@ class Parser:
             raise ConfigError(f"nal_length_bytes must be 0 to 4, not {nal_length_bytes}")
         if not 0 < max_pixels < 1 << 32:
             raise ConfigError(f"max_pixels must be 1 to 2**32 - 1, not {max_pixels}")
+        if not 1 <= every < 1 << 32:
+            raise ConfigError(f"every must be at least 1, not {every}")
+        if max_bits_per_pixel is not None and not 0.001 <= max_bits_per_pixel <= 1e6:
+            raise ConfigError(
+                f"max_bits_per_pixel must be 0.001 to 1000000 or None, not {max_bits_per_pixel}"
+            )
         self.codec = codec
         self._nal_length_bytes = nal_length_bytes
-        energy = lib.OVBITS_ENERGY if level == "full" else 0
-        self._options: int = energy | (lib.OVBITS_SKIP_INTRA if skip_intra else 0)
+        self._level: Level = level
+        self._always = lib.OVBITS_SKIP_INTRA if skip_intra else 0
+        self._options = ffi.new("OvbitsOptions *")
+        self._options.every = every
+        self._options.max_bits_per_kilopixel = round(1000 * (max_bits_per_pixel or 0))
         self._parser = ffi.gc(_NEW[codec](max_pixels), lib.ovbits_free)
         self._picture = ffi.new("OvbitsPicture *")
         self._error = ffi.new("OvbitsError *")
 
-    def parse(self, access_unit: AccessUnit) -> FrameMetadata:
+    def parse(self, access_unit: AccessUnit, *, level: Level | None = None) -> FrameMetadata:
         """Parses one coded picture with the parameter sets and messages around it.
 
         A damaged slice does not raise: its cells stay UNKNOWN, `coverage` falls below 1 and `errors` counts it.
 
         Args:
             access_unit: Exactly one picture, in decoding order.
+            level: For this picture, another than that of the parser.
 
         Returns:
             The metadata; it owns its arrays.
@@ -94,13 +117,14 @@ class Parser:
             Either way the next access unit may be parsed.
         """
         data = access_unit.data
-        picture = self._picture
+        picture, options = self._picture, self._options
+        options.flags = self._always | _FLAGS[level or self._level]
         status = lib.ovbits_parse(
             self._parser,
             ffi.from_buffer(data),
             len(data),
             self._nal_length_bytes,
-            self._options,
+            options,
             picture,
             self._error,
         )
@@ -134,6 +158,8 @@ class Parser:
             splits=splits,
             errors=picture.errors,
             shown=picture.shown != 0,
+            unread=_UNREAD[picture.unread],
+            motion_exact=picture.motion_exact != 0,
         )
 
     @property

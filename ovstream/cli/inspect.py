@@ -15,6 +15,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 
+from ovstream.bitstream import Level
 from ovstream.cli.console import console
 from ovstream.cli.drawing import heat_maps
 from ovstream.errors import ConfigError
@@ -36,6 +37,18 @@ def inspect(
         Path | None, typer.Option(help="Write heat maps into this folder.", show_default=False)
     ] = None,
     every: Annotated[int, typer.Option(help="Draw every this many pictures.", min=1)] = 25,
+    level: Annotated[
+        Level, typer.Option(help="How deep to read: sizes and kinds alone, motion, or residuals as well.")
+    ] = "full",
+    sample: Annotated[
+        int, typer.Option(help="Read every so many-th P or B picture; the others stay unread.", min=1)
+    ] = 1,
+    skip_intra: Annotated[
+        bool, typer.Option("--skip-intra", help="Leave the blocks of I pictures unread.")
+    ] = False,
+    max_bits_per_pixel: Annotated[
+        float | None, typer.Option(help="Leave larger pictures unread.", show_default="none", min=0.001)
+    ] = None,
     jsonl: Annotated[
         Path | None,
         typer.Option(help="Write a line per picture, flat (loads into Parquet).", show_default=False),
@@ -52,7 +65,10 @@ def inspect(
     totals, shown = Counter[str](), frames or _SHOWN
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(one) for one in _outputs(png, every, jsonl, npz)]
-        found = stack.enter_context(contextlib.closing(inspect_stream(url)))
+        pictures = inspect_stream(
+            url, level=level, every=sample, skip_intra=skip_intra, max_bits_per_pixel=max_bits_per_pixel
+        )
+        found = stack.enter_context(contextlib.closing(pictures))
         try:
             for number, frame in enumerate(islice(found, frames)):
                 record = as_record(number, frame)
@@ -173,6 +189,8 @@ def as_record(number: int, frame: FrameMetadata) -> dict[str, Any]:
         "poc": frame.poc,
         "origin": frame.origin,
         "coverage": round(frame.coverage, 4),
+        "unread": frame.unread,
+        "motion_exact": frame.motion_exact,
         "bytes": frame.bits // 8,
         "qp_mean": round(float(frame.qp.mean()), 2),
         "skip_share": round(float(classes[BlockClass.SKIP]), 4),
@@ -191,7 +209,9 @@ def _line(cells: Sequence[str]) -> str:
 def _cells(record: dict[str, Any]) -> list[str]:
     when = "-" if record["pts_seconds"] is None else f"{record['pts_seconds']:.2f}"
     notes = [record["origin"]] if record["origin"] != "bitstream" else []
-    if record["coverage"] < 1:
+    if record["unread"]:
+        notes.append("costly: unread" if record["unread"] == "costly" else "unread")
+    elif record["coverage"] < 1:
         notes.append(f"{record['coverage']:.0%} known")
     kind = f"{record['slice_type']} key" if record["keyframe"] else record["slice_type"]
     return [

@@ -10,6 +10,7 @@ from ovstream.config.options import changed_config, stream_config
 from ovstream.config.schema import file_schema
 from ovstream.config.sections import (
     DEFAULT_MAX_PIXELS,
+    BitstreamConfig,
     EncodeConfig,
     PlanConfig,
     PublishConfig,
@@ -23,6 +24,7 @@ from ovstream.config.watch import Polygon, RuleConfig, RuleKind, WatchConfig, Zo
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
+    "BitstreamConfig",
     "EncodeConfig",
     "HttpConfig",
     "LoadConfig",

@@ -68,6 +68,23 @@ class SourceConfig(Section):
         return path
 
 
+class BitstreamConfig(Section):
+    """How deep pictures are read, without decoding them."""
+
+    every: int = Field(
+        default=1, ge=1, le=1000, description="read every so many-th P or B picture; the others tell nothing"
+    )
+    skip_intra: bool = Field(
+        default=False, description="leave I pictures unread: their size alone tells whether the scene changed"
+    )
+    max_bits_per_pixel: float | None = Field(
+        default=1.0,
+        ge=0.001,
+        le=1e6,
+        description="larger pictures are left unread and count as changed everywhere; null: none",
+    )
+
+
 class PlanConfig(Section):
     """Which patches are worth encoding."""
 
@@ -187,6 +204,7 @@ class StreamConfig(Section):
     )
     kinds: tuple[Literal["scene", "event", "tokens"], ...] = ("scene",)
     source: SourceConfig = SourceConfig()
+    bitstream: BitstreamConfig = BitstreamConfig()
     plan: PlanConfig = PlanConfig()
     encode: EncodeConfig = EncodeConfig()
     publish: PublishConfig = PublishConfig()

@@ -23,17 +23,19 @@ def inspect(
 
     Damaged pictures are left out. Streams without a parser are decoded; `FrameMetadata.origin` tells.
 
+    Every picture is read unless the options say otherwise: `every`, `skip_intra`, `max_bits_per_pixel`.
+
     Args:
         url: Anything that `ovstream.open` takes.
-        level: "full", or "motion" (cheaper: no residual energy).
-        **options: Of `SourceConfig`.
+        level: "full", "motion" (cheaper: no residual energy) or "headers" (sizes and kinds of pictures alone).
+        **options: Of `SourceConfig` and `BitstreamConfig`.
 
     Raises:
         SourceError: The source cannot be opened.
     """
-    config = stream_config(str(url), **options)
+    config = stream_config(str(url), **{"max_bits_per_pixel": None, **options})
     source = open_source(config.url, config=config.source, on_event=_ignore)
-    reader = MetadataReader(level=level, max_pixels=config.source.max_pixels)
+    reader = MetadataReader(level=level, max_pixels=config.source.max_pixels, config=config.bitstream)
     with LoopThread() as loop, contextlib.closing(reader):
         frames = _frames(source, reader)
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ovstream.bitstream import Codec, Level, Parser
+from ovstream.config import BitstreamConfig
 from ovstream.decode import FallbackParser, Picture
 from ovstream.errors import DecodeError, UnsupportedBitstream
 from ovstream.types import AccessUnit, FrameMetadata
@@ -29,12 +30,14 @@ class MetadataReader:
     changes its parameters or reconnects.
 
     Args:
-        level: "motion" or "full", see `ovstream.bitstream.Parser`.
+        level: See `ovstream.bitstream.Parser`.
         max_pixels: Largest picture accepted.
+        config: Which pictures are read.
     """
 
-    def __init__(self, *, level: Level = "full", max_pixels: int) -> None:
+    def __init__(self, *, level: Level = "full", max_pixels: int, config: BitstreamConfig) -> None:
         self._level: Level = level
+        self._config = config
         self._max_pixels = max_pixels
         self._parser: Parser | None = None
         self._fallback: FallbackParser | None = None
@@ -106,5 +109,12 @@ class MetadataReader:
             if unit.codec not in ("h264", "h265", "vp8"):
                 raise UnsupportedBitstream(f"there is no parser for {unit.codec}", element="codec")
             codec = cast(Codec, unit.codec)
-            self._parser = Parser(codec, level=self._level, max_pixels=self._max_pixels)
+            self._parser = Parser(
+                codec,
+                level=self._level,
+                max_pixels=self._max_pixels,
+                every=self._config.every,
+                skip_intra=self._config.skip_intra,
+                max_bits_per_pixel=self._config.max_bits_per_pixel,
+            )
         return self._parser

@@ -16,6 +16,8 @@ class StreamStats:
     Attributes:
         units: Access units received.
         frames_parsed: Pictures whose metadata was read without decoding.
+        frames_unread: Of these, pictures whose blocks were left unread: sampled, I pictures, or costly ones.
+        frames_costly: Of these, pictures with more bits than `max_bits_per_pixel`.
         frames_fallback: Pictures whose metadata needed a decoder.
         frames_decoded: Pictures that the pixel decoder worked on, catching up included.
         frames_encoded: Pictures for which at least one patch went through the model.
@@ -40,6 +42,8 @@ class StreamStats:
 
     units: int = 0
     frames_parsed: int = 0
+    frames_unread: int = 0
+    frames_costly: int = 0
     frames_fallback: int = 0
     frames_decoded: int = 0
     frames_encoded: int = 0

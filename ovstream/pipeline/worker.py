@@ -88,7 +88,7 @@ class StreamWorker:
         self._on_event = on_event
         self._observe = observe
         self._wall_clock_ns = wall_clock_ns
-        self._reader = MetadataReader(max_pixels=config.source.max_pixels)
+        self._reader = MetadataReader(max_pixels=config.source.max_pixels, config=config.bitstream)
         self._pixels = PixelStore(config.source, stats)
         self._scene: Scene | None = None
         self._source_epoch = 0
@@ -198,6 +198,8 @@ class StreamWorker:
         capture_time_ns = self._capture_times_ns.pop(frame.pts, None)
         if reading.picture is None:
             self._stats.frames_parsed += 1
+            self._stats.frames_unread += frame.unread != ""
+            self._stats.frames_costly += frame.unread == "costly"
         else:
             self._stats.frames_fallback += 1
             self._stats.frames_decoded += 1

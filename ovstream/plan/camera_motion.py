@@ -177,10 +177,10 @@ class CameraWatch:
         self._shift = 0j
         self._slope = 0j
 
-    def update(self, camera: CameraMotion) -> None:
-        """Takes the motion of one more picture, in the order of presentation."""
-        self._shift += camera.shift
-        self._slope += camera.slope
+    def update(self, camera: CameraMotion, *, pictures: int = 1) -> None:
+        """Takes the motion of one more picture, in the order of presentation; it stands for so many `pictures`."""
+        self._shift += camera.shift * pictures
+        self._slope += camera.slope * pictures
         self._still_frames = 0 if camera.speed_px >= STOP_SPEED_PX else self._still_frames + 1
         was_moving = self.moving
         if camera.speed_px >= START_SPEED_PX:

@@ -34,7 +34,8 @@ class Planner:
     apart. Keyframes are judged by what they show: a still camera codes the same scene again.
 
     B pictures that present before a picture already seen get the action "skip": their content is older than what
-    was encoded. What they show to be changing is owed to the next picture.
+    was encoded. What they show to be changing is owed to the next picture. Pictures whose blocks were left unread add
+    no evidence; one that was too costly to read counts as changed everywhere.
 
     Call `settle` after a sparse plan, even with nothing to settle: the planner learns from it what is noise.
 
@@ -92,9 +93,7 @@ class Planner:
         self._debt.add(changed.ravel(), evidence.saliency.ravel())
         if late:
             return self._result(frame, None, _no_patches(), evidence, changed, camera)
-        self._watch.update(camera)
-        if evidence.unread:
-            self._refresh.unread_keyframe(frame)
+        self._follow(frame, evidence, camera)
         reason = self._refresh.decide(frame, self._causes(frame, evidence, changed), eager=eager)
         indices = self._everything() if reason else self._top_up(frame, self._debt.take(self.budget))
         self._note_planned(indices, evidence)
@@ -136,6 +135,7 @@ class Planner:
         self._pressure = Pressure(grid.shape)
         self._refresh = Refresh(self._config, keyframes_refresh=self._keyframes_refresh)
         self._plans = 0
+        self._unread = 0  # pictures since the last one whose cells were read
         self._planned_at = np.zeros(grid.patches, np.int64)
         self._planned_since_intra = np.zeros(grid.patches, np.bool_)
         self._looked_at = np.zeros(grid.patches, np.bool_)
@@ -151,6 +151,16 @@ class Planner:
         saliency = np.where(self._masked, np.float32(0), evidence.saliency)
         return replace(evidence, saliency=saliency, unknown=evidence.unknown & ~self._masked)
 
+    def _follow(self, frame: FrameMetadata, evidence: Evidence, camera: CameraMotion) -> None:
+        """Follows the camera; a picture that was read stands for those before it that were not."""
+        if evidence.unread:
+            self._unread += 1
+            if evidence.texture_only:
+                self._refresh.unread_keyframe(frame)
+        else:
+            self._watch.update(camera, pictures=1 + self._unread)
+            self._unread = 0
+
     def _changed(self, frame: FrameMetadata, evidence: Evidence) -> BoolArray:
         """(rows, cols) bool: over the threshold, unknown, or healed by this picture.
 
@@ -158,6 +168,8 @@ class Planner:
         the I picture before counts where nothing was planned in between.
         """
         changed = evidence.saliency >= 1
+        if evidence.unread and not evidence.texture_only:
+            return changed
         before, self._changed_before = self._changed_before, changed
         if evidence.texture_only:
             changed = (changed & ~self._planned_since_intra.reshape(self._grid.shape)) | before
@@ -232,7 +244,7 @@ class Planner:
         self._planned_at[indices] = self._plans
         self._pressure.release(indices)
         self._looked_at[:] = False
-        self._looked_at[indices] = True
+        self._looked_at[indices] = not evidence.unread
         if not evidence.texture_only:  # what an I picture shows is what the next one is compared with
             self._planned_since_intra[indices] = True
 

@@ -38,7 +38,7 @@ class Evidence:
         unknown: (rows, cols) bool, patches with cells that the parser does not know.
         cut: Another scene.
         texture_only: The picture has no motion: `saliency` compares textures with the I picture before.
-        unread: Such a picture whose cells were not parsed: it says nothing.
+        unread: The cells were not parsed: a costly picture counts as changed everywhere, others say nothing.
     """
 
     saliency: FloatArray = field(repr=False)
@@ -79,11 +79,13 @@ class SaliencyMeter:
         blocks = frame.blocks[:rows, :cols]
         kind = np.ascontiguousarray(blocks["block_class"])
         amplitude: FloatArray = np.sqrt(blocks["residual_energy"])
+        if frame.unread and frame.slice_type != "I":
+            return self._of_nothing(costly=frame.unread == "costly")
         if frame.origin != "bitstream":  # a decoder measured the difference to the picture before
             lost = np.full((rows, cols), frame.coverage < 1)
             return self._of_changes(_residual(amplitude), lost, learn=learn)
         if frame.slice_type == "I":
-            return self._of_textures(blocks, amplitude, kind)
+            return self._of_textures(amplitude, kind, unread=frame.unread != "")
         recoded = kind >= BlockClass.INTRA
         novelty = self._textures.compare(amplitude, recoded)
         evidence = _residual(amplitude)
@@ -107,10 +109,12 @@ class SaliencyMeter:
             self._floor.learn(evidence, self._grid.to_cells(saliency < 1))
         return Evidence(saliency, self._unknown_patches(unknown), cut=cut)
 
-    def _of_textures(
-        self, blocks: npt.NDArray[np.void], amplitude: FloatArray, kind: BlockClasses
-    ) -> Evidence:
-        unread = not blocks["bit_cost"].any()
+    def _of_nothing(self, *, costly: bool) -> Evidence:
+        """A picture whose cells were not parsed."""
+        saliency = np.full(self._grid.shape, costly, np.float32)
+        return Evidence(saliency, np.zeros(self._grid.shape, np.bool_), unread=True)
+
+    def _of_textures(self, amplitude: FloatArray, kind: BlockClasses, *, unread: bool) -> Evidence:
         recoded = (kind >= BlockClass.INTRA) & (not unread)
         unknown = kind == BlockClass.UNKNOWN
         novelty = self._textures.compare(amplitude, recoded)

@@ -35,9 +35,11 @@ def test_the_record_layout_is_that_of_the_core() -> None:
     ("arguments", "said"),
     [
         ({"codec": "h266"}, "h264, h265, vp8"),
-        ({"codec": "h264", "level": "all"}, "motion, full"),
+        ({"codec": "h264", "level": "all"}, "headers, motion, full"),
         ({"codec": "h264", "nal_length_bytes": 5}, "0 to 4"),
         ({"codec": "h264", "max_pixels": 0}, "max_pixels"),
+        ({"codec": "h264", "every": 0}, "at least 1"),
+        ({"codec": "h264", "max_bits_per_pixel": 0.0}, "max_bits_per_pixel"),
     ],
 )
 def test_wrong_arguments_are_answered_with_the_right_ones(arguments: dict[str, Any], said: str) -> None:

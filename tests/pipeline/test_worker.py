@@ -51,6 +51,34 @@ def test_every_picture_of_a_camera_gives_one_embedding_in_order(encoder: Encoder
     assert all(one.vector.shape == (encoder.info.dim,) for one in found)
 
 
+def test_sampled_pictures_cost_little_and_still_give_embeddings(encoder: Encoder, units: Units) -> None:
+    data = units(options={"x264-params": "bframes=0"})
+    bench = Bench(encoder, every=5)
+    found = bench.feed(data)
+    assert [one.seq for one in found] == list(range(40))
+    inter = sum(not trace.frame.keyframe for trace in bench.traces)
+    assert (bench.stats.frames_parsed, bench.stats.frames_costly) == (40, 0)
+    assert bench.stats.frames_unread == sum(trace.frame.unread == "inter" for trace in bench.traces)
+    assert bench.stats.frames_unread >= inter * 3 // 4
+    assert not any(trace.frame.unread and trace.plan.reason == "change" for trace in bench.traces[:5])
+
+
+def test_costly_pictures_are_counted_and_encoded(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder, max_bits_per_pixel=0.001, max_flops=1.0)
+    found = bench.feed(units(options={"x264-params": "bframes=0"}))
+    assert bench.stats.frames_costly == bench.stats.frames_unread > 30
+    assert bench.stats.frames_dense > 1
+    assert {one.reason for one in found} >= {"keyframe", "change"}
+
+
+def test_unread_keyframes_start_decoding_all_the_same(encoder: Encoder, units: Units) -> None:
+    bench = Bench(encoder, skip_intra=True)
+    found = bench.feed(units(options={"x264-params": "bframes=0:keyint=8"}))
+    assert (found[0].action, found[0].decoded) == ("dense", True)
+    assert bench.stats.frames_unread == sum(trace.frame.keyframe for trace in bench.traces) >= 5
+    assert bench.stats.decode_errors == 0
+
+
 def test_a_quiet_camera_saves_decoding_and_encoding(encoder: Encoder, units: Units) -> None:
     bench = Bench(encoder)
     bench.feed(

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from ovstream.config import PlanConfig
 from ovstream.plan import PatchGrid, Planner
-from ovstream.types import BlockClass, FrameMetadata, PatchPlan
+from ovstream.types import BlockClass, FrameMetadata, PatchPlan, Unread
 from tests.plan.frames import FPS, PictureMaker, cell_positions
 
 
@@ -55,6 +56,51 @@ def test_a_change_is_planned_at_once_and_once() -> None:
     assert patches_inside(planner, cells) <= set(plan.indices.tolist())
     assert plan.keep_ratio < 0.06
     assert planner.plan(maker.quiet()).action == "skip"
+
+
+def unread(maker: PictureMaker, reason: Unread) -> FrameMetadata:
+    """A P picture whose cells were not parsed."""
+    frame = maker.frame(maker.blocks(BlockClass.UNKNOWN), slice_type="P", coverage=0.0)
+    return replace(frame, unread=reason)
+
+
+def test_a_picture_left_out_by_sampling_tells_nothing() -> None:
+    maker = PictureMaker()
+    planner = started(maker)
+    for _ in range(4):
+        plan = planner.plan(unread(maker, "inter"))
+        assert (plan.action, plan.reason, plan.debt) == ("skip", "quiet", 0)
+    cells = region(maker, np.s_[4:8], np.s_[10:14])
+    plan = planner.plan(maker.change(cells))
+    assert patches_inside(planner, cells) <= set(plan.indices.tolist())
+    assert planner.plan(unread(maker, "inter")).action == "skip"
+
+
+def test_what_was_too_costly_to_read_changed_everywhere() -> None:
+    maker = PictureMaker()
+    planner = started(maker)
+    plan = planner.plan(unread(maker, "costly"))
+    assert plan.changed.all()
+    assert (plan.action, plan.reason) == ("dense", "change")
+    # It leaves no damage behind that a keyframe would have to heal.
+    planner.plan(maker.quiet())
+    assert planner.plan(maker.intra()).action != "dense"
+
+
+def test_the_camera_moves_on_while_pictures_are_left_out() -> None:
+    """Motion of 3 samples a picture is noticed after as many pictures, whether all of them are read or a third."""
+    noticed = []
+    for every in (1, 3):
+        maker = PictureMaker()
+        planner = started(maker, dense_interval_seconds=0)
+        for number in range(60):
+            moved = maker.inter(content_px=(3.0, 0.0))
+            frame = moved if number % every == 0 else replace(moved, unread="inter")
+            if planner.plan(frame).reason == "camera":
+                noticed.append(number)
+                break
+    assert len(noticed) == 2
+    assert noticed[1] <= noticed[0] + 6
 
 
 @settings(max_examples=25, deadline=None)

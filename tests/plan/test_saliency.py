@@ -143,7 +143,7 @@ def test_a_cut_needs_most_cells_to_look_new() -> None:
 def test_an_unread_keyframe_is_judged_by_its_size() -> None:
     maker = PictureMaker()
     blocks = maker.blocks(BlockClass.INTRA)
-    small = replace(maker.frame(blocks, slice_type="I"), bits=100_000)
+    small = replace(maker.frame(blocks, slice_type="I"), bits=100_000, unread="intra")
     planner = Planner(PatchGrid.fit(640, 360), PlanConfig())
     assert planner.plan(small).action == "dense"
     assert planner.plan(replace(small, pts=30)).action != "dense"

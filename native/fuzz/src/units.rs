@@ -1,13 +1,10 @@
 //! Whole access units, and streams that are cut anywhere.
 
 use ovbits::{
-    h264::{
-        self,
-        stream::{Options, ParsedPicture, UnitError},
-    },
-    h265,
+    h264, h265,
     nal::Framing,
     picture::{flags, BlockClass},
+    unit::{Options, ParsedPicture, UnitError},
     vp8,
 };
 
@@ -100,14 +97,20 @@ fn try_units<C: Codec>(choices: u8, units: Vec<&[u8]>) {
             assert_eq!(records(&parsed), records(&twin.parse(unit, framing, options)));
         }
     }
-    let healed = parser.parse(C::KEYFRAME, Framing::AnnexB, options).expect("a keyframe");
+    let healed = parser.parse(C::KEYFRAME, Framing::AnnexB, Options::FULL).expect("a keyframe");
     let cells = healed.picture.blocks.len();
     assert_eq!((healed.keyframe, healed.errors, healed.covered as usize), (true, 0, cells));
 }
 
 /// What the lowest bits of a byte of the input ask for.
 pub fn options(choices: u8) -> Options {
-    Options { want_energy: choices & 1 != 0, skip_intra: choices & 2 != 0 }
+    Options {
+        want_energy: choices & 1 != 0,
+        skip_intra: choices & 2 != 0,
+        every: if choices & 4 != 0 { 2 } else { 1 },
+        max_bits_per_kilopixel: if choices & 8 != 0 { 500 } else { 0 },
+        ..Options::MOTION
+    }
 }
 
 /// What must hold for any bytes.

@@ -24,7 +24,7 @@ pub fn partitions(data: &[u8]) {
             bytes.extend([width % 96 + 1, 0, height % 96 + 1, 0]);
         }
         bytes.extend(frame);
-        check(&parser.parse(&bytes, options(choices)));
+        check(&parser.parse(&bytes, options(choices & 3)));
         key = false;
     }
 }

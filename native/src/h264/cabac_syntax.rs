@@ -4,10 +4,12 @@ use super::{
     cabac::{Contexts, Engine},
     mb_types::{B_INTRA, I_PCM, P_INTRA},
     neighbours::{is_skipped, uses_8x8_transform, AbsMvd, Around},
-    slice_header::SliceType,
     syntax::{Residual, Syntax},
 };
-use crate::picture::{Block, BlockClass};
+use crate::{
+    picture::{Block, BlockClass},
+    unit::SliceType,
+};
 
 /// Absolute motion vector differences below this are unary, the rest follows as an Exp-Golomb suffix.
 const MVD_PREFIX: i32 = 9;

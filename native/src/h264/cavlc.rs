@@ -7,12 +7,12 @@ use super::{
     },
     mb_types::{B_INTRA, I_PCM, P_INTRA},
     neighbours::{AbsMvd, Around},
-    slice_header::SliceType,
     syntax::{
         block_kind::{self, CHROMA_DC, CHROMA_DC_422},
         Residual, Syntax,
     },
 };
+use crate::unit::SliceType;
 
 /// Level of missing neighbours: two bits above every TotalCoeff, which drop out of the sum.
 const UNAVAILABLE: u8 = 64;

@@ -5,10 +5,12 @@ use super::{
     mb_types::{Lists, Shape, SubType, B_8X8, B_SUB_TYPES, B_TYPES, P_8X8_REF0, P_SUB_TYPES, P_TYPES},
     mv_prediction::{median, two_columns, two_rows, Mv, Uniform},
     neighbours::{AbsMvd, Around, Coded},
-    slice_header::SliceType,
     syntax::Syntax,
 };
-use crate::picture::{flags, Block, Split};
+use crate::{
+    picture::{flags, Block, Split},
+    unit::SliceType,
+};
 
 /// No list is used anywhere.
 const NO_MOTION: Split = Split { mv: [[[0; 2]; 16]; 2], ref_idx: [[-1; 4]; 2] };

@@ -8,12 +8,12 @@ use super::{
     neighbours::{is_available, is_skipped, Around, Coded, CodedChroma, Grid, Place},
     residual::{residual, Format, Pattern},
     slice_data::SliceInput,
-    slice_header::SliceType,
     syntax::{Residual, Syntax},
 };
 use crate::{
     error::{Error, Result},
     picture::{flags, Block, BlockClass, Split},
+    unit::SliceType,
 };
 
 /// coded_block_pattern that stands for I_PCM: everything coded.

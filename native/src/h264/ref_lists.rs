@@ -4,10 +4,13 @@ use std::cmp::Reverse;
 
 use super::{
     dpb::{frame_of_number, Dpb, RefFrame},
-    slice_header::{Modification, SliceHeader, SliceType},
+    slice_header::{Modification, SliceHeader},
     sps::Sps,
 };
-use crate::picture::{RefEntry, SliceRefs, Structure};
+use crate::{
+    picture::{RefEntry, SliceRefs, Structure},
+    unit::SliceType,
+};
 
 /// What a list holds where no picture is.
 const MISSING: RefEntry = RefEntry { id: None, poc: 0, long_term: false, structure: Structure::Frame };

@@ -11,7 +11,7 @@ use super::{
     pps::Pps,
     residual::Format,
     slice_groups::map_of,
-    slice_header::{SliceHeader, SliceType},
+    slice_header::SliceHeader,
     sps::Sps,
     syntax::Syntax,
 };
@@ -19,6 +19,7 @@ use crate::{
     bits::payload_bits,
     error::{Error, Result},
     picture::{Block, BlockClass, Picture, SliceRefs, Split},
+    unit::SliceType,
 };
 
 /// Bits that may follow the end of CABAC slice data besides cabac_zero_words: x264 marks the alignment with a bit,
@@ -376,6 +377,7 @@ mod tests {
             mb_rows: MACROBLOCKS / COLUMNS,
             poc: 2,
             structure: Structure::Frame,
+            motion_known: true,
             blocks: vec![Block::default(); MACROBLOCKS],
             splits: Vec::new(),
             slice_refs: vec![setup.refs.clone()],

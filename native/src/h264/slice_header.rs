@@ -5,19 +5,8 @@ use crate::{
     bits::BitReader,
     error::{Error, Result},
     picture::Structure,
+    unit::SliceType,
 };
-
-/// slice_type modulo 5 (Table 7-6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SliceType {
-    /// Predicted from one list.
-    #[default]
-    P,
-    /// Predicted from two lists.
-    B,
-    /// Intra only.
-    I,
-}
 
 /// What slice data needs from the slice header, and what the picture management needs.
 #[derive(Clone, Debug, Default)]

@@ -8,65 +8,19 @@ use super::{
     poc::{OrderCounts, PocState},
     ref_lists, sei,
     slice_data::{parse_slice_data, Scratch, SliceInput},
-    slice_header::{ParsedSlice, SliceHeader, SliceType},
+    slice_header::{ParsedSlice, SliceHeader},
     sps::Sps,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     nal::{self, Framing},
     picture::{flags, Block, BlockClass, Picture, PictureId, Split, Structure},
+    unit::{Depth, Options, ParsedPicture, Sampler, SliceType, UnitError},
 };
 
 /// Reference list entries kept per picture, over all slices: bounds the memory that a picture of one-macroblock
 /// slices takes; 8160 slices with 8 references each still fit.
 const MAX_REF_ENTRIES: usize = 1 << 16;
-
-/// What is wanted from an access unit.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Dequantise coefficients into `residual_energy`.
-    pub want_energy: bool,
-    /// I slices hold no motion: do not read their macroblocks, call them intra with the QP of the slice.
-    pub skip_intra: bool,
-}
-
-/// An error with the number of its NAL unit in the access unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitError {
-    /// What and where in the NAL unit.
-    pub error: Error,
-    /// Which NAL unit, from 0.
-    pub nal_index: u32,
-}
-
-/// One parsed picture.
-#[derive(Clone, Debug)]
-pub struct ParsedPicture {
-    /// Blocks and motion.
-    pub picture: Arc<Picture>,
-    /// Visible size in luma samples.
-    pub size: (u32, u32),
-    /// B if any slice is B, else P if any is P, else I.
-    pub slice_type: SliceType,
-    /// IDR, or an I picture with a recovery point.
-    pub keyframe: bool,
-    /// Others may refer to it.
-    pub reference: bool,
-    /// Put out, not only referred to.
-    pub shown: bool,
-    /// The active SPS (VP8: the size) differs from the one of the picture before.
-    pub sequence_changed: bool,
-    /// Bits of slice NAL units.
-    pub slice_bits: u64,
-    /// Macroblocks that are known.
-    pub covered: u32,
-    /// Entries of reference lists whose picture never came.
-    pub missing_references: u32,
-    /// Damaged NAL units.
-    pub errors: u32,
-    /// The first of them.
-    pub first_error: Option<UnitError>,
-}
 
 /// The parser of one stream.
 #[derive(Debug)]
@@ -82,6 +36,7 @@ pub struct Parser {
     has_paired_fields: bool,
     /// Build of the encoder, when it is x264 and says so.
     x264_build: Option<u32>,
+    sampler: Sampler,
     /// Every picture that may still be in use; those held by nobody else are taken again.
     pictures: Vec<Arc<Picture>>,
     scratch: Scratch,
@@ -97,6 +52,7 @@ struct FirstField {
 /// The access unit being parsed.
 struct Unit {
     options: Options,
+    depth: Depth,
     current: Option<Current>,
     /// Pictures before the current one: at most a first field.
     closed: Vec<(Current, Arc<Picture>)>,
@@ -133,6 +89,10 @@ struct Current {
     slice_type: SliceType,
     ref_entries: usize,
     missing_references: u32,
+    /// No vector was inferred from a picture that is missing, damaged or unread.
+    motion_exact: bool,
+    /// Macroblocks that are known.
+    covered: u32,
     /// First macroblock and content of the I slices that are not read.
     unread_intra: Vec<(usize, Block)>,
 }
@@ -149,6 +109,7 @@ impl Parser {
             first_field: None,
             has_paired_fields: false,
             x264_build: None,
+            sampler: Sampler::default(),
             pictures: Vec::new(),
             scratch: Scratch::default(),
             rbsp: Vec::new(),
@@ -170,6 +131,7 @@ impl Parser {
     ) -> std::result::Result<ParsedPicture, UnitError> {
         let mut unit = Unit {
             options,
+            depth: Depth::new(options, || slice_bits(access_unit, framing)),
             current: None,
             closed: Vec::new(),
             recovery_point: false,
@@ -261,7 +223,7 @@ impl Parser {
             None => unit.current.insert(self.begin(&slice)),
         };
         let slice_index = current.picture.slice_refs.len();
-        current.slice_type = richer(current.slice_type, slice.header.slice_type);
+        current.slice_type = current.slice_type.richer(slice.header.slice_type);
         let refs = ref_lists::build(&self.dpb, &slice.sps, &slice.header, current.counts.frame());
         current.ref_entries += refs.lists.iter().map(Vec::len).sum::<usize>();
         if current.ref_entries > MAX_REF_ENTRIES || slice_index > usize::from(u16::MAX) {
@@ -270,12 +232,18 @@ impl Parser {
         let missing = refs.lists.iter().flatten().filter(|entry| entry.id.is_none()).count();
         current.missing_references += missing as u32;
         current.picture.slice_refs.push(refs.clone());
-        if unit.options.skip_intra && slice.header.slice_type == SliceType::I {
-            current.unread_intra.push(unread_intra(&slice, slice_index as u16));
+        let pixels = 256 * (slice.sps.mb_cols() * slice.sps.mb_rows()) as u64;
+        if unit.depth.leaves(&mut self.sampler, slice.header.slice_type, pixels, false) {
+            if slice.header.slice_type == SliceType::I {
+                current.unread_intra.push(unread_intra(&slice, slice_index as u16));
+            }
             return Ok(());
         }
         let poc = current.counts.frame();
         let colocated = refs.lists[1].first().and_then(|entry| self.dpb.motion(entry, poc));
+        if slice.header.slice_type == SliceType::B {
+            current.motion_exact &= colocated.is_some_and(|picture| picture.motion_known);
+        }
         let input = SliceInput {
             rbsp,
             sps: &slice.sps,
@@ -306,6 +274,9 @@ impl Parser {
             self.next_id = self.next_id.wrapping_add(1);
             self.dpb.fill_gap(&slice.sps, &slice.header, &mut self.poc);
         }
+        if slice.header.idr_pic_flag {
+            self.sampler.restart();
+        }
         let counts = self.poc.next(&slice.sps, &slice.header);
         let mut picture = self.spare_picture();
         let rows = slice.sps.mb_rows() >> u32::from(slice.header.structure.is_field());
@@ -321,6 +292,8 @@ impl Parser {
             slice_type: SliceType::I,
             ref_entries: 0,
             missing_references: 0,
+            motion_exact: true,
+            covered: 0,
             unread_intra: Vec::new(),
         }
     }
@@ -334,6 +307,9 @@ impl Parser {
     fn close(&mut self, unit: &mut Unit) {
         let Some(mut current) = unit.current.take() else { return };
         current.fill_unread();
+        current.covered = current.picture.covered() as u32;
+        current.picture.motion_known =
+            current.motion_exact && current.covered as usize == current.picture.blocks.len();
         let picture = Arc::new(std::mem::take(&mut current.picture));
         self.pictures.push(Arc::clone(&picture));
         let second = current.is_second_field;
@@ -348,10 +324,8 @@ impl Parser {
     fn finish(&mut self, mut unit: Unit) -> Option<ParsedPicture> {
         self.close(&mut unit);
         let (first, _) = unit.closed.first()?;
-        let slice_type = unit
-            .closed
-            .iter()
-            .fold(SliceType::I, |richest, (current, _)| richer(richest, current.slice_type));
+        let slice_type =
+            unit.closed.iter().fold(SliceType::I, |richest, (current, _)| richest.richer(current.slice_type));
         let intra_only = first.slice_type == SliceType::I;
         let picture = match &unit.closed[..] {
             [(_, frame)] if !frame.structure.is_field() => Arc::clone(frame),
@@ -371,13 +345,21 @@ impl Parser {
             reference: first.first.nal_ref_idc != 0,
             sequence_changed: first.sequence_changed,
             slice_bits: unit.slice_bits,
-            covered: picture.covered() as u32,
+            covered: unit.closed.iter().map(|(current, _)| current.covered).sum(),
+            unread: unit.depth.unread,
+            motion_exact: unit.closed.iter().all(|(current, _)| current.motion_exact),
             missing_references: unit.closed.iter().map(|(current, _)| current.missing_references).sum(),
             errors: unit.errors,
             first_error: unit.first_error,
             picture,
         })
     }
+}
+
+/// Bits of the slices of an access unit.
+fn slice_bits(access_unit: &[u8], framing: Framing) -> u64 {
+    let slices = nal::split(access_unit, framing).filter(|nal| matches!(nal[0] & 0x1f, 1..=5));
+    slices.map(|nal| nal.len() as u64 * 8).sum()
 }
 
 /// Writes fields into a frame: macroblock row r of the top field becomes row 2 r of the frame, that of the bottom field
@@ -464,12 +446,4 @@ fn unread_intra(slice: &ParsedSlice, slice_index: u16) -> (usize, Block) {
         ..Block::default()
     };
     (slice.header.first_mb_in_slice as usize, block)
-}
-
-fn richer(a: SliceType, b: SliceType) -> SliceType {
-    match (a, b) {
-        (SliceType::B, _) | (_, SliceType::B) => SliceType::B,
-        (SliceType::P, _) | (_, SliceType::P) => SliceType::P,
-        _ => SliceType::I,
-    }
 }

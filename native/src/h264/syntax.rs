@@ -3,8 +3,8 @@
 use super::{
     energy::QpWeights,
     neighbours::{AbsMvd, Around},
-    slice_header::SliceType,
 };
+use crate::unit::SliceType;
 
 /// ctxBlockCat: kind of a residual block (Table 9-42).
 pub mod block_kind {

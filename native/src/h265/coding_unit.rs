@@ -6,7 +6,7 @@ use super::{
     motion::{Motion, PredictionBlock},
     slice_data::SliceParser,
 };
-use crate::{error::Result, h264::slice_header::SliceType};
+use crate::{error::Result, unit::SliceType};
 
 /// PartMode (Table 7-10).
 pub mod part_mode {

@@ -11,8 +11,8 @@ use super::{
     sps::Sps,
 };
 use crate::{
-    h264::slice_header::SliceType,
     picture::{Picture, RefEntry, SliceRefs, Structure},
+    unit::SliceType,
 };
 
 /// A picture that later ones may refer to.

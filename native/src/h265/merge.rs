@@ -5,7 +5,7 @@ use super::{
     motion::{Motion, PredictionBlock},
     slice_data::SliceParser,
 };
-use crate::h264::slice_header::SliceType;
+use crate::unit::SliceType;
 
 /// l0CandIdx and l1CandIdx by combIdx (Table 8-7).
 const COMBINATIONS: [(usize, usize); 12] =

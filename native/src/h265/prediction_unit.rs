@@ -6,7 +6,7 @@ use super::{
     motion::{Motion, Mv, PredictionBlock},
     slice_data::SliceParser,
 };
-use crate::{error::Result, h264::slice_header::SliceType};
+use crate::{error::Result, unit::SliceType};
 
 impl SliceParser<'_> {
     /// Reads one prediction unit and derives its motion; returns merge_flag.

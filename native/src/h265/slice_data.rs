@@ -15,8 +15,9 @@ use super::{
 use crate::{
     bits::payload_bits,
     error::{Error, Result},
-    h264::{cabac::Engine, slice_header::SliceType},
+    h264::cabac::Engine,
     picture::{Block, Picture, SliceRefs, Split},
+    unit::SliceType,
 };
 
 /// ctb_slice of a coding tree block that is not decoded.

@@ -7,7 +7,7 @@ use super::{
     ref_pic_set::{ShortTermSet, MAX_REFERENCES},
     sps::Sps,
 };
-use crate::{bits::BitReader, error::Result, h264::slice_header::SliceType};
+use crate::{bits::BitReader, error::Result, unit::SliceType};
 
 /// A long-term picture that a slice names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

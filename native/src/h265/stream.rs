@@ -12,12 +12,9 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    h264::{
-        slice_header::SliceType,
-        stream::{Options, ParsedPicture, UnitError},
-    },
     nal::{self, Framing},
     picture::{Block, BlockClass, Picture, PictureId, SliceRefs},
+    unit::{Depth, Options, ParsedPicture, Sampler, SliceType, UnitError},
 };
 
 /// Reference list entries kept per picture, over all slices: bounds the memory of a picture of tiny slices.
@@ -37,6 +34,7 @@ pub struct Parser {
     /// NoRaslOutputFlag of the last random access point: pictures that it skips have no references.
     no_rasl_output: bool,
     next_id: PictureId,
+    sampler: Sampler,
     /// Every picture that may still be in use; those held by nobody else are taken again.
     pictures: Vec<Arc<Picture>>,
     state: PictureState,
@@ -46,6 +44,7 @@ pub struct Parser {
 /// The access unit being parsed.
 struct Unit {
     options: Options,
+    depth: Depth,
     current: Option<Current>,
     slice_bits: u64,
     errors: u32,
@@ -66,6 +65,8 @@ struct Current {
     slice_type: SliceType,
     ref_entries: usize,
     missing_references: u32,
+    /// No vector was inferred from a picture that is missing, damaged or unread.
+    motion_exact: bool,
     /// First tree block in tile scan, and content of the segments of I slices that are not read.
     unread_intra: Vec<(usize, Block)>,
 }
@@ -80,6 +81,7 @@ impl Parser {
             restart: true,
             no_rasl_output: false,
             next_id: 0,
+            sampler: Sampler::default(),
             pictures: Vec::new(),
             state: PictureState::default(),
             rbsp: Vec::new(),
@@ -99,7 +101,14 @@ impl Parser {
         framing: Framing,
         options: Options,
     ) -> std::result::Result<ParsedPicture, UnitError> {
-        let mut unit = Unit { options, current: None, slice_bits: 0, errors: 0, first_error: None };
+        let mut unit = Unit {
+            options,
+            depth: Depth::new(options, || slice_bits(access_unit, framing)),
+            current: None,
+            slice_bits: 0,
+            errors: 0,
+            first_error: None,
+        };
         for (nal_index, nal) in nal::split(access_unit, framing).enumerate() {
             let nal_index = nal_index as u32;
             match self.parse_nal(nal, &mut unit) {
@@ -182,22 +191,32 @@ impl Parser {
             current.picture.slice_refs.push(current.refs.clone());
         }
         current.last = slice.header.clone();
-        current.slice_type = richer(current.slice_type, slice.header.slice_type);
+        current.slice_type = current.slice_type.richer(slice.header.slice_type);
         let slice_index = current.picture.slice_refs.len().saturating_sub(1) as u16;
-        if unit.options.skip_intra && slice.header.slice_type == SliceType::I {
-            current.unread_intra.push(unread_intra(&slice, slice_index));
+        let sps = &slice.sets.sps;
+        let pixels = u64::from(sps.pic_width_in_luma_samples) * u64::from(sps.pic_height_in_luma_samples);
+        if unit.depth.leaves(
+            &mut self.sampler,
+            slice.header.slice_type,
+            pixels,
+            sps.sps_temporal_mvp_enabled_flag,
+        ) {
+            if slice.header.slice_type == SliceType::I {
+                current.unread_intra.push(unread_intra(&slice, slice_index));
+            }
             return Ok(());
         }
-        let colocated =
-            colocated_entry(&slice.header, &current.refs).and_then(|entry| self.dpb.motion(entry));
         let same_size = |other: &&Arc<Picture>| other.blocks.len() == current.picture.blocks.len();
+        let entry = colocated_entry(&slice.header, &current.refs);
+        let colocated = entry.and_then(|entry| self.dpb.motion(entry)).filter(same_size);
+        current.motion_exact &= entry.is_none() || colocated.is_some_and(|picture| picture.motion_known);
         let input = SliceInput {
             rbsp,
             sets: &slice.sets,
             header: &slice.header,
             slice_index,
             refs: &current.refs,
-            colocated: colocated.filter(same_size).map(Arc::as_ref),
+            colocated: colocated.map(Arc::as_ref),
             poc: current.picture.poc,
             want_energy: unit.options.want_energy,
         };
@@ -218,6 +237,7 @@ impl Parser {
             self.dpb.clear();
         }
         if nal.is_irap() {
+            self.sampler.restart();
             self.no_rasl_output = restarts;
         }
         let poc = self.dpb.order_count(nal, &slice.header, sps, restarts);
@@ -237,6 +257,7 @@ impl Parser {
             slice_type: SliceType::I,
             ref_entries: 0,
             missing_references: 0,
+            motion_exact: true,
             unread_intra: Vec::new(),
         }
     }
@@ -250,6 +271,8 @@ impl Parser {
     fn finish(&mut self, unit: Unit) -> Option<ParsedPicture> {
         let mut current = unit.current?;
         current.fill_unread(&self.state);
+        let covered = current.picture.covered();
+        current.picture.motion_known = current.motion_exact && covered == current.picture.blocks.len();
         let picture = Arc::new(current.picture);
         self.pictures.push(Arc::clone(&picture));
         self.dpb.insert(&picture);
@@ -261,7 +284,9 @@ impl Parser {
             shown: current.first.pic_output_flag && !(current.nal.is_rasl() && self.no_rasl_output),
             sequence_changed: current.sequence_changed,
             slice_bits: unit.slice_bits,
-            covered: picture.covered() as u32,
+            covered: covered as u32,
+            unread: unit.depth.unread,
+            motion_exact: current.motion_exact,
             missing_references: current.missing_references,
             errors: unit.errors,
             first_error: unit.first_error,
@@ -306,6 +331,12 @@ impl Current {
     }
 }
 
+/// Bits of the slices of an access unit.
+fn slice_bits(access_unit: &[u8], framing: Framing) -> u64 {
+    let is_slice = |nal: &&[u8]| NalHeader::parse(nal).is_ok_and(|header| header.is_slice());
+    nal::split(access_unit, framing).filter(is_slice).map(|nal| nal.len() as u64 * 8).sum()
+}
+
 /// The entry of the co-located picture, when temporal prediction is on.
 fn colocated_entry(header: &SliceHeader, refs: &SliceRefs) -> Option<crate::picture::RefEntry> {
     if !header.slice_temporal_mvp_enabled_flag || header.slice_type == SliceType::I {
@@ -325,12 +356,4 @@ fn unread_intra(slice: &ParsedSlice, slice_index: u16) -> (usize, Block) {
     };
     let first = slice.sets.geometry.rs_to_ts[slice.header.slice_segment_address as usize];
     (first as usize, block)
-}
-
-fn richer(a: SliceType, b: SliceType) -> SliceType {
-    match (a, b) {
-        (SliceType::B, _) | (_, SliceType::B) => SliceType::B,
-        (SliceType::P, _) | (_, SliceType::P) => SliceType::P,
-        _ => SliceType::I,
-    }
 }

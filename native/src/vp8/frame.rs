@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    h264::stream::{Options, UnitError},
     picture::{Block, BlockClass, Picture},
+    unit::{Options, UnitError, Unread},
 };
 
 /// Memory that outlives a frame.
@@ -34,6 +34,8 @@ pub(super) struct FrameInput<'a> {
     /// Quantiser index by segment.
     pub quantizers: [u8; 4],
     pub options: Options,
+    /// Leave the macroblocks unread, where the stream allows it.
+    pub leave: Unread,
 }
 
 /// Partitions that are cut off.
@@ -59,18 +61,18 @@ pub(super) fn read<S: Sink>(
     scratch: &mut Scratch,
     sink: &mut S,
 ) -> Damage {
-    let FrameInput { bits, token_data, context, header, quantizers, options } = input;
-    let unread_intra = header.inter.is_none() && options.skip_intra;
+    let FrameInput { bits, token_data, context, header, quantizers, options, leave } = input;
     let mut damage = Damage::default();
     let mut partitions = split(token_data, header.partitions, &mut damage);
-    // A segment map must be read even from a key frame that nobody wants to know about: it stays.
-    if unread_intra && !context.segmentation.update_map {
-        let qp = quantizers[0] as i8;
-        let class = BlockClass::Intra as u8;
-        picture.blocks.fill(Block { ref_idx: [-1; 2], class, qp, ..Block::default() });
+    // A segment map must be read even from a frame that nobody wants to know about: it stays.
+    if leave != Unread::Nothing && !context.segmentation.update_map {
+        if header.inter.is_none() {
+            let (class, qp) = (BlockClass::Intra as u8, quantizers[0] as i8);
+            picture.blocks.fill(Block { ref_idx: [-1; 2], class, qp, ..Block::default() });
+        }
         return damage;
     }
-    let mut wants_tokens = options.want_energy && !unread_intra;
+    let mut wants_tokens = options.want_energy && leave == Unread::Nothing;
     let factors = energy::factors(quantizers, &header.quant_indices);
     let factors: [(u8, Factors); 4] = std::array::from_fn(|segment| (quantizers[segment], factors[segment]));
     let mb_cols = picture.mb_cols;

@@ -14,11 +14,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    h264::{
-        slice_header::SliceType,
-        stream::{Options, ParsedPicture, UnitError},
-    },
     picture::{Block, BlockClass, Picture, PictureId, RefEntry, SliceRefs, Structure},
+    unit::{Depth, Options, ParsedPicture, Sampler, SliceType, UnitError, Unread},
 };
 
 /// The parser of one stream.
@@ -28,6 +25,7 @@ pub struct Parser {
     /// None before the first key frame, and after one that could not be read.
     stream: Option<Stream>,
     next_id: PictureId,
+    sampler: Sampler,
     /// The last picture, for its memory.
     last: Option<Arc<Picture>>,
     scratch: Scratch,
@@ -49,7 +47,14 @@ struct Stream {
 impl Parser {
     /// A parser that has seen nothing; pictures of more than `max_pixels` luma samples will be unsupported.
     pub fn new(max_pixels: u64) -> Self {
-        Self { max_pixels, stream: None, next_id: 0, last: None, scratch: Scratch::default() }
+        Self {
+            max_pixels,
+            stream: None,
+            next_id: 0,
+            sampler: Sampler::default(),
+            last: None,
+            scratch: Scratch::default(),
+        }
     }
 
     /// Parses one frame. An empty one repeats the last.
@@ -130,6 +135,13 @@ impl Parser {
             quant_indices: header.quant_indices,
             references: header.references,
         });
+        let pixels = u64::from(stream.dimensions.width) * u64::from(stream.dimensions.height);
+        let slice_type = slice_type(tag.key_frame);
+        if tag.key_frame {
+            self.sampler.restart();
+        }
+        let mut depth = Depth::new(options, || 8 * payload.len() as u64);
+        depth.leaves(&mut self.sampler, slice_type, pixels, false);
         let mut picture = self.new_picture(&stream.dimensions);
         let input = FrameInput {
             bits,
@@ -138,6 +150,7 @@ impl Parser {
             header: &header,
             quantizers: energy::quantizers(&header.quant_indices, &context.segmentation),
             options,
+            leave: depth.unread,
         };
         let damage = frame::read(input, &mut picture, &mut stream.segment_map, &mut self.scratch, sink);
         if !tag.key_frame {
@@ -154,6 +167,7 @@ impl Parser {
             reference: header.references.keep_current(),
             shown: tag.show_frame,
             sequence_changed,
+            unread: depth.unread,
         };
         Ok(self.finish(picture, &stream.dimensions, kind, payload.len(), damage))
     }
@@ -170,7 +184,13 @@ impl Parser {
             ..Block::default()
         });
         picture.slice_refs.push(stream.slice_refs());
-        let kind = Kind { key_frame: false, reference: false, shown: true, sequence_changed: false };
+        let kind = Kind {
+            key_frame: false,
+            reference: false,
+            shown: true,
+            sequence_changed: false,
+            unread: Unread::Nothing,
+        };
         let parsed = self.finish(picture, &stream.dimensions, kind, 0, Damage::default());
         self.stream = Some(stream);
         Ok(parsed)
@@ -196,18 +216,28 @@ impl Parser {
         self.last = Some(Arc::clone(&picture));
         ParsedPicture {
             size: (dimensions.width.into(), dimensions.height.into()),
-            slice_type: if kind.key_frame { SliceType::I } else { SliceType::P },
+            slice_type: slice_type(kind.key_frame),
             keyframe: kind.key_frame,
             reference: kind.reference,
             shown: kind.shown,
             sequence_changed: kind.sequence_changed,
             slice_bits: 8 * payload_bytes as u64,
             covered: picture.covered() as u32,
+            unread: kind.unread,
+            motion_exact: true,
             missing_references: 0,
             errors: damage.errors,
             first_error: damage.first,
             picture,
         }
+    }
+}
+
+fn slice_type(key_frame: bool) -> SliceType {
+    if key_frame {
+        SliceType::I
+    } else {
+        SliceType::P
     }
 }
 
@@ -219,6 +249,7 @@ struct Kind {
     reference: bool,
     shown: bool,
     sequence_changed: bool,
+    unread: Unread,
 }
 
 impl Stream {

@@ -63,7 +63,7 @@ pub fn slice(dice: &mut Dice, sequence: &Sequence, number: u32, first_mb: u32, d
         bits = if field == 1 { bits.u(1, 1).u(1, dice.bit()) } else { bits.u(1, 0) };
     }
     bits = if idr { bits.ue(0) } else { bits };
-    bits = bits.u(8, number * 4 & 255);
+    bits = bits.u(8, (number * 4) & 255);
     bits = if slice_type == 1 { bits.u(1, dice.bit()) } else { bits };
     let lists = [1, 2, 0][slice_type as usize];
     bits = if lists > 0 { bits.u(1, 0) } else { bits };

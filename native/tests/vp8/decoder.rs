@@ -1,8 +1,8 @@
 //! A decoder on top of the parser: whatever it shows is proof of what the parser read.
 
 use ovbits::{
-    h264::stream::{Options, ParsedPicture},
     picture::{flags, Block, BlockClass, Picture},
+    unit::{Options, ParsedPicture},
     vp8::{
         energy::{self, Factors},
         frame_header::BufferUpdate,
@@ -98,7 +98,7 @@ impl Decoder {
 
     pub fn decode(&mut self, data: &[u8]) -> Decoded {
         let mut heard = Heard::default();
-        let options = Options { want_energy: true, skip_intra: false };
+        let options = Options::FULL;
         let parsed = self.parser.parse_with(data, options, &mut heard).expect("a frame");
         let Some(info) = heard.frame else {
             let size = (parsed.size.0 as usize, parsed.size.1 as usize);
