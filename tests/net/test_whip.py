@@ -138,6 +138,20 @@ async def test_the_end_of_a_browser_tab_is_noticed_at_once(units: list[SentUnit]
         await camera.until(lambda: camera.kinds()[-1] == "reconnecting", seconds=3)
 
 
+@pytest.mark.parametrize("rtx", [True, False])
+async def test_a_lost_packet_is_sent_again_and_nothing_is_missing(units: list[SentUnit], rtx: bool) -> None:
+    async with listening() as camera, Publisher(camera.url, units, Manners(rtx=rtx)) as publisher:
+        await publisher.connect()
+        for _ in range(3):
+            await publisher.play(8)
+            publisher.drop_next = 1
+        await publisher.play(10)
+        await camera.until_units(34)
+    assert publisher.nacks >= 3
+    assert publisher.plis == camera.source.stats.lost == 0
+    assert audit(camera.units, units, []) == (0, ())
+
+
 async def test_a_keyframe_is_asked_for_after_a_gap(units: list[SentUnit]) -> None:
     manners = Manners(nack=False)
     async with listening() as camera, Publisher(camera.url, units, manners) as publisher:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -123,8 +124,10 @@ class Publisher:
     nacks: int = 0
     sent: int = 0
     dropped: int = 0
+    drop_next: int = 0
     reply: HttpReply | None = None
     session_url: str = ""
+    played: list[SentUnit] = field(default_factory=list)  # in the order of sending
     _keyframe_wanted: bool = False
     _sender: Sender | None = None
     _number: int = 0
@@ -182,6 +185,16 @@ class Publisher:
     async def connect(self) -> None:
         reply = await self.post()
         assert reply.status == 201, reply
+        await self.connected()
+
+    async def answer(self, offer: str) -> str:
+        """Is the other side: sends to who offers to receive (WHEP)."""
+        await self.connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await self.connection.setLocalDescription(await self.connection.createAnswer())
+        self._listen()
+        return str(self.connection.localDescription.sdp)
+
+    async def connected(self) -> None:
         await until(
             lambda: self.connection.connectionState in ("connected", "failed"), seconds=CONNECT_SECONDS
         )
@@ -234,13 +247,15 @@ class Publisher:
         self._keyframe_wanted = False
         place = self._index % len(self.units)
         unit, self._index = self.units[place], self._index + 1
+        self.played.append(unit)
         timestamp = self._number * TICKS + unit.timestamp - place * TICKS
         return SentUnit(unit.codec, unit.parts, timestamp, unit.keyframe)
 
     async def send(self, data: bytes) -> None:
         """Sends a packet over the lossy way."""
         self.sent += 1
-        if self._random.random() < self.manners.loss:
+        if self.drop_next or self._random.random() < self.manners.loss:
+            self.drop_next = max(self.drop_next - 1, 0)
             self.dropped += 1
             return
         with suppress(ConnectionError):
@@ -346,6 +361,7 @@ async def listening(
         await asyncio.gather(task, return_exceptions=True)
 
 
+@cache
 def _rsa_certificate() -> RTCCertificate:
     key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "publisher of a test")])

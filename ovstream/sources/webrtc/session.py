@@ -56,7 +56,8 @@ class MediaSession:
             left_seconds = self._left_seconds()
             if left_seconds <= 0:
                 return self._silence()
-            await asyncio.wait({self._ended}, timeout=left_seconds)
+            # never longer than the silence that counts: the first packet may come while we wait for it
+            await asyncio.wait({self._ended}, timeout=min(left_seconds, self._config.read_timeout_seconds))
             if self._ended.done():
                 return self._ended.result()
 

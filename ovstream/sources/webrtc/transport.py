@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, Protocol
 
 from ovstream.rtp import RtpPacket
+from ovstream.sources.rtsp_udp import RECEIVE_BUFFER_BYTES
 from ovstream.sources.webrtc.codecs import CODECS, check_receiver, prepare_aiortc
 from ovstream.sources.webrtc.sdp import BadDescription, Offer, UnacceptableMedia
 
@@ -71,12 +73,14 @@ class Transport:
             raise BadDescription(f"the offer cannot be read ({type(error).__name__})") from None
         self._tap(passive=offer.passive)
         await self._connection.setLocalDescription(await self._connection.createAnswer())
+        self._widen_buffers()
         return offer.answer(self._connection.localDescription.sdp)
 
     async def offer(self) -> str:
         """Offers to receive a video; returns the offer with all candidates."""
         self._connection.addTransceiver("video", direction="recvonly")
         await self._connection.setLocalDescription(await self._connection.createOffer())
+        self._widen_buffers()
         return str(self._connection.localDescription.sdp)
 
     async def accept(self, answer: str) -> None:
@@ -162,6 +166,15 @@ class Transport:
         # GStreamer's webrtcbin never connects when it has to wait for our handshake.
         if receiver.transport._role == "auto" and not passive:
             receiver.transport._set_role("server")
+
+    def _widen_buffers(self) -> None:
+        """Makes room for a keyframe that arrives at once: the usual 208 KiB hold some 90 full packets."""
+        (transceiver,) = self._connection.getTransceivers()
+        ice = transceiver.receiver.transport.transport
+        for protocol in getattr(getattr(ice, "_connection", None), "_protocols", ()):
+            bound = protocol.transport.get_extra_info("socket")
+            if bound is not None:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
     def _state_changed(self) -> None:
         if not self._closing:
