@@ -133,17 +133,24 @@ def _zeromq() -> str:
     return f"libzmq {zmq.zmq_version()} {curve} CURVE"
 
 
+def _webrtc() -> str:
+    from ovstream.sources.webrtc.support import describe_support
+
+    return describe_support()
+
+
 _CHECKS: list[tuple[str, Callable[[], str]]] = [
     ("package", _package),
     ("FFmpeg", _ffmpeg),
     ("bitstream parser", _parser),
     ("model", _model),
     ("ZeroMQ", _zeromq),
+    ("WebRTC", _webrtc),
     ("whole pipeline", _pipeline),
 ]
 _OPTIONAL = [
     ("torch", "torch", "official checkpoints and export"),
     ("onnx", "torch", "export"),
     ("safetensors", "torch", "official checkpoints"),
-    ("starlette", "server", "HTTP service"),
+    ("starlette", "server", "HTTP service, WebRTC publishers"),
 ]

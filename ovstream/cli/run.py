@@ -52,7 +52,8 @@ def run(
     url: Annotated[
         str | None,
         typer.Argument(
-            help="rtsp:// URL, video file, or 'synthetic:' (an embedded camera).", show_default=False
+            help="rtsp://, whip://, whep+https:// or other URL, video file, or 'synthetic:' (an embedded camera).",
+            show_default=False,
         ),
     ] = None,
     config: Annotated[
@@ -89,6 +90,9 @@ def run(
     """Turns cameras into embeddings and publishes them; Ctrl-C or SIGTERM ends it cleanly.
 
     Passwords may stand in the URL (percent-encoded) or in OVSTREAM_SOURCE__PASSWORD; they are never shown.
+
+    whip://127.0.0.1:8080/cam1 takes publishers over WebRTC: open http://127.0.0.1:8080/publish there. For other
+    machines listen on 0.0.0.0, with a token in OVSTREAM_SOURCE__TOKEN.
     """
     log_format: LogFormat = "json" if log_json else "console"
     set_up_logging(verbose=verbose, log_format=log_format)

@@ -48,7 +48,7 @@ class WhepServer:
     deleted: int = 0
     port: int = 0
     _server: asyncio.Server | None = None
-    _viewers: list[asyncio.Task[None]] = field(default_factory=list)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -62,11 +62,20 @@ class WhepServer:
     async def __aexit__(self, *_error: object) -> None:
         assert self._server is not None
         self._server.close()
-        for viewer in self._viewers:
-            viewer.cancel()
-        await asyncio.gather(*self._viewers, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.append(task)
+        try:
+            await self._exchange(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
@@ -77,7 +86,8 @@ class WhepServer:
             self.requests.append(f"{method} {target}")
             writer.write(self.raw if self.raw is not None else await self._respond(method, target, body))
             await writer.drain()
-        writer.close()
+            writer.close()
+            await writer.wait_closed()
 
     async def _respond(self, method: str, target: str, body: str) -> bytes:
         if self.authorization is not None and self.shown[-1] != self.authorization:
@@ -100,8 +110,12 @@ class WhepServer:
     async def _admit(self, offer: str) -> str:
         publisher = Publisher("", self.units, self.manners)
         await publisher.__aenter__()
-        answer = await publisher.answer(offer)
-        self._viewers.append(asyncio.create_task(self._play(publisher)))
+        try:
+            answer = await publisher.answer(offer)
+        except BaseException:
+            await publisher.connection.close()
+            raise
+        self._tasks.append(asyncio.create_task(self._play(publisher)))
         if self.hostnames:
             answer += "a=candidate:9 1 udp 1 secret-host.invalid 9 typ host\r\n"
         return re.sub(r"m=video \d+", "m=video 0", answer) if self.refuse_video else answer

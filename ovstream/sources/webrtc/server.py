@@ -31,6 +31,7 @@ class _Server:
     endpoint: WhipEndpoint
     uvicorn: Any
     task: asyncio.Task[None]
+    listener: socket.socket
     url: str
     users: int = 0
 
@@ -95,6 +96,9 @@ async def _listening(host: str, port: int, *, config: SourceConfig, name: str) -
             servers.pop((host, port), None)
             server.uvicorn.should_exit = True
             await server.task
+            for listener in server.uvicorn.servers:  # a server that ends while it starts leaves them open
+                listener.close()
+            server.listener.close()
 
 
 def _start(host: str, port: int, *, name: str) -> _Server:
@@ -124,7 +128,9 @@ def _start(host: str, port: int, *, name: str) -> _Server:
     task = asyncio.create_task(server.serve(sockets=[listener]), name=f"ovstream-whip-{host}:{port}")
     shown = host if host not in ("0.0.0.0", "[::]", "::") else socket.gethostname()
     bound = listener.getsockname()[1]
-    return _Server(endpoint, server, task, f"http://{f'[{shown}]' if ':' in shown else shown}:{bound}")
+    return _Server(
+        endpoint, server, task, listener, f"http://{f'[{shown}]' if ':' in shown else shown}:{bound}"
+    )
 
 
 def _bind(host: str, port: int, *, name: str) -> socket.socket:
