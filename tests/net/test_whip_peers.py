@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ import av
 import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
+from aiortc.rtcdtlstransport import RTCDtlsTransport
 
 from tests.net.certificates import ServerIdentity, make_identity
 from tests.net.chromium import browser_page
@@ -55,6 +58,30 @@ async def test_a_browser_publishes_with_one_click(codec: str) -> None:
             await camera.until(lambda: "ended the stream" in camera.events[-1][1])
     check_units(camera, codec.lower(), count=30)
     assert [kind for kind, _ in camera.events[:2]] == ["waiting", "connected"]
+
+
+async def test_a_browser_repairs_loss_and_its_death_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice, dropped = random.Random(3), 0
+    handle = RTCDtlsTransport._handle_rtp_data
+
+    async def lossy(self: RTCDtlsTransport, data: bytes, arrival_time_ms: int) -> None:
+        nonlocal dropped
+        if dice.random() < 0.02:
+            dropped += 1
+        else:
+            await handle(self, data, arrival_time_ms)
+
+    monkeypatch.setattr(RTCDtlsTransport, "_handle_rtp_data", lossy)
+    async with listening(read_timeout_seconds=2) as camera:
+        page_url = camera.url.replace("cam1", "publish?stream=cam1&codec=VP8&start=1")
+        async with browser_page(page_url):
+            await camera.until(lambda: dropped >= 3 and len(camera.units) >= 50, seconds=60)
+        killed = time.monotonic()
+        await camera.until(lambda: camera.kinds()[-1] == "reconnecting", seconds=6)
+    assert camera.times[-1] < killed + 1
+    damaged = [unit for unit in camera.units if unit.discontinuity]
+    assert all(unit.keyframe for unit in damaged)
+    assert decode_units(camera.units)[0] == len(camera.units)
 
 
 async def test_the_page_says_what_is_wrong_and_takes_a_token() -> None:

@@ -16,6 +16,11 @@ _SHARED = ("ice-ufrag", "ice-pwd", "fingerprint", "setup", "ice-options")  # may
 _LEFT_OUT = ("candidate", "bundle-only", "end-of-candidates", "simulcast", "rid")
 # What aiortc answers is level 3.1; a decoder never limits us, `max_pixels` does.
 _ANSWERED_LEVEL = re.compile(r"(profile-level-id=[0-9a-fA-F]{4})1f")
+# RFC 8839 5.1: foundation, component 1 (RTP and RTCP share it), UDP, priority, address, port, type.
+_CANDIDATE = re.compile(
+    r"[A-Za-z0-9+/]{1,32} 1 (?i:udp) [0-9]{1,10} (?P<address>[0-9A-Fa-f.:]+) (?P<port>[0-9]{1,5}) "
+    r"typ (?:host|srflx|prflx|relay)"
+)
 _HIGHEST_LEVEL = r"\g<1>34"
 
 
@@ -226,15 +231,15 @@ def usable_candidates(values: list[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for value in values:
-        parts = value.split()
-        if len(parts) < 8 or parts[2].lower() != "udp" or parts[1] != "1" or not parts[5].isdigit():
-            continue
+        matched = _CANDIDATE.match(value)
         try:
-            address = ipaddress.ip_address(parts[4])
+            address = ipaddress.ip_address(matched["address"]) if matched else None
         except ValueError:
             continue
-        if not (address.is_multicast or address.is_unspecified) and 0 < int(parts[5]) < 65_536:
-            found[value] = None
+        if matched is None or address is None or address.is_multicast or address.is_unspecified:
+            continue
+        if 0 < int(matched["port"]) < 65_536:
+            found[matched.group()] = None  # without extensions, which nobody here reads
     return list(found)[:MAX_CANDIDATES]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import Any, Protocol
 
+from ovstream.errors import ConfigError
 from ovstream.rtp import RtpPacket
 from ovstream.sources.rtsp_udp import RECEIVE_BUFFER_BYTES
 from ovstream.sources.webrtc.codecs import CODECS, check_receiver, prepare_aiortc
@@ -67,12 +68,14 @@ class Transport:
 
         try:
             await self._connection.setRemoteDescription(_description("offer", offer.reduced()))
+            self._tap(passive=offer.passive)
+            await self._connection.setLocalDescription(await self._connection.createAnswer())
         except OperationError:
             raise UnacceptableMedia("none of the offered codecs is H.264, H.265 or VP8") from None
-        except (ValueError, AssertionError, IndexError, KeyError, AttributeError) as error:
+        except ConfigError:
+            raise
+        except Exception as error:  # what breaks aiortc's parser comes out as it is
             raise BadDescription(f"the offer cannot be read ({type(error).__name__})") from None
-        self._tap(passive=offer.passive)
-        await self._connection.setLocalDescription(await self._connection.createAnswer())
         self._widen_buffers()
         return offer.answer(self._connection.localDescription.sdp)
 
@@ -91,10 +94,8 @@ class Transport:
         """
         try:
             await self._connection.setRemoteDescription(_description("answer", answer))
-        except (ValueError, AssertionError, IndexError, KeyError, AttributeError) as error:
+        except Exception as error:  # what breaks aiortc's parser comes out as it is
             raise BadDescription(f"the answer cannot be read ({type(error).__name__})") from None
-        except Exception as error:  # aiortc's errors have no common root
-            raise BadDescription(f"the answer is of no use: {error}") from None
         self._tap(passive=False)
 
     async def add_candidates(self, candidates: tuple[str, ...], *, ended: bool) -> None:
