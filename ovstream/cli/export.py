@@ -21,12 +21,18 @@ class Weights(StrEnum):
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json and *.safetensors.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="Folder with config.json and *.safetensors, or owner/name on the model hub.")
+    ],
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
     model_id: Annotated[
         str | None, typer.Option(help="Name in messages.", show_default="name of the checkpoint's folder")
     ] = None,
     weights: Annotated[Weights, typer.Option(help="How weights are stored.")] = Weights.FLOAT32,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only what the hub's cache holds already.")
+    ] = False,
 ) -> None:
     """Exports a OneVision-Encoder checkpoint to ONNX and checks the result; needs the extra 'torch'."""
     try:
@@ -35,8 +41,8 @@ def export(
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", extra="torch") from None
     with console.status("reading the checkpoint"):
-        model = OneVisionEncoder.from_pretrained(checkpoint)
-    name = model_id or checkpoint.resolve().name
+        model = OneVisionEncoder.from_pretrained(checkpoint, revision=revision, offline=offline)
+    name = model_id or Path(checkpoint).resolve().name
     with console.status("writing the graphs"):
         folder = export_model(model, out, model_id=name, weights=weights.value, trained=True)
     console.print(f"[bold]{folder.model_id}[/] {folder.digest} written to {out}", highlight=False)

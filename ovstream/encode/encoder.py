@@ -39,9 +39,6 @@ DEFAULT_PROBES = 8
 MAX_STREAMS = 64
 """Of a run; the weights are then long paid for."""
 
-GOLDEN_TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "int8": 0.6}
-"""Largest error of the self-test, in units of the distance between the two golden embeddings."""
-
 
 def load_encoder(
     name_or_folder: str | Path = "ovstream-tiny",
@@ -104,7 +101,7 @@ def load_encoder(
     else:
         opened = _onnx(folder, manifest, precision, threads, provider, cache, streams)
     encoder = Encoder(manifest, opened, mode=mode, probes=probes, cache=cache)
-    tolerance = GOLDEN_TOLERANCE[precision]
+    tolerance = manifest.tolerance(precision)
     if not encoder.golden_error <= tolerance:  # NaN is wrong as well
         raise ModelError(
             f"{folder}: self-test failed: error {encoder.golden_error:.2g}, tolerance {tolerance} "

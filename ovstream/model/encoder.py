@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -70,24 +71,42 @@ class OneVisionEncoder(nn.Module):
             self.head = PoolingHead(config)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> OneVisionEncoder:
-        """Loads an official checkpoint folder or an exported model folder.
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        names: Mapping[str, str] | None = None,
+        config: VisionConfig | None = None,
+        revision: str | None = None,
+        cache_dir: Path | None = None,
+        offline: bool = False,
+    ) -> OneVisionEncoder:
+        """Loads an official checkpoint, an exported model folder, or a checkpoint with names of its own.
 
         Args:
-            folder: With `config.json` and `*.safetensors`.
+            name: Folder with `config.json` and `*.safetensors`, or `owner/name` on the model hub.
+            names: Table of names for checkpoints by other hands: see `ovstream.model.naming`.
+            config: Replaces what `config.json` says, for checkpoints whose file says it in other words.
+            revision: On the hub: branch, tag or commit.
+            cache_dir: Of the hub's files.
+            offline: Only what the cache of the hub holds already.
 
         Returns:
             The model in float32, in evaluation mode.
 
         Raises:
             ModelError: A file is missing or damaged, or tensors are missing, unexpected or of a wrong shape; the
-                text names the folder and every key.
+                text names the folder and every key. Or the hub has no such checkpoint, or cannot be reached.
         """
+        from ovstream.model.hub import checkpoint_folder
         from ovstream.model.weights import load_checkpoint
 
-        config, tensors, digest = load_checkpoint(Path(folder), expected=cls.shapes)
+        folder = checkpoint_folder(name, revision=revision, cache_dir=cache_dir, offline=offline)
+        found, tensors, digest = load_checkpoint(
+            folder, expected=cls.shapes, names=names or {}, config=config
+        )
         with torch.device("meta"):
-            model = cls(config)
+            model = cls(found)
         model.load_state_dict(tensors, assign=True)
         model.digest = digest
         return model.eval()

@@ -41,6 +41,7 @@ SCALE_SUFFIX = "_scale"
 
 Precision = Literal["float32", "int8"]
 CacheType = Literal["float32", "float16"]
+_TOLERANCE: Mapping[Precision, float] = {"float32": 1e-3, "int8": 0.6}  # of folders that do not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class ModelFolder:
         architecture: Shape of the model.
         golden: Scene embeddings of the two `golden_patches`, computed in float32 by torch.
         graph: What made the graphs.
+        tolerance_float32: Largest error of the self-test in float32, in units of the distance of the golden vectors.
+        tolerance_int8: The same in int8; the export derives it from what int8 costs this very model.
     """
 
     model_id: str
@@ -72,6 +75,8 @@ class ModelFolder:
     architecture: VisionConfig
     golden: tuple[tuple[float, ...], tuple[float, ...]]
     graph: str = OWN_GRAPH
+    tolerance_float32: float = _TOLERANCE["float32"]
+    tolerance_int8: float = _TOLERANCE["int8"]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -103,6 +108,8 @@ class ModelFolder:
                 architecture=VisionConfig.from_mapping(values["architecture"]),
                 golden=_pair(values["golden"], values["architecture"]["hidden_size"]),
                 graph=str(values.get("graph", OWN_GRAPH)),
+                tolerance_float32=float(values.get("tolerance_float32", _TOLERANCE["float32"])),
+                tolerance_int8=float(values.get("tolerance_int8", _TOLERANCE["int8"])),
             )
         except (TypeError, ValueError, KeyError) as error:
             raise ModelError(f"{folder / CONFIG_NAME}: {error}") from error
@@ -111,6 +118,10 @@ class ModelFolder:
         """Writes `config.json`; the same content gives the same bytes."""
         values = {"format": FORMAT, **dataclasses.asdict(self)}
         (folder / CONFIG_NAME).write_text(json.dumps(values, indent=1) + "\n")
+
+    def tolerance(self, precision: Precision) -> float:
+        """Largest error of the self-test of a graph."""
+        return self.tolerance_int8 if precision == "int8" else self.tolerance_float32
 
     def weights_name(self, precision: Precision) -> str:
         """File with the weights of a graph."""

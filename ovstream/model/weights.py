@@ -20,19 +20,26 @@ from ovstream.model.folder import (
     digest_files,
     read_json,
 )
+from ovstream.model.naming import renamed
 
 Shapes = dict[str, tuple[int, ...]]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 def load_checkpoint(
-    folder: Path, *, expected: Callable[[VisionConfig], Shapes]
+    folder: Path,
+    *,
+    expected: Callable[[VisionConfig], Shapes],
+    names: Mapping[str, str],
+    config: VisionConfig | None = None,
 ) -> tuple[VisionConfig, dict[str, Tensor], str]:
     """Reads configuration and weights, and checks every shape.
 
     Args:
         folder: Official (`config.json`, `*.safetensors`, in one piece or several) or exported by us.
         expected: Gives the shape of every tensor by key.
+        names: Table of names: see `naming.renamed`.
+        config: Replaces that of the folder.
 
     Returns:
         config: Shape of the model.
@@ -42,9 +49,11 @@ def load_checkpoint(
     Raises:
         ModelError: As `OneVisionEncoder.from_pretrained` says.
     """
-    values = read_json(folder / CONFIG_NAME)
-    exported = values.get("format") == FORMAT
-    config = VisionConfig.from_mapping(values["architecture"] if exported else values)
+    exported = False
+    if config is None:
+        values = read_json(folder / CONFIG_NAME)
+        exported = values.get("format") == FORMAT
+        config = VisionConfig.from_mapping(values["architecture"] if exported else values)
     files = [folder / WEIGHTS_NAME] if exported else sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder}: no *.safetensors file")
@@ -56,7 +65,7 @@ def load_checkpoint(
             stored |= safetensors.torch.load_file(file)
         except (OSError, safetensors.SafetensorError) as error:
             raise ModelError(f"{file}: {error}") from error
-    tensors = dequantise(stored)
+    tensors = renamed(dequantise(stored), names)
     _check_shapes(folder, {key: tuple(value.shape) for key, value in tensors.items()}, expected(config))
     return config, tensors, digest_files(files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,17 @@ def test_the_exported_model_is_not_changed(tmp_path: Path) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     export_model(model, tmp_path, model_id="nano", trained=True, weights="int8")
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_the_self_test_is_as_strict_as_int8_allows(tmp_path: Path) -> None:
+    """The export says what int8 costs this model, and a real run stays within it."""
+    manifest = export_model(nano(), tmp_path, model_id="nano", trained=False)
+    assert manifest == ModelFolder.read(tmp_path)
+    assert manifest.tolerance("float32") == 1e-3
+    found = load_encoder(tmp_path, mode="fast").golden_error
+    assert manifest.tolerance("int8") / 15 < found < manifest.tolerance("int8")
+    assert manifest.tolerance("int8") < 0.6
+    path = tmp_path / "config.json"
+    old = {key: value for key, value in json.loads(path.read_text()).items() if "tolerance" not in key}
+    path.write_text(json.dumps(old))  # as folders of earlier versions
+    assert ModelFolder.read(tmp_path).tolerance("int8") == 0.6
