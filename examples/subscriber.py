@@ -20,7 +20,7 @@ async def main(endpoint: str = "tcp://127.0.0.1:5555") -> None:
     before = None
     async with ovstream.subscribe(endpoint, policy="lossless", until_end=True) as events:
         print(f"listening on {endpoint}", flush=True)
-        async for embedding in events:
+        async for embedding in events.embeddings():
             vector = embedding.vector / np.linalg.norm(embedding.vector)
             if before is not None and embedding.action != "skip":
                 print(

@@ -23,6 +23,7 @@ _HOMES = {
         "BitstreamError",
         "ConfigError",
         "DecodeError",
+        "FencedError",
         "InvalidBitstream",
         "ModelError",
         "OvstreamError",
@@ -32,7 +33,7 @@ _HOMES = {
     ),
     "ovstream.pipeline": ("Stream", "StreamStats", "inspect", "iterate", "open"),
     "ovstream.probing": ("ProbeReport", "probe"),
-    "ovstream.publish": ("subscribe",),
+    "ovstream.publish": ("Gap", "Reset", "Stale", "subscribe"),
     "ovstream.sinks": ("MemorySink",),
     "ovstream.sources": ("MemorySource",),
     "ovstream.types": (
@@ -58,7 +59,9 @@ __all__ = [
     "Embedding",
     "Encoder",
     "EncoderState",
+    "FencedError",
     "FrameMetadata",
+    "Gap",
     "InvalidBitstream",
     "MemorySink",
     "MemorySource",
@@ -66,7 +69,9 @@ __all__ = [
     "OvstreamError",
     "PatchPlan",
     "ProbeReport",
+    "Reset",
     "SourceError",
+    "Stale",
     "Stream",
     "StreamConfig",
     "StreamEvent",
@@ -109,6 +114,7 @@ if TYPE_CHECKING:
         BitstreamError,
         ConfigError,
         DecodeError,
+        FencedError,
         InvalidBitstream,
         ModelError,
         OvstreamError,
@@ -118,7 +124,7 @@ if TYPE_CHECKING:
     )
     from ovstream.pipeline import Stream, StreamStats, inspect, iterate, open
     from ovstream.probing import ProbeReport, probe
-    from ovstream.publish import subscribe
+    from ovstream.publish import Gap, Reset, Stale, subscribe
     from ovstream.sinks import MemorySink
     from ovstream.sources import MemorySource
     from ovstream.types import (

@@ -19,7 +19,8 @@ OvstreamError
 ├── DecodeError                  the decoder gave no picture
 ├── ModelError                   a model folder or checkpoint is wrong, partial or foreign
 ├── StoreError                   a folder of embeddings cannot be read or written
-└── WireError                    a message that is not ours, or of an unknown major version
+├── WireError                    a message that is not ours, or of an unknown major version
+└── FencedError                  another publisher has taken this stream over
 ```
 """
 
@@ -125,3 +126,15 @@ class StoreError(OvstreamError):
 
 class WireError(OvstreamError):
     """A message that is not ours, or of an unknown major version."""
+
+
+class FencedError(OvstreamError):
+    """Another publisher has taken a stream over; this one must stop.
+
+    Args:
+        stream_id: Name of the stream.
+    """
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"{stream_id}: another publisher has taken this stream over")
+        self.stream_id = stream_id

@@ -37,6 +37,7 @@ EventKind = Literal[
     "error",
     "rule",
     "load",
+    "journal",
 ]
 
 

@@ -76,7 +76,7 @@ class _Heard:
         return (self.last.pts_seconds or 0.0) - (self.first.pts_seconds or 0.0)
 
     async def listen(self, subscription: Subscription) -> None:
-        async for embedding in subscription:
+        async for embedding in subscription.embeddings():
             self.first = self.first or embedding
             if self.last is not None:
                 self.similarity = _cosine(self.last.vector, embedding.vector)

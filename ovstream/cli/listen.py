@@ -6,11 +6,12 @@ import time
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from ovstream.cli.console import console, run_until_stopped
-from ovstream.publish import Gap, Subscription, subscribe
+from ovstream.publish import Gap, Reset, Stale, Subscription, subscribe
 from ovstream.sinks import as_json
-from ovstream.types import Embedding
+from ovstream.types import Embedding, StreamEvent
 
 
 def listen(
@@ -40,15 +41,18 @@ async def _listen(
         streams=streams,
         policy="lossless",
         until_end=until_end,
-        on_gap=_say_gap if not json_lines else None,
     )
     async with subscription:
         try:
             if not json_lines:
                 console.print(f"[dim]listening on {endpoint}, Ctrl-C ends[/]", highlight=False)
             received = 0
-            async for embedding in subscription:
-                print(as_json(embedding, vectors="list") if json_lines else as_line(embedding), flush=True)
+            async for event in subscription:
+                if not isinstance(event, Embedding):
+                    if not json_lines:
+                        _say(event)
+                    continue
+                print(as_json(event, vectors="list") if json_lines else as_line(event), flush=True)
                 received += 1
                 if received == count:
                     break
@@ -60,17 +64,29 @@ async def _listen(
 def _summary(subscription: Subscription) -> None:
     stats = subscription.stats
     console.print(
-        f"{stats.received:,} received, [bold]{stats.lost:,} lost[/] in {len(subscription.gaps)} gaps, "
-        f"{stats.invalid:,} not readable",
+        f"{stats.delivered:,} received, {stats.recovered:,} of them by asking again, [bold]{stats.lost:,} lost[/] in "
+        f"{len(subscription.gaps)} gaps, {stats.invalid:,} not readable",
         highlight=False,
     )
 
 
-def _say_gap(gap: Gap) -> None:
-    console.print(
-        f"[bold yellow]gap[/]  {gap.stream_id} epoch {gap.epoch}: {gap.first} to {gap.last} missing",
-        highlight=False,
-    )
+def _say(event: Gap | Reset | Stale | StreamEvent) -> None:
+    """Prints what is no embedding; details come from the network, so they are no markup."""
+    match event:
+        case Gap():
+            what = "events" if event.channel == "s" else "missing"
+            told = f"epoch {event.epoch}: {event.first} to {event.last} {what}, {event.reason}"
+        case Reset():
+            told = f"epoch {event.old_epoch} to {event.epoch}, " + (
+                "numbers go on" if event.continues else f"numbers begin anew at {event.seq}"
+            )
+        case Stale():
+            told = f"{event.age_seconds:.1f} s {event.reason}"
+        case _:
+            told = f"{event.kind}  {event.detail}"
+    name = type(event).__name__.removeprefix("Stream").lower()
+    style = "bold yellow" if isinstance(event, Gap) else "cyan"
+    console.print(f"[{style}]{name}[/]  {escape(event.stream_id)} {escape(told)}", highlight=False)
 
 
 def as_line(embedding: Embedding) -> str:

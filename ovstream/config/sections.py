@@ -173,6 +173,26 @@ class PublishConfig(Section):
         description="messages kept per subscriber; a slower one loses the rest and sees it",
     )
     linger_seconds: float = Field(default=1.0, ge=0, le=60, description="longest wait for the last messages")
+    replay_endpoint: str | None = Field(
+        default=None,
+        description="where to ask for what was missed; null: the next port, or the path + .replay",
+    )
+    journal: str | None = Field(
+        default=None, description="folder of messages kept for replay; null: the last 16 MiB, in memory"
+    )
+    journal_bytes: int = Field(default=256 << 20, ge=1 << 20, description="most bytes in that folder")
+    journal_sync_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="what a power cut may cost; the end of the process costs nothing",
+    )
+    leases: str | None = Field(
+        default=None, description="SQLite file that fences publishers; null: leases.sqlite in the journal"
+    )
+    keys: str | None = Field(
+        default=None, description="folder with publisher.key and allowed: encrypt, and admit these keys only"
+    )
     allow_insecure: bool = Field(
         default=False, description="bind beyond this machine without keys: anyone there can listen"
     )

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 from ovstream.config import EncodeConfig, SinkConfig, StreamConfig, stream_config
 from ovstream.decode import Picture
 from ovstream.encode import Encoder, load_encoder
-from ovstream.errors import ConfigError, DecodeError, OvstreamError
+from ovstream.errors import ConfigError, DecodeError, FencedError, OvstreamError
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.freshness import FreshnessGate
 from ovstream.pipeline.gather import share
@@ -210,12 +210,14 @@ class Stream:
         self._sinks += self._outputs.of(config)
         if self._source is None:
             self._source = open_source(config.url, config=config.source, on_event=self._from_source)
+        epoch, next_seq = self._resume()
         self._worker = StreamWorker(
             config,
             encoder=self._encoder,
             stats=self.stats,
             restore=self._restore,
-            first_epoch=int(time.time()),
+            first_epoch=epoch,
+            first_seq=next_seq,
             on_event=self._from_source,
             observe=self._observe,
         )
@@ -268,6 +270,15 @@ class Stream:
         elif _put_dropping_oldest(self._results, embedding):
             self._dropped += 1
 
+    def _resume(self) -> tuple[int, int]:
+        """The lowest epoch and number that no earlier process has used, as far as the sinks know.
+
+        Without a checkpoint epochs begin at the time of day, so that they grow from process to process anyhow.
+        """
+        known = [found for sink in self._sinks if (found := sink.resume(self.config.stream_id)) is not None]
+        epochs, numbers = [epoch for epoch, _ in known], [number for _, number in known]
+        return max([0 if self._restore else int(time.time()), *epochs]), max([0, *numbers])
+
     def _announce(self, epoch: int, next_seq: int) -> None:
         self._announced_epoch = epoch
         self._tell(lambda sink: sink.announce(self.config.stream_id, epoch=epoch, next_seq=next_seq))
@@ -277,6 +288,8 @@ class Stream:
         for sink in self._sinks:
             try:
                 call(sink)
+            except FencedError:
+                raise  # somebody else runs this stream now
             except Exception:
                 if not self.stats.sink_errors:
                     _log.exception("%s: a sink failed: %r", self.config.stream_id, sink)

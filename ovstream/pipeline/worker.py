@@ -64,7 +64,8 @@ class StreamWorker:
         encoder: Shared by any number of workers; the worker's state is its own.
         stats: Counters to add to.
         restore: Where an earlier worker of the same stream stopped.
-        first_epoch: Where epochs begin without `restore`.
+        first_epoch: Lowest epoch to begin with.
+        first_seq: Lowest number to begin with.
         on_event: Called with (kind, detail) when something happens beside the frames.
         observe: Called with a `FrameTrace` after every picture.
         wall_clock_ns: Unix time in nanoseconds.
@@ -78,6 +79,7 @@ class StreamWorker:
         stats: StreamStats,
         restore: Checkpoint | None = None,
         first_epoch: int = 0,
+        first_seq: int = 0,
         on_event: Callable[[EventKind, str], None] = lambda kind, detail: None,
         observe: Callable[[FrameTrace], None] | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
@@ -92,8 +94,8 @@ class StreamWorker:
         self._pixels = PixelStore(config.source, stats)
         self._scene: Scene | None = None
         self._source_epoch = 0
-        self._epoch = restore.epoch + 1 if restore else first_epoch
-        self._next_seq = restore.next_seq if restore else 0
+        self._epoch = max(restore.epoch + 1 if restore else 0, first_epoch)
+        self._next_seq = max(restore.next_seq if restore else 0, first_seq)
         self._cursor_pts: int | None = None
         self._time_base = Fraction(1, 1)
         self._newest_poc: int | None = None

@@ -11,7 +11,7 @@ from ovstream.errors import ConfigError, InsecureBindError
 _TRANSPORTS = ("tcp", "ipc", "inproc")
 
 
-def bind_address(endpoint: str, *, allow_insecure: bool = False) -> str:
+def bind_address(endpoint: str, *, guarded: bool = False, allow_insecure: bool = False) -> str:
     """Checks an endpoint before it is bound.
 
     A host counts as local only when it is an address that is certainly a loopback one. Names of hosts and
@@ -19,7 +19,8 @@ def bind_address(endpoint: str, *, allow_insecure: bool = False) -> str:
 
     Args:
         endpoint: ZeroMQ endpoint, for example `tcp://127.0.0.1:5555` or `ipc:///run/ovstream/e.sock`.
-        allow_insecure: Binds any TCP address.
+        guarded: Keys are demanded of everybody who connects: any TCP address may be bound.
+        allow_insecure: Binds any TCP address without keys.
 
     Returns:
         The endpoint to bind; `localhost` has become `127.0.0.1`, since ZeroMQ binds addresses only.
@@ -33,12 +34,27 @@ def bind_address(endpoint: str, *, allow_insecure: bool = False) -> str:
         return endpoint
     if host == "localhost":
         return f"tcp://127.0.0.1:{port}"
-    if not allow_insecure and not _is_loopback(host):
+    if not (guarded or allow_insecure or _is_loopback(host)):
         raise InsecureBindError(
-            f"{endpoint} would be open to the network, and there are no keys to guard it: bind to 127.0.0.1 "
-            "or to an ipc:// path, or set publish.allow_insecure if the network itself is trusted"
+            f"{endpoint} would be open to the network, and there are no keys to guard it: make some with "
+            "'ovstream keys new publisher' and set publish.keys; or bind to 127.0.0.1 or to an ipc:// path; or "
+            "set publish.allow_insecure if the network itself is trusted"
         )
     return endpoint
+
+
+def replay_address(endpoint: str) -> str:
+    """Where a publisher is asked for what was missed: the next port, or a path with `.replay` behind.
+
+    Raises:
+        ConfigError: There is no next port.
+    """
+    transport, _, port = split_endpoint(endpoint)
+    if transport != "tcp":
+        return f"{endpoint}.replay"
+    if not port.isdigit() or int(port) >= (1 << 16) - 1:
+        raise ConfigError(f"{endpoint} has no next port to ask for what was missed")
+    return f"{endpoint[: -len(port)]}{int(port) + 1}"
 
 
 def split_endpoint(endpoint: str) -> tuple[str, str, str]:

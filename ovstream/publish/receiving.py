@@ -1,4 +1,4 @@
-"""The SUB socket of a subscription: every limit set, never waiting."""
+"""The sockets of a subscription: SUB for what is sent, a DEALER per publisher for what was missed; never waiting."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from typing import cast
 import zmq
 
 from ovstream.errors import ConfigError
+from ovstream.publish.keys import SubscriberKeys
+from ovstream.wire import Request, encode_request
 from ovstream.wire.limits import MAX_PAYLOAD_BYTES
 
 _SOCKET_BUFFER_BYTES = 256 << 10  # kernel buffers hold old messages: keep them small
 _HIGH_WATER_MARK = 1000
+_REQUESTS_WAITING = 16
 _RECONNECT_MS = 100
 _RECONNECT_MAX_MS = 2_000
 _PING_MS = 5_000
 _PING_TIMEOUT_MS = 15_000
+_BYE_MS = 50
 
 
-class ReceivingSocket:
+class ReceivingSockets:
     """Connects to publishers, which need not be there yet, and gives what has arrived.
 
     Args:
         endpoints: ZeroMQ endpoints.
+        replays: Endpoints to ask, one per publisher; empty: nobody is asked.
         prefixes: Topic prefixes, in the order in which publishers shall learn of them.
+        keys: To encrypt with; None: in the clear.
         context: Of the caller, or None for an own one.
 
     Raises:
@@ -33,37 +39,80 @@ class ReceivingSocket:
     def __init__(
         self,
         endpoints: Sequence[str],
+        replays: Sequence[str],
         prefixes: Sequence[str],
         *,
+        keys: SubscriberKeys | None,
         context: zmq.Context[zmq.Socket[bytes]] | None,
     ) -> None:
         self._own_context = context is None
         self._context = zmq.Context() if context is None else context
-        self._socket = self._context.socket(zmq.SUB)
+        self._keys = keys
+        self._asking: list[zmq.Socket[bytes]] = []
+        self._listening = self._context.socket(zmq.SUB)
         try:
-            self._configure(endpoints, prefixes)
+            self._configure(self._listening, endpoints)
+            for prefix in prefixes:
+                self._listening.setsockopt_string(zmq.SUBSCRIBE, prefix)
+            for endpoint in endpoints:
+                self._listening.connect(endpoint)
+            for endpoint in replays:
+                socket = self._context.socket(zmq.DEALER)
+                self._asking.append(socket)
+                self._configure(socket, [endpoint])
+                socket.sndhwm = _REQUESTS_WAITING
+                socket.connect(endpoint)
         except zmq.ZMQError as error:
             self.close()
             raise ConfigError(f"cannot connect to {', '.join(endpoints)}: {error}") from None
-        self.descriptor = cast(int, self._socket.getsockopt(zmq.FD))
+        self.descriptors = [
+            cast(int, socket.getsockopt(zmq.FD)) for socket in (self._listening, *self._asking)
+        ]
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._listening.closed
+
+    @property
+    def publishers(self) -> int:
+        """How many can be asked."""
+        return len(self._asking)
 
     def receive(self) -> list[bytes] | None:
         """Takes the next message, or None when there is none.
 
-        `descriptor` signals only what arrives after this has returned None.
+        Descriptors signal only what arrives after this and `answer` have returned None.
         """
-        try:
-            return self._socket.recv_multipart(flags=zmq.NOBLOCK)
-        except zmq.Again:
-            return None
+        return _receive(self._listening)
+
+    def answer(self, publisher: int) -> list[bytes] | None:
+        """Takes the next answer of a publisher, or None when there is none."""
+        return _receive(self._asking[publisher])
+
+    def ask(self, request: Request) -> None:
+        """Asks all publishers; one that is not there will never know."""
+        for socket in self._asking:
+            _send(socket, encode_request(request))
+
+    def wait(self, seconds: float) -> None:
+        """Waits until something arrives."""
+        poller = zmq.Poller()
+        for socket in (self._listening, *self._asking):
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(round(seconds * 1000))
 
     def close(self) -> None:
-        """Closes the socket and, if it is an own one, the context."""
-        self._socket.close(linger=0)
+        """Says goodbye and closes the sockets and, if it is an own one, the context."""
+        for socket in self._asking:
+            if not socket.closed:
+                _send(socket, encode_request(Request("bye")))
+                socket.close(linger=_BYE_MS)
+        self._listening.close(linger=0)
         if self._own_context:
             self._context.term()
 
-    def _configure(self, endpoints: Sequence[str], prefixes: Sequence[str]) -> None:
+    def _configure(self, socket: zmq.Socket[bytes], endpoints: Sequence[str]) -> None:
         options = {
             zmq.RCVHWM: _HIGH_WATER_MARK,
             zmq.RCVBUF: _SOCKET_BUFFER_BYTES,
@@ -73,10 +122,27 @@ class ReceivingSocket:
             zmq.HEARTBEAT_IVL: _PING_MS,
             zmq.HEARTBEAT_TIMEOUT: _PING_TIMEOUT_MS,
             zmq.IPV6: int(any("[" in endpoint for endpoint in endpoints)),
+            zmq.LINGER: 0,
         }
         for option, value in options.items():
-            self._socket.setsockopt(option, value)
-        for prefix in prefixes:
-            self._socket.setsockopt_string(zmq.SUBSCRIBE, prefix)
-        for endpoint in endpoints:
-            self._socket.connect(endpoint)
+            socket.setsockopt(option, value)
+        if socket.type == zmq.DEALER:
+            socket.setsockopt(zmq.IMMEDIATE, 1)  # a request that waits for a publisher is asked again anyhow
+        if self._keys is not None:
+            socket.curve_serverkey = self._keys.server.encode()
+            socket.curve_publickey = self._keys.public.encode()
+            socket.curve_secretkey = self._keys.secret.encode()
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    try:
+        return socket.recv_multipart(flags=zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+
+
+def _send(socket: zmq.Socket[bytes], frames: list[bytes]) -> None:
+    try:
+        socket.send_multipart(frames, flags=zmq.NOBLOCK)
+    except zmq.Again:
+        return

@@ -17,6 +17,10 @@ class Sink(Protocol):
     def publish(self, embedding: Embedding) -> None:
         """Takes one embedding."""
 
+    def resume(self, stream_id: str) -> tuple[int, int] | None:
+        """Says where an earlier process stopped: lowest (epoch, number) to go on with; None: it does not know."""
+        return None
+
     def announce(self, stream_id: str, *, epoch: int = 0, next_seq: int = 0) -> None:
         """Learns that an epoch starts, before its first embedding."""
         return

@@ -18,19 +18,35 @@ from ovstream.wire.control import Heartbeat, Status, encode_heartbeat, encode_st
 from ovstream.wire.embedding import Published, decode, encode
 from ovstream.wire.fields import WIRE_MAJOR
 from ovstream.wire.message import Message, parse, topics
+from ovstream.wire.replay import (
+    Channel,
+    Reply,
+    Request,
+    encode_reply,
+    encode_request,
+    parse_reply,
+    parse_request,
+)
 
 __all__ = [
     "WIRE_MAJOR",
+    "Channel",
     "Heartbeat",
     "Message",
     "Published",
+    "Reply",
+    "Request",
     "Status",
     "decode",
     "decode_checkpoint",
     "encode",
     "encode_checkpoint",
     "encode_heartbeat",
+    "encode_reply",
+    "encode_request",
     "encode_status",
     "parse",
+    "parse_reply",
+    "parse_request",
     "topics",
 ]

@@ -20,6 +20,10 @@ class Heartbeat:
         first_seq: Where the numbering of this epoch began.
         next_seq: Number of the next embedding: all from `first_seq` up to here were sent before.
         time_ns: Wall clock of the publisher (UTC, Unix).
+        oldest_seq: Lowest number that can be asked for again; `next_seq`: none can. None: nobody can be asked.
+        first_event: Where the numbering of the status messages began.
+        next_event: Number of the next status message.
+        oldest_event: As `oldest_seq`, of the status messages.
     """
 
     stream_id: str
@@ -27,6 +31,10 @@ class Heartbeat:
     first_seq: int
     next_seq: int
     time_ns: int
+    oldest_seq: int | None = None
+    first_event: int = 0
+    next_event: int = 0
+    oldest_event: int | None = None
 
     @property
     def sent_before(self) -> int:
@@ -36,7 +44,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Something that happened to a stream; "ended" is the last message of an epoch.
+    """Something that happened to a stream; "ended" is its last message, and may come more than once.
 
     Attributes:
         stream_id: Name of the stream.
@@ -46,6 +54,8 @@ class Status:
         time_ns: Wall clock of the publisher (UTC, Unix).
         kind: What happened: an `EventKind`, or a word that only a later version knows.
         detail: One sentence for people; never contains credentials.
+        event_seq: Its number; status messages are counted apart from the embeddings.
+        first_event: Where that numbering began.
     """
 
     stream_id: str
@@ -55,6 +65,8 @@ class Status:
     time_ns: int
     kind: str
     detail: str = ""
+    event_seq: int = 0
+    first_event: int = 0
 
     @property
     def sent_before(self) -> int:
@@ -64,7 +76,14 @@ class Status:
 
 def encode_heartbeat(heartbeat: Heartbeat) -> list[bytes]:
     """Turns a heartbeat into two frames."""
-    return [stream_topic("h", heartbeat.stream_id).encode(), pack(_common(heartbeat))]
+    fields = {
+        **_common(heartbeat),
+        "ok": heartbeat.oldest_seq,
+        "e0": heartbeat.first_event,
+        "ne": heartbeat.next_event,
+        "oe": heartbeat.oldest_event,
+    }
+    return [stream_topic("h", heartbeat.stream_id).encode(), pack(fields)]
 
 
 def encode_status(status: Status) -> list[bytes]:
@@ -80,7 +99,15 @@ def encode_status(status: Status) -> list[bytes]:
         detail = detail[:-1]
     return [
         stream_topic("s", status.stream_id).encode(),
-        pack({**_common(status), "st": status.kind, "d": detail}),
+        pack(
+            {
+                **_common(status),
+                "st": status.kind,
+                "d": detail,
+                "eq": status.event_seq,
+                "e0": status.first_event,
+            }
+        ),
     ]
 
 
@@ -89,12 +116,17 @@ def parse_heartbeat(frames: Sequence[bytes], fields: Fields) -> Heartbeat:
     stream_id = fields.stream_id()
     check_topic(frames, "h", stream_id)
     next_seq = fields.integer("nq")
+    next_event = fields.optional_integer("ne") or 0
     return Heartbeat(
         stream_id=stream_id,
         epoch=fields.integer("ep"),
         first_seq=fields.integer("q0", high=next_seq),
         next_seq=next_seq,
         time_ns=fields.integer("t"),
+        oldest_seq=fields.optional_integer("ok", high=next_seq),
+        first_event=fields.optional_integer("e0", high=next_event) or 0,
+        next_event=next_event,
+        oldest_event=fields.optional_integer("oe", high=next_event),
     )
 
 
@@ -103,6 +135,7 @@ def parse_status(frames: Sequence[bytes], fields: Fields) -> Status:
     stream_id = fields.stream_id()
     check_topic(frames, "s", stream_id)
     next_seq = fields.integer("nq")
+    event_seq = fields.optional_integer("eq") or 0
     return Status(
         stream_id=stream_id,
         epoch=fields.integer("ep"),
@@ -111,10 +144,12 @@ def parse_status(frames: Sequence[bytes], fields: Fields) -> Status:
         time_ns=fields.integer("t"),
         kind=fields.word("st"),
         detail=fields.text("d"),
+        event_seq=event_seq,
+        first_event=fields.optional_integer("e0", high=event_seq) or 0,
     )
 
 
-def _common(message: Heartbeat | Status) -> dict[str, int | str]:
+def _common(message: Heartbeat | Status) -> dict[str, int | str | None]:
     return {
         "v": WIRE_MAJOR,
         "id": message.stream_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MAX_FRAMES = 8  # four are in use; later versions may append more
+MAX_REPLY_FRAMES = 16_384  # of a replay: its header, then messages
 MAX_TOPIC_BYTES = 128
 MAX_HEADER_BYTES = 4096  # a full embedding header is about 350
 MAX_PAYLOAD_BYTES = 16 << 20  # 1024 tokens of 4096 float32

@@ -42,7 +42,7 @@ async def test_a_killed_publisher_is_noticed_by_its_silence(tmp_path: Path) -> N
     process = start(endpoint, 0)
     try:
         async with asyncio.timeout(30), subscribe(endpoint) as events:
-            await anext(events)
+            await anext(events.embeddings())
             assert events.streams()["door"].heard_ago_seconds < 0.5
             kill(process)
             await until(lambda: events.streams()["door"].heard_ago_seconds > 0.6)
@@ -56,6 +56,6 @@ async def test_a_killed_publisher_is_noticed_by_its_silence(tmp_path: Path) -> N
 
 
 async def _until_epoch(events: Subscription, epoch: int) -> None:
-    async for one in events:
+    async for one in events.embeddings():
         if one.epoch == epoch:
             return

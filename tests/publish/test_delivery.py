@@ -21,7 +21,7 @@ async def test_every_number_arrives_in_order_and_the_end_is_known(endpoint: str,
             for seq in range(500):
                 publisher.publish(embedding(seq))
             publisher.end("door")
-            assert [one.seq async for one in events] == list(range(500))
+            assert [one.seq async for one in events.embeddings()] == list(range(500))
             stats = events.stats
             assert (stats.received, stats.delivered, stats.lost, stats.invalid) == (500, 500, 0, 0)
             assert not events.gaps
@@ -39,8 +39,9 @@ async def test_what_arrives_is_what_was_sent(endpoint: str, join: Join) -> None:
             publisher.publish(example())
             publisher.publish(embedding(75, epoch=2, kind="tokens", vector=tokens))
             async with asyncio.timeout(10):
-                assert_same(await anext(events), example())
-                np.testing.assert_array_equal((await anext(events)).vector, tokens)
+                received = events.embeddings()
+                assert_same(await anext(received), example())
+                np.testing.assert_array_equal((await anext(received)).vector, tokens)
 
 
 async def test_a_subscriber_may_come_first(endpoint: str, join: Join) -> None:
@@ -80,7 +81,9 @@ async def test_streams_are_told_apart_by_their_whole_name(endpoint: str, join: J
                     publisher.publish(embedding(seq, stream_id=name))
             publisher.end("cam10")
             publisher.end("cam1")
-            assert [(one.stream_id, one.seq) async for one in events] == [("cam1", seq) for seq in range(5)]
+            assert [(one.stream_id, one.seq) async for one in events.embeddings()] == [
+                ("cam1", seq) for seq in range(5)
+            ]
             assert set(events.streams()) == {"cam1"}
 
 
@@ -99,7 +102,7 @@ async def test_several_publishers_feed_one_subscription(join: Join) -> None:
                 other.publish(embedding(seq, stream_id="b"))
             one.end("a")
             other.end("b")
-            got = [(item.stream_id, item.seq) async for item in events]
+            got = [(item.stream_id, item.seq) async for item in events.embeddings()]
     assert sorted(got) == [(name, seq) for name in "ab" for seq in range(20)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -12,34 +13,19 @@ from ovstream.config import PublishConfig
 from ovstream.errors import ConfigError, WireError
 from ovstream.publish import Publisher, subscribe
 from ovstream.types import StreamEvent
-from ovstream.wire import Status
 from tests.publish.conftest import Join, take, until
 from tests.wire.samples import embedding
 
 
-async def test_status_messages_reach_the_callback(join: Join) -> None:
-    told: list[Status] = []
+async def test_what_happens_to_a_stream_is_an_event(join: Join) -> None:
     with Publisher("tcp://127.0.0.1:*") as publisher:
         publisher.announce("door", epoch=3, next_seq=9)
-        async with subscribe(publisher.endpoint, on_status=told.append) as events:
+        async with subscribe(publisher.endpoint) as events:
             await join(publisher, events)
             publisher.heartbeat(1234)
             publisher.event(StreamEvent("reconnecting", "door", 0, "no data for 5 s\n"))
-            await until(lambda: bool(told))
-    assert told == [Status("door", 3, 9, 9, 1234, "reconnecting", "no data for 5 s?")]
-
-
-async def test_an_error_in_a_callback_reaches_the_reader(join: Join) -> None:
-    def fail(_: object) -> None:
-        raise RuntimeError("mine")
-
-    with Publisher("tcp://127.0.0.1:*") as publisher:
-        publisher.announce("door")
-        async with subscribe(publisher.endpoint, on_status=fail) as events:
-            await join(publisher, events)
-            publisher.end("door")
-            with pytest.raises(RuntimeError, match="mine"):
-                await take(events, 1)
+            async with asyncio.timeout(10):
+                assert await anext(events) == StreamEvent("reconnecting", "door", 1234, "no data for 5 s?")
 
 
 async def test_ready_waits_for_the_first_sign_of_life(endpoint: str) -> None:
@@ -99,7 +85,7 @@ async def test_last_messages_are_flushed_by_close(endpoint: str, join: Join) -> 
             publisher.publish(embedding(seq))
         publisher.end("door")
         publisher.close()
-        assert len([one async for one in events]) == 900
+        assert len([one async for one in events.embeddings()]) == 900
 
 
 async def test_close_waits_no_longer_than_it_may(join: Join) -> None:
@@ -107,7 +93,7 @@ async def test_close_waits_no_longer_than_it_may(join: Join) -> None:
     publisher = Publisher("tcp://127.0.0.1:*", config=config)
     publisher.announce("door")
     big = np.zeros(16_384, np.float32)
-    async with subscribe(publisher.endpoint, policy="lossless", capacity=1) as events:
+    async with subscribe(publisher.endpoint, policy="lossless", capacity=1, recover=False) as events:
         await join(publisher, events)
         for seq in range(1000):
             publisher.publish(embedding(seq, vector=big))
@@ -133,9 +119,16 @@ def test_numbers_and_epochs_only_grow() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"start": "last"}, "only 'live'"),
-        ({"keys": "k"}, "keys are not supported"),
-        ({"policy": "newest"}, "'latest', 'bounded', 'lossless'"),
+        ({"start": "first"}, "'live', 'last', 'oldest'"),
+        ({"start": -1}, "not negative"),
+        ({"start": {"door": -1}}, "not negative"),
+        ({"start": True}, "choose"),
+        ({"start": datetime(2026, 1, 1)}, "time zone"),
+        ({"keys": "no-such.key"}, "ovstream keys new"),
+        ({"policy": "newest"}, "'latest', 'bounded'"),
+        ({"policy": "bounded(0)"}, "capacity=0"),
+        ({"replay": "nowhere"}, "no endpoint"),
+        ({"endpoint": "tcp://127.0.0.1:65535"}, "no next port"),
         ({"capacity": 0}, "capacity=0"),
         ({"streams": "door"}, r"\['door'\]"),
         ({"streams": ["a/b"]}, "stream id"),

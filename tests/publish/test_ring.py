@@ -8,14 +8,21 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovstream.publish.events import Event, Gap
 from ovstream.publish.ring import Ring
+from ovstream.types import Embedding
 from tests.wire.samples import embedding
 
 operations = st.lists(st.one_of(st.none(), st.sampled_from("abc")), max_size=80)
 
 
 def drain(ring: Ring) -> list[int]:
-    return [ring.pop().seq for _ in range(len(ring))]
+    return [seq_of(ring.pop()) for _ in range(len(ring))]
+
+
+def seq_of(event: Event) -> int:
+    assert isinstance(event, Embedding)
+    return event.seq
 
 
 @given(operations, st.integers(1, 5))
@@ -29,7 +36,7 @@ def test_bounded_keeps_the_newest(script: list[str | None], capacity: int) -> No
             oracle.append(seq)
             pushed += 1
         elif oracle:
-            assert ring.pop().seq == oracle.popleft()
+            assert seq_of(ring.pop()) == oracle.popleft()
             popped += 1
     assert pushed == popped + dropped + len(ring)
     assert drain(ring) == list(oracle)
@@ -56,5 +63,21 @@ def test_lossless_is_full_instead_of_dropping() -> None:
     ring = Ring("lossless", capacity=2)
     assert [ring.push(embedding(n)) for n in range(2)] == [0, 0]
     assert ring.full
-    assert ring.pop().seq == 0
+    assert seq_of(ring.pop()) == 0
     assert not ring.full
+
+
+def test_what_else_there_is_to_tell_is_not_dropped() -> None:
+    ring = Ring("bounded", capacity=2)
+    ring.push(Gap("door", 0, 1, 2))
+    assert [ring.push(embedding(n)) for n in range(5)] == [0, 0, 1, 1, 1]
+    assert ring.pop() == Gap("door", 0, 1, 2)
+    assert drain(ring) == [3, 4]
+
+
+def test_a_flood_of_events_is_bounded() -> None:
+    ring = Ring("bounded", capacity=10)
+    for n in range(1000):
+        ring.push(Gap("door", 0, n, n))
+    assert len(ring) == 20
+    assert ring.pop() == Gap("door", 0, 980, 980)
