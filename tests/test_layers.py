@@ -36,7 +36,11 @@ FOREIGN: dict[str, set[str]] = {
     "cli": {"numpy", "typer", "rich", "structlog", "PIL"},
     "cli/doctor.py": {"av", "zmq"},  # reports their versions
     "service": {"numpy", "pydantic"},
-    "service/api": {"fastapi", "pydantic"},
+    "service/api.py": {"fastapi"},
+    "service/page.py": {"fastapi"},
+    "service/metrics.py": {"prometheus_client"},
+    "service/server.py": {"uvicorn", "watchfiles"},
+    "service/preview.py": {"PIL"},
     "pipeline": {"numpy", "structlog"},
     "probing": {"numpy"},
     "sources": {"numpy", "av", "aiortc", "tenacity", "structlog"},

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ovstream import __version__
+from ovstream.cli.config import config
 from ovstream.cli.demo import demo
 from ovstream.cli.doctor import doctor
 from ovstream.cli.export import export
@@ -15,6 +16,7 @@ from ovstream.cli.listen import listen
 from ovstream.cli.probe import probe
 from ovstream.cli.run import run
 from ovstream.cli.search import search
+from ovstream.cli.serve import serve
 
 app = typer.Typer(
     name="ovstream",
@@ -45,5 +47,6 @@ def _main(
     """Takes the options that stand before the verb."""
 
 
-for verb in (demo, probe, run, listen, inspect, search, export, doctor):
+for verb in (demo, probe, run, serve, listen, inspect, search, export, doctor):
     app.command()(verb)
+app.add_typer(config, name="config")

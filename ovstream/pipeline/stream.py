@@ -111,6 +111,11 @@ class Stream:
         return 0 if self._worker is None else self._worker.memory_bytes
 
     @property
+    def active_rules(self) -> tuple[str, ...]:
+        """Names of the rules whose events are going on."""
+        return () if self._worker is None else self._worker.watcher.active
+
+    @property
     def effort(self) -> Effort:
         """What the stream may cost at present; may be set at any time while it is open."""
         return FULL_EFFORT if self._worker is None else self._worker.effort

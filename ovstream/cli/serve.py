@@ -1,0 +1,44 @@
+"""`ovstream serve`: many cameras, a page, a REST API, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ovstream.cli.console import console, set_up_logging
+from ovstream.errors import MissingExtraError
+
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "watchfiles")
+
+
+def serve(
+    config: Annotated[
+        Path, typer.Argument(help="YAML file; it may have no streams yet.", exists=True, dir_okay=False)
+    ],
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")] = False,
+) -> None:
+    """Runs the cameras of a file as a service, with a page that shows them.
+
+    Changes of the file, and SIGHUP, are taken over while it runs; only streams whose entry changed are touched. The
+    page and the REST API (its description: /api/openapi.json) add, remove, pause and change streams, too. SIGTERM and
+    Ctrl-C drain: last results leave, and the next start goes on with the next sequence numbers.
+
+    Start with:  echo 'streams: []' > ovstream.yaml && ovstream serve ovstream.yaml
+    """
+    for package in _NEEDED:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, extra="server")
+    from ovstream.service.server import serve as run
+    from ovstream.service.supervisor import Supervisor
+
+    set_up_logging(verbose=verbose, log_format="json" if log_json else "console")
+
+    def started(address: str, supervisor: Supervisor) -> None:
+        console.print(f"[bold]{address}[/]  {len(supervisor.cameras)} streams", highlight=False)
+
+    asyncio.run(run(config, on_start=started))

@@ -1,0 +1,113 @@
+"""Where every stream stands, on disk, so that a successor goes on with the next number."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ovstream.errors import ConfigError, WireError
+from ovstream.sinks import Sink
+from ovstream.types import Checkpoint, Embedding
+from ovstream.wire.checkpoint import decode_checkpoint, encode_checkpoint
+
+_SUFFIX = ".checkpoint"
+_ADDED = "streams.json"
+
+
+class StateFolder:
+    """Checkpoints and added streams; every file is replaced whole, or not at all.
+
+    Args:
+        folder: Made with mode 0700 if it is missing: added streams may hold passwords.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise ConfigError(f"service.state_folder: {folder}: {error.strerror}") from None
+
+    def load(self, stream_id: str) -> Checkpoint | None:
+        """Reads a checkpoint; None where there is none, or none that can be read."""
+        try:
+            found = decode_checkpoint(self._path(stream_id).read_bytes())
+        except (OSError, WireError):
+            return None
+        return found if found.stream_id == stream_id else None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint."""
+        self._replace(self._path(checkpoint.stream_id), encode_checkpoint(checkpoint))
+
+    def forget(self, stream_id: str) -> None:
+        """Removes a checkpoint: the stream is gone for good."""
+        with contextlib.suppress(OSError):
+            self._path(stream_id).unlink()
+
+    def load_added(self) -> list[dict[str, Any]]:
+        """Configurations of the streams that were added while the service ran.
+
+        Raises:
+            ConfigError: The file is damaged.
+        """
+        path = self._folder / _ADDED
+        if not path.exists():
+            return []
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            found = None
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise ConfigError(f"{path}: is damaged; remove it to start without added streams")
+        return found
+
+    def save_added(self, configs: list[Mapping[str, Any]]) -> None:
+        """Writes them; the file may hold passwords and is readable for the owner alone."""
+        self._replace(self._folder / _ADDED, json.dumps(configs, indent=1).encode())
+
+    def _path(self, stream_id: str) -> Path:
+        return self._folder / f"{stream_id}{_SUFFIX}"
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        handle, name = tempfile.mkstemp(dir=self._folder)  # mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+
+
+class Fence(Sink):
+    """Writes a checkpoint before the first embedding of every epoch, so that no epoch is ever used twice.
+
+    Args:
+        folder: Where to.
+        checkpoint: Gives where the stream stands.
+    """
+
+    def __init__(self, folder: StateFolder, checkpoint: Callable[[], Checkpoint]) -> None:
+        self._folder = folder
+        self._checkpoint = checkpoint
+
+    def publish(self, embedding: Embedding) -> None:
+        """Does nothing: positions are written once in a while, and at the end."""
+
+    def announce(self, stream_id: str, *, epoch: int = 0, next_seq: int = 0) -> None:
+        """Writes the epoch that starts."""
+        self._folder.save(self._checkpoint())

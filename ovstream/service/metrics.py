@@ -1,0 +1,161 @@
+"""Prometheus metrics, made when they are asked for; documented in docs/operations.md.
+
+The only label with values from outside is `stream`; there are at most `service.max_streams` of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from ovstream.pipeline import BOUNDS_SECONDS
+from ovstream.service.camera import Camera
+from ovstream.service.supervisor import Supervisor
+from ovstream.service.views import resident_bytes
+from ovstream.watch import WHOLE
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+STATES = ("starting", "live", "waiting", "paused", "ended", "failed", "stopped")
+
+# Counter of `StreamStats` -> name and meaning of the metric.
+COUNTERS = {
+    "units": ("ovstream_units", "Access units received"),
+    "frames_parsed": ("ovstream_frames_parsed", "Pictures whose metadata was read without decoding"),
+    "frames_fallback": ("ovstream_frames_fallback", "Pictures whose metadata needed a decoder"),
+    "frames_decoded": ("ovstream_frames_decoded", "Pictures that the pixel decoder worked on"),
+    "frames_encoded": ("ovstream_frames_encoded", "Pictures of which at least one patch was encoded"),
+    "frames_dense": ("ovstream_frames_dense", "Pictures encoded whole"),
+    "frames_skipped_for_load": (
+        "ovstream_frames_skipped_for_load",
+        "Pictures whose changes waited because the box was full",
+    ),
+    "patches_encoded": ("ovstream_patches_encoded", "Patches that went through the model"),
+    "patches_total": ("ovstream_patches", "Patches of all pictures"),
+    "embeddings": ("ovstream_embeddings", "Results delivered"),
+    "source_lost": ("ovstream_source_lost", "Access units lost before they arrived"),
+    "parse_errors": ("ovstream_parse_errors", "Pictures whose bits were damaged"),
+    "decode_errors": ("ovstream_decode_errors", "Planned pictures that the decoder could not give"),
+    "sink_errors": ("ovstream_sink_errors", "Results that a sink refused"),
+    "dropped": ("ovstream_dropped", "Access units and results left out on purpose"),
+    "reconnects": ("ovstream_reconnects", "Times the source had to connect again"),
+    "audits": ("ovstream_audits", "Comparisons with a dense pass"),
+    "audits_failed": ("ovstream_audits_failed", "Comparisons below min_fidelity"),
+}
+
+
+class _Collector:
+    """Reads the supervisor at every scrape."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        cameras = list(self._supervisor.cameras.values())
+        totals = {camera.stream_id: camera.totals() for camera in cameras}
+        yield from self._whole()
+        for key, (name, meaning) in COUNTERS.items():
+            family = CounterMetricFamily(name, meaning, labels=["stream"])
+            for stream_id, counts in totals.items():
+                family.add_metric([stream_id], counts.get(key, 0))
+            yield family
+        yield _cpu(totals)
+        yield _states(cameras)
+        yield from self._gauges(cameras, totals)
+        yield _latency(cameras)
+
+    def _whole(self) -> Iterator[Metric]:
+        supervisor = self._supervisor
+        whole = {
+            "ovstream_streams": ("Streams that the service knows", len(supervisor.cameras)),
+            "ovstream_streams_degraded": ("Streams below their full effort", supervisor.load.degraded),
+            "ovstream_models_loaded": ("Models in memory", supervisor.models_loaded),
+            "ovstream_cpu_share": ("Of all cores, used by this process, 0 to 1", supervisor.cpu_share),
+            "ovstream_resident_bytes": ("Memory of this process in RAM", resident_bytes()),
+            "ovstream_start_time_seconds": ("When the service started (Unix)", supervisor.started_at),
+        }
+        for name, (meaning, value) in whole.items():
+            yield GaugeMetricFamily(name, meaning, value=value)
+
+    def _gauges(self, cameras: list[Camera], totals: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+        families = {
+            name: GaugeMetricFamily(name, meaning, labels=["stream"])
+            for name, meaning in (
+                ("ovstream_activity", "Share of patches that change, 0 to 1"),
+                ("ovstream_novelty", "Distance to the stream's own past; 1 is the rarest twentieth of it"),
+                ("ovstream_drift", "Estimated error of old tokens"),
+                ("ovstream_fidelity", "Mean cosine to a dense pass, of all audits"),
+                ("ovstream_load_level", "0: full effort, 3: least"),
+                ("ovstream_stream_bytes", "Memory of caches and queues of the stream"),
+                ("ovstream_rules_active", "Rules whose events are going on"),
+            )
+        }
+        for camera in cameras:
+            label, trace, stream = [camera.stream_id], camera.monitor.trace, camera.stream
+            audits = totals[camera.stream_id].get("audits", 0)
+            values = {
+                "ovstream_activity": trace.scores.activity.get(WHOLE) if trace else None,
+                "ovstream_novelty": trace.scores.novelty.get(WHOLE) if trace else None,
+                "ovstream_drift": trace.drift if trace else None,
+                "ovstream_fidelity": totals[camera.stream_id]["audit_cosine_sum"] / audits
+                if audits
+                else None,
+                "ovstream_load_level": self._supervisor.load.level(camera.stream_id),
+                "ovstream_stream_bytes": stream.memory_bytes if stream else 0,
+                "ovstream_rules_active": len(stream.active_rules) if stream else 0,
+            }
+            for name, value in values.items():
+                if value is not None:
+                    families[name].add_metric(label, value)
+        yield from families.values()
+        restarts = CounterMetricFamily(
+            "ovstream_restarts", "Times a stream was started again", labels=["stream"]
+        )
+        for camera in cameras:
+            restarts.add_metric([camera.stream_id], camera.restarts)
+        yield restarts
+
+
+def render(supervisor: Supervisor) -> bytes:
+    """All metrics in the text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(supervisor))
+    return generate_latest(registry)
+
+
+def _cpu(totals: dict[str, dict[str, Any]]) -> Metric:
+    family = CounterMetricFamily("ovstream_cpu_seconds", "CPU time per stage", labels=["stream", "stage"])
+    for stream_id, counts in totals.items():
+        for stage, seconds in counts.get("cpu_seconds", {}).items():
+            family.add_metric([stream_id, stage], seconds)
+    return family
+
+
+def _states(cameras: list[Camera]) -> Metric:
+    family = GaugeMetricFamily(
+        "ovstream_state", "1 for the state that the stream is in", labels=["stream", "state"]
+    )
+    for camera in cameras:
+        now = camera.state
+        for state in STATES:
+            family.add_metric([camera.stream_id, state], float(state == now))
+    return family
+
+
+def _latency(cameras: list[Camera]) -> Metric:
+    family = HistogramMetricFamily(
+        "ovstream_latency_seconds",
+        "From the arrival of a picture until its results are out",
+        labels=["stream"],
+    )
+    for camera in cameras:
+        counts, total = camera.latency_totals()
+        bounds = [*map(str, BOUNDS_SECONDS), "+Inf"]
+        family.add_metric(
+            [camera.stream_id], list(zip(bounds, accumulate(counts), strict=True)), sum_value=total
+        )
+    return family

@@ -1,0 +1,195 @@
+"""What a person wants to know about one stream, kept small: the newest picture, scores, and the last ten minutes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovstream.pipeline import FrameTrace, Latency, StreamStats
+from ovstream.types import Action, BlockClass, BoolArray, FloatArray
+from ovstream.watch import WHOLE
+
+TIMELINE_SECONDS = 600
+WINDOW_SECONDS = 10
+STAGES = ("parse", "plan", "decode", "crop", "encode", "watch")
+_LEAST_MOTION_PX = 0.5
+_AGE_CAP_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """One second of a stream.
+
+    Attributes:
+        time: Wall clock at its end.
+        activity: Highest of the whole picture.
+        novelty: Likewise.
+        actions: Pictures by action: skip, sparse, dense.
+        cpu: Cores, per stage of `STAGES`.
+        latencies: New entries in the latency histogram.
+        dropped: Units and results left out.
+    """
+
+    time: float
+    activity: float
+    novelty: float
+    actions: tuple[int, int, int]
+    cpu: tuple[float, ...]
+    latencies: list[int]
+    dropped: int
+
+    def as_point(self) -> dict[str, Any]:
+        """For the timelines of the page."""
+        skip, sparse, dense = self.actions
+        late = Latency(self.latencies).quantile(0.9)
+        return {
+            "t": round(self.time, 1),
+            "activity": round(self.activity, 4),
+            "novelty": round(self.novelty, 3),
+            "skip": skip,
+            "sparse": sparse,
+            "dense": dense,
+            "cpu": round(sum(self.cpu), 4),
+            "latency": None if late is None else round(late, 4),
+        }
+
+
+class Monitor:
+    """Watches one stream. `observe` runs in the stream's thread, everything else in the event loop.
+
+    Args:
+        clock: Monotonic seconds.
+        wall_clock: Seconds (UTC, Unix).
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self.trace: FrameTrace | None = None
+        self.picture: Any = None  # the newest decoded one
+        self.picture_masked: BoolArray | None = None
+        self.picture_at = float("-inf")
+        self.last_motion: float | None = None
+        self.seconds: deque[Second] = deque(maxlen=TIMELINE_SECONDS)
+        self._encoded_at: npt.NDArray[np.float64] | None = None
+        self._actions = {"skip": 0, "sparse": 0, "dense": 0}
+        self._activity = self._novelty = 0.0
+        self._seen: tuple[dict[str, float], list[int], int] | None = None
+
+    def observe(self, trace: FrameTrace) -> None:
+        """Takes note of a picture."""
+        now = self._clock()
+        if self._encoded_at is None or self._encoded_at.shape != trace.encoded.shape:
+            self._encoded_at = np.full(trace.encoded.shape, -np.inf)
+        self._encoded_at[trace.encoded] = now
+        action: Action = "skip" if not trace.encoded.any() else "dense" if trace.encoded.all() else "sparse"
+        self._actions[action] += 1
+        self._activity = max(self._activity, trace.scores.activity.get(WHOLE, 0.0))
+        self._novelty = max(self._novelty, trace.scores.novelty.get(WHOLE, 0.0))
+        if trace.picture is not None:
+            self.picture, self.picture_masked, self.picture_at = trace.picture, trace.masked, now
+        self.trace = trace
+
+    def forget_rates(self) -> None:
+        """Starts anew: the counters of a new stream begin at zero."""
+        self._seen = None
+
+    def tick(self, stats: StreamStats, latency: Latency) -> None:
+        """Closes a second."""
+        cpu, counts, dropped = dict(stats.cpu_seconds), list(latency.counts), stats.dropped
+        old_cpu, old_counts, old_dropped = self._seen or (cpu, counts, dropped)
+        self._seen = cpu, counts, dropped
+        actions, self._actions = self._actions, {"skip": 0, "sparse": 0, "dense": 0}
+        second = Second(
+            time=self._wall_clock(),
+            activity=self._activity,
+            novelty=self._novelty,
+            actions=(actions["skip"], actions["sparse"], actions["dense"]),
+            cpu=tuple(cpu.get(stage, 0.0) - old_cpu.get(stage, 0.0) for stage in STAGES),
+            latencies=[new - old for new, old in zip(counts, old_counts, strict=True)],
+            dropped=dropped - old_dropped,
+        )
+        if second.activity > 0.02:
+            self.last_motion = second.time
+        self._activity = self._novelty = 0.0
+        self.seconds.append(second)
+
+    def window(self, seconds: int = WINDOW_SECONDS) -> list[Second]:
+        """The newest seconds."""
+        return list(self.seconds)[-seconds:]
+
+    def rates(self) -> dict[str, Any]:
+        """Averages over the window, for JSON."""
+        window = self.window()
+        length = max(len(window), 1)
+        actions = np.sum([one.actions for one in window] or [(0, 0, 0)], axis=0)
+        pictures = max(int(actions.sum()), 1)
+        cpu = np.sum([one.cpu for one in window] or [(0.0,) * len(STAGES)], axis=0) / length
+        return {
+            "fps": round(int(actions.sum()) / length, 2),
+            "shares": {
+                name: round(int(count) / pictures, 4)
+                for name, count in zip(("skip", "sparse", "dense"), actions, strict=True)
+            },
+            "cpu": {name: round(float(value), 4) for name, value in zip(STAGES, cpu, strict=True)},
+            "latency": self.latency(60),
+        }
+
+    def latency(self, seconds: int) -> dict[str, float | None]:
+        """Quantiles of the newest seconds."""
+        window = self.window(seconds)
+        if not window:
+            return {"p50": None, "p99": None}
+        total = Latency([sum(column) for column in zip(*(one.latencies for one in window), strict=True)])
+        return {"p50": _rounded(total.quantile(0.5)), "p99": _rounded(total.quantile(0.99))}
+
+    def overlay(self) -> dict[str, Any] | None:
+        """What may be drawn over the picture, per patch; None before the first.
+
+        `ages` are seconds since a patch was encoded, `vectors` are [patch, x, y] in luma samples: how far its
+        content moved since the picture before.
+        """
+        trace, encoded_at = self.trace, self._encoded_at
+        if trace is None or encoded_at is None:
+            return None
+        ages = np.minimum(self._clock() - encoded_at, _AGE_CAP_SECONDS).ravel()
+        return {
+            "size": [trace.frame.width, trace.frame.height],
+            "grid": list(trace.encoded.shape),
+            "changed": np.flatnonzero(trace.plan.changed).tolist(),
+            "masked": np.flatnonzero(trace.masked).tolist(),
+            "ages": [round(float(age), 1) for age in ages],
+            "vectors": _vectors(trace),
+            "reason": trace.plan.reason,
+            "slice": trace.frame.slice_type,
+        }
+
+
+def _vectors(trace: FrameTrace) -> list[list[float]]:
+    """Mean motion of the content of every patch that moves, from the first motion vector of its cells."""
+    frame = trace.frame
+    rows, cols = trace.encoded.shape
+    blocks = frame.blocks
+    cell_rows = (16 * np.arange(blocks.shape[0]) + 8).clip(max=frame.height - 1) * rows // frame.height
+    cell_cols = (16 * np.arange(blocks.shape[1]) + 8).clip(max=frame.width - 1) * cols // frame.width
+    patch = (cell_rows[:, None] * cols + cell_cols[None, :]).ravel()
+    moved = (blocks["ref_idx"][:, :, 0] >= 0) & (blocks["block_class"] != BlockClass.SKIP)
+    motion: FloatArray = -0.25 * blocks["mv"][:, :, 0].astype(np.float32)  # a vector points back
+    motion[~moved] = 0
+    cells = np.bincount(patch, minlength=rows * cols).clip(min=1)
+    x = np.bincount(patch, motion[..., 0].ravel(), minlength=rows * cols) / cells
+    y = np.bincount(patch, motion[..., 1].ravel(), minlength=rows * cols) / cells
+    shown = np.flatnonzero((np.hypot(x, y) >= _LEAST_MOTION_PX) & ~trace.masked.ravel())
+    return [[int(index), round(float(x[index]), 1), round(float(y[index]), 1)] for index in shown]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

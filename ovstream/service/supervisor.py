@@ -1,0 +1,307 @@
+"""All streams of the process: come, go, change, share, and degrade when the box is full."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from ovstream.config import RunConfig, ServiceConfig, StreamConfig, changed_config
+from ovstream.errors import ConfigError
+from ovstream.pipeline import Latency, Outputs
+from ovstream.service.camera import Camera, Origin, Shared
+from ovstream.service.checkpoints import StateFolder
+from ovstream.service.encoders import EncoderPool
+from ovstream.service.events import EventLog
+from ovstream.service.load import LEVELS, Demand, LoadPolicy
+from ovstream.service.preserve import as_plain
+from ovstream.sources import Source
+
+_TICK_SECONDS = 1.0
+_ALIVE_SECONDS = 5.0
+_LOAD_WINDOW_SECONDS = 3
+
+
+class NoSuchStream(ConfigError):  # noqa: N818 - reads as what it is
+    """There is no stream of that name."""
+
+
+class StreamExists(ConfigError):  # noqa: N818
+    """A stream of that name is there already."""
+
+
+class TooManyStreams(ConfigError):  # noqa: N818
+    """The service has as many streams as it may."""
+
+
+class Supervisor:
+    """Runs any number of streams; use it with `async with`.
+
+    Args:
+        config: Of the service.
+        streams: To begin with.
+        open_source: See `Shared`.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: ServiceConfig | None = None,
+        streams: Iterable[StreamConfig] = (),
+        *,
+        open_source: Callable[[StreamConfig], Source | None] = lambda config: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config or ServiceConfig()
+        self.log = EventLog()
+        self.cameras: dict[str, Camera] = {}
+        self.load = LoadPolicy(self.config.load)
+        self.started_at = time.time()
+        self.cpu_share = 0.0
+        self._clock = clock
+        self._first = tuple(streams)
+        self._state = StateFolder(self.config.state_folder) if self.config.state_folder else None
+        self._outputs = Outputs()
+        self._shared = Shared(EncoderPool(), self._outputs, self.log, self._state, open_source)
+        self._file: dict[str, StreamConfig] = {}
+        self._changing = asyncio.Lock()
+        self._ticker: asyncio.Task[None] | None = None
+        self._ticked_at = float("-inf")
+        self._saved_at = float("-inf")
+        self._cpu_seen: tuple[float, float] | None = None
+
+    async def __aenter__(self) -> Self:
+        added = self._state.load_added() if self._state is not None else []
+        for config in self._first:
+            self._file[config.stream_id] = config
+            self._put(config, "file")
+        for values in added:
+            config = StreamConfig.model_validate(values)
+            if config.stream_id not in self.cameras:
+                self._put(config, "api")
+        self._ticker = asyncio.create_task(self._tick_for_ever(), name="ovstream-supervisor")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def models_loaded(self) -> int:
+        """Models in memory."""
+        return self._shared.encoders.loaded
+
+    @property
+    def alive(self) -> bool:
+        """Whether the event loop gets to its work."""
+        return self._clock() - self._ticked_at < _ALIVE_SECONDS
+
+    @property
+    def started(self) -> bool:
+        """Whether every stream has been opened once, or has failed for good, or is paused."""
+        return all(
+            camera.opened.is_set() or camera.state in ("paused", "failed", "ended")
+            for camera in self.cameras.values()
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether results can flow: a stream is live, or none is wanted."""
+        wanted = [camera for camera in self.cameras.values() if camera.state not in ("paused", "ended")]
+        return not wanted or any(camera.state == "live" for camera in wanted)
+
+    def camera(self, stream_id: str) -> Camera:
+        """The stream of a name.
+
+        Raises:
+            NoSuchStream: There is none.
+        """
+        try:
+            return self.cameras[stream_id]
+        except KeyError:
+            raise NoSuchStream(f"there is no stream '{stream_id}'") from None
+
+    async def add(self, config: StreamConfig) -> Camera:
+        """Adds a stream and starts it.
+
+        Raises:
+            StreamExists: The name is taken.
+            TooManyStreams: `max_streams` are there.
+        """
+        async with self._changing:
+            if config.stream_id in self.cameras:
+                raise StreamExists(f"there is a stream '{config.stream_id}' already")
+            camera = self._put(config, "api")
+            self._save_added()
+            self.log.add(config.stream_id, "added", "through the API")
+            return camera
+
+    async def remove(self, stream_id: str) -> None:
+        """Ends a stream and forgets it."""
+        async with self._changing:
+            await self._drop(stream_id)
+            if self._state is not None:
+                self._state.forget(stream_id)
+            self._save_added()
+            self.log.add(stream_id, "removed", "through the API")
+
+    async def change(self, stream_id: str, changes: Mapping[str, Any]) -> Camera:
+        """Changes options of a stream, nested as in the file; it goes on with the next number.
+
+        Raises:
+            ConfigError: A change makes no sense; the stream goes on as it was.
+        """
+        async with self._changing:
+            camera = self.camera(stream_id)
+            config = changed_config(camera.config, changes)
+            if config.stream_id != stream_id:
+                raise ConfigError("a stream keeps its stream_id: remove it and add another")
+            if config != camera.config:
+                await camera.reconfigure(config)
+                self._save_added()
+                self.log.add(stream_id, "changed", ", ".join(sorted(changes)))
+            return camera
+
+    async def pause(self, stream_id: str, *, paused: bool) -> Camera:
+        """Stops reading a stream, or goes on."""
+        camera = self.camera(stream_id)
+        if camera.config.supervise.paused != paused:
+            camera = await self.change(stream_id, {"supervise": {"paused": paused}})
+        elif not paused and camera.state in ("failed", "ended", "stopped"):
+            await camera.reconfigure(camera.config)
+        return camera
+
+    async def restart(self, stream_id: str) -> Camera:
+        """Starts a stream again, with the next number."""
+        camera = self.camera(stream_id)
+        async with self._changing:
+            await camera.reconfigure(camera.config)
+            self.log.add(stream_id, "restarted", "through the API")
+        return camera
+
+    async def reload(self, config: RunConfig) -> dict[str, list[str]]:
+        """Takes over a changed file: only streams whose entry changed are touched.
+
+        What the API added stays. A changed `service` section waits for the next start, but for `load`.
+
+        Returns:
+            Names under "added", "changed", "removed".
+        """
+        async with self._changing:
+            wanted = {one.stream_id: one for one in config.streams}
+            done: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
+            for name in [name for name in self._file if name not in wanted]:
+                if name in self.cameras:
+                    await self._drop(name)
+                done["removed"].append(name)
+            for name, new in wanted.items():
+                if self._file.get(name) == new:
+                    continue
+                camera = self.cameras.get(name)
+                if camera is None:
+                    self._put(new, "file")
+                else:
+                    camera.origin = "file"
+                    await camera.reconfigure(new)
+                done["changed" if camera else "added"].append(name)
+            self._file = wanted
+            if config.service.load != self.config.load:
+                self.load = LoadPolicy(config.service.load)
+            self._save_added()
+            what = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in done.items() if names)
+            self.log.add("", "reload", what or "no stream changed")
+            if config.service.model_copy(update={"load": self.config.load}) != self.config:
+                self.log.add("", "reload", "the section 'service' changed: it counts from the next start")
+            return done
+
+    async def aclose(self) -> None:
+        """Drains: every stream ends, its last results leave, its checkpoint is written. May be called twice."""
+        ticker, self._ticker = self._ticker, None
+        if ticker is not None:
+            ticker.cancel()
+            await asyncio.wait({ticker})
+        stops = [asyncio.create_task(camera.stop()) for camera in self.cameras.values()]
+        if stops:
+            await asyncio.wait(stops, timeout=self.config.drain_seconds)
+        await asyncio.to_thread(self._outputs.close)
+
+    def _put(self, config: StreamConfig, origin: Origin) -> Camera:
+        if len(self.cameras) >= self.config.max_streams:
+            raise TooManyStreams(f"service.max_streams = {self.config.max_streams} are here already")
+        camera = Camera(config, self._shared, origin=origin, clock=self._clock)
+        self.cameras[config.stream_id] = camera
+        camera.start()
+        return camera
+
+    async def _drop(self, stream_id: str) -> None:
+        camera = self.camera(stream_id)
+        del self.cameras[stream_id]
+        self.load.forget(stream_id)
+        await camera.stop()
+
+    def _save_added(self) -> None:
+        if self._state is not None:
+            added = [camera.config for camera in self.cameras.values() if camera.origin == "api"]
+            self._state.save_added([as_plain(config) for config in added])
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            self.tick()
+            await asyncio.sleep(_TICK_SECONDS)
+
+    def tick(self) -> None:
+        """One second of looking after everything."""
+        now = self._ticked_at = self._clock()
+        for camera in self.cameras.values():
+            camera.tick()
+        self._measure_cpu(now)
+        self._balance(now)
+        if self._state is not None and now - self._saved_at >= self.config.checkpoint_seconds:
+            self._saved_at = now
+            for camera in self.cameras.values():
+                with contextlib.suppress(OSError):  # a full disk must not stop a stream
+                    camera.save()
+
+    def _measure_cpu(self, now: float) -> None:
+        seconds = time.process_time()
+        if self._cpu_seen is not None and now > self._cpu_seen[1]:
+            used = (seconds - self._cpu_seen[0]) / (now - self._cpu_seen[1])
+            self.cpu_share = 0.5 * self.cpu_share + 0.5 * used / available_cores()
+        self._cpu_seen = seconds, now
+
+    def _balance(self, now: float) -> None:
+        demands = {name: _demand(camera) for name, camera in self.cameras.items() if camera.state == "live"}
+        decided = self.load.step(demands, cpu_share=self.cpu_share, now=now)
+        if decided is None:
+            return
+        name, level, reason = decided
+        camera = self.cameras[name]
+        camera.effort = effort = LEVELS[level]
+        detail = (
+            "full effort again"
+            if not level
+            else (f"looks at 1 of {effort.every} pictures with {effort.budget:.0%} of its budget")
+        )
+        if camera.stream is not None:
+            camera.stream.tell("load", f"{detail}: {reason}")
+
+
+def _demand(camera: Camera) -> Demand:
+    window = camera.monitor.window(_LOAD_WINDOW_SECONDS)
+    counts = [sum(column) for column in zip(*(one.latencies for one in window), strict=True)]
+    return Demand(
+        priority=camera.config.supervise.priority,
+        cpu=sum(sum(one.cpu) for one in window) / max(len(window), 1),
+        latency_seconds=Latency(counts).quantile(0.9) if counts else None,
+        dropped=sum(one.dropped for one in window),
+    )
+
+
+def available_cores() -> float:
+    """Cores that this process may use."""
+    return float(len(os.sched_getaffinity(0)))

@@ -1,0 +1,232 @@
+"""Parts of the service alone, with time passed in."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from ovstream.config import HttpConfig, LoadConfig, ServiceConfig, StreamConfig
+from ovstream.errors import ConfigError, InsecureBindError, SourceError
+from ovstream.service.checkpoints import StateFolder
+from ovstream.service.events import EventLog
+from ovstream.service.load import LEVELS, Demand, LoadPolicy
+from ovstream.service.notify import Notifier
+from ovstream.service.preserve import as_plain
+from ovstream.service.security import check_door
+from ovstream.service.supervisor import Supervisor
+from ovstream.sources import MemorySource
+from ovstream.types import AccessUnit, Checkpoint
+from tests.pipeline.conftest import clip, units  # noqa: F401 - fixtures
+
+LATE, FINE = 2.0, 0.05
+
+
+def run(
+    policy: LoadPolicy, demands: dict[str, Demand], seconds: range, cpu: float = 0.5
+) -> list[tuple[str, int]]:
+    steps = (policy.step(demands, cpu_share=cpu, now=float(now)) for now in seconds)
+    return [(one[0], one[1]) for one in steps if one is not None]
+
+
+def demands(latency: float, **priorities: int) -> dict[str, Demand]:
+    return {name: Demand(priority, cpu=0.1, latency_seconds=latency) for name, priority in priorities.items()}
+
+
+def test_lower_priorities_degrade_first_and_equals_together() -> None:
+    policy = LoadPolicy(LoadConfig())
+    steps = run(policy, demands(LATE, low1=1, low2=1, high=9), range(100))
+    assert sorted(steps[:2]) == [("low1", 1), ("low2", 1)]
+    assert {name for name, _ in steps[:6]} == {"low1", "low2"}, "the high one waits until the others are done"
+    assert steps[6:] == [("high", 1), ("high", 2), ("high", 3)]
+    assert policy.degraded == 3
+
+
+def test_recovery_is_slow_starts_at_the_top_and_waits_for_calm() -> None:
+    policy = LoadPolicy(LoadConfig(recover_seconds=10))
+    run(policy, demands(LATE, low=1, high=9), range(100))
+    calm = demands(FINE, low=1, high=9)
+    steps = run(policy, calm, range(100, 200), cpu=0.3)
+    assert steps[0] == ("high", 2)
+    assert [name for name, _ in steps] == ["high"] * 3 + ["low"] * 3
+    assert run(policy, calm, range(200, 210), cpu=0.3) == []
+
+
+def test_a_busy_processor_counts_as_full_and_stops_recovery() -> None:
+    policy = LoadPolicy(LoadConfig(max_cpu=0.8))
+    assert run(policy, demands(FINE, one=5), range(3), cpu=0.95)[0] == ("one", 1)
+    assert run(policy, demands(FINE, one=5), range(10, 100), cpu=0.75) == []
+
+
+def test_a_step_up_that_failed_makes_the_next_one_wait_longer() -> None:
+    policy = LoadPolicy(LoadConfig(recover_seconds=10))
+    ups = []
+    for now in range(600):
+        full = policy.level("one") == 0  # the box holds the stream at level 1, never at 0
+        step = policy.step(demands(LATE if full else FINE, one=5), cpu_share=0.3, now=float(now))
+        if step and step[1] == 0:
+            ups.append(now)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(ups)]
+    assert pauses[0] < pauses[-1]
+    assert len(ups) < 15
+
+
+def test_levels_only_ever_save_more() -> None:
+    every = [level.every for level in LEVELS]
+    budget = [level.budget for level in LEVELS]
+    assert every == sorted(every)
+    assert budget == sorted(budget, reverse=True)
+    assert (every[0], budget[0]) == (1, 1.0)
+
+
+def test_checkpoints_survive_damage_and_are_private(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / "s")
+    checkpoint = Checkpoint("one", 7, 42, 90, Fraction(1, 25), "d" * 16)
+    folder.save(checkpoint)
+    assert folder.load("one") == checkpoint
+    path = tmp_path / "s" / "one.checkpoint"
+    assert path.stat().st_mode & 0o077 == 0
+    path.write_bytes(path.read_bytes()[:-5])
+    assert folder.load("one") is None
+    assert folder.load("none") is None
+    (tmp_path / "s" / "streams.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"streams\.json"):
+        folder.load_added()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="state_folder"):
+        StateFolder(tmp_path / "file")
+
+
+def test_a_configuration_comes_back_with_its_secrets() -> None:
+    config = StreamConfig.model_validate(
+        {"url": "rtsp://x", "source": {"password": "hush"}, "sinks": [{"type": "jsonl", "path": "/tmp/x"}]}
+    )
+    assert StreamConfig.model_validate(as_plain(config)) == config
+    assert "hush" in str(as_plain(config))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.9.1"])
+def test_this_machine_needs_no_token(host: str) -> None:
+    check_door(HttpConfig(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org", "10.0.0.1", "127.0.0.1.example.org", ""])
+def test_every_other_host_does(host: str) -> None:
+    with pytest.raises(InsecureBindError, match="token"):
+        check_door(HttpConfig(host=host))
+    check_door(HttpConfig(host=host, token="0123456789abcdef"))
+
+
+def test_the_service_manager_is_told(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        Notifier(address).send(READY=1, STATUS="2 of 3 streams are live")
+        assert manager.recv(1000) == b"READY=1\nSTATUS=2 of 3 streams are live"
+    Notifier(address).send(READY=1)  # nobody there: no error
+    Notifier("").send(READY=1)
+
+
+def test_the_log_is_bounded_and_numbered() -> None:
+    log = EventLog(clock=lambda: 5.0)
+    for number in range(1500):
+        log.add("a" if number % 2 else "b", "load", str(number))
+    assert len(log.after(0, limit=5000)) == 1000
+    assert [one.detail for one in log.after(1498)] == ["1498", "1499"]
+    assert {one.stream_id for one in log.after(0, stream_id="a")} == {"a"}
+
+
+async def until(what: object, seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not what():  # type: ignore[operator]  # noqa: ASYNC110 - many different conditions
+            await asyncio.sleep(0.02)
+
+
+def config(name: str, **options: object) -> StreamConfig:
+    return StreamConfig.model_validate({"url": "memory", "stream_id": name, **options})
+
+
+async def test_a_stream_that_fails_is_started_again_and_the_other_goes_on(units: object) -> None:  # noqa: F811
+    some: list[AccessUnit] = units(frames=20)  # type: ignore[operator]
+    lives = []
+
+    def open_source(wanted: StreamConfig) -> MemorySource:
+        if wanted.stream_id == "bad":
+            lives.append(1)
+            return MemorySource([*some[:5], SourceError("it broke")], live=True)
+        return MemorySource(some, live=True)
+
+    async with Supervisor(streams=[config("bad"), config("good")], open_source=open_source) as supervisor:
+        bad, good = supervisor.cameras["bad"], supervisor.cameras["good"]
+        await until(lambda: len(lives) >= 2 and bad.restarts)
+        assert bad.totals()["units"] >= 5
+        await until(lambda: good.state == "ended")
+        assert good.restarts == 0
+        assert good.totals()["units"] == 20
+    assert (
+        next(one.detail for one in supervisor.log.after(0, stream_id="bad") if one.kind == "error")
+        == "it broke"
+    )
+
+
+async def test_a_stream_without_progress_is_started_again(units: object) -> None:  # noqa: F811
+    some: list[AccessUnit] = units(frames=10)  # type: ignore[operator]
+    now = [0.0]
+
+    class Stuck(MemorySource):
+        async def units(self):  # type: ignore[no-untyped-def]
+            async for unit in super().units():
+                yield unit
+            await asyncio.Event().wait()
+
+    watched = config("stuck", supervise={"stall_seconds": 30})
+    async with Supervisor(
+        streams=[watched], open_source=lambda _: Stuck(some, live=True), clock=lambda: now[0]
+    ) as supervisor:
+        camera = supervisor.cameras["stuck"]
+        await until(lambda: camera.stream is not None and camera.stream.stats.units == 10)
+        supervisor.tick()
+        assert camera.state == "live"
+        now[0] += 29
+        supervisor.tick()
+        await asyncio.sleep(0)
+        assert camera.restarts == 0
+        now[0] += 2
+        supervisor.tick()
+        await until(lambda: camera.restarts == 1)
+    assert "no progress for 30 s" in supervisor.log.after(0, stream_id="stuck")[-1].detail
+
+
+async def test_a_stream_that_grows_too_large_is_stopped_and_says_what_to_change(units: object) -> None:  # noqa: F811
+    some: list[AccessUnit] = units(frames=10)  # type: ignore[operator]
+
+    class Endless(MemorySource):
+        async def units(self):  # type: ignore[no-untyped-def]
+            async for unit in super().units():
+                yield unit
+            await asyncio.Event().wait()
+
+    greedy = config("greedy", supervise={"max_memory_mb": 1})
+    async with Supervisor(streams=[greedy], open_source=lambda _: Endless(some, live=True)) as supervisor:
+        camera = supervisor.cameras["greedy"]
+        await until(lambda: camera.state == "failed")
+        assert "max_memory_mb" in camera.detail
+        await supervisor.change("greedy", {"supervise": {"max_memory_mb": 512}})
+        await until(lambda: camera.stream is not None and camera.stream.stats.units == 10)
+
+
+async def test_there_is_a_limit_to_streams() -> None:
+    async with Supervisor(
+        ServiceConfig(max_streams=1), [config("one", supervise={"paused": True})]
+    ) as supervisor:
+        with pytest.raises(ConfigError, match="max_streams"):
+            await supervisor.add(config("two"))
+        assert supervisor.ready
+        assert supervisor.started
