@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
@@ -10,7 +11,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from ovstream import __version__
 from ovstream.config import RunConfig, file_schema, stream_config
-from ovstream.errors import ConfigError
+from ovstream.errors import ConfigError, OvstreamError, SourceError
+from ovstream.probing import probe
 from ovstream.service.live import live_updates
 from ovstream.service.metrics import CONTENT_TYPE, render
 from ovstream.service.page import mount_page
@@ -21,6 +23,7 @@ Json = dict[str, Any]
 Reload = Callable[[], Awaitable[RunConfig]]
 
 _STATUS = {NoSuchStream: 404, StreamExists: 409, TooManyStreams: 409}
+_PROBE_SECONDS = 6.0
 _EXAMPLE = {"url": "rtsp://192.168.1.20/stream1", "stream_id": "entrance", "plan": {"keep_ratio": 0.06}}
 
 
@@ -45,8 +48,9 @@ def create_app(supervisor: Supervisor, *, reload: Reload | None = None) -> FastA
         """Prometheus metrics."""
         return Response(render(supervisor), media_type=CONTENT_TYPE)
 
+    @app.exception_handler(SourceError)
     @app.exception_handler(ConfigError)
-    async def refuse(request: Request, error: ConfigError) -> JSONResponse:
+    async def refuse(request: Request, error: OvstreamError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, _STATUS.get(type(error), 422))
 
     mount_page(app)
@@ -192,5 +196,14 @@ def _service(supervisor: Supervisor, reload: Reload | None) -> APIRouter:
     def schema() -> Json:
         """JSON Schema of the configuration file."""
         return file_schema()
+
+    @router.post("/probe")
+    async def probe_camera(options: Annotated[Json, Body(examples=[_EXAMPLE])]) -> Json:
+        """Looks at a camera for some seconds without adding it: what it sends, and what to change."""
+        values = dict(options)
+        url = values.pop("url", None)
+        if not isinstance(url, str):
+            raise HTTPException(422, "url is needed")
+        return asdict(await probe(url, seconds=_PROBE_SECONDS, **values))
 
     return router

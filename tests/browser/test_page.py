@@ -129,6 +129,14 @@ def test_what_the_service_refuses_is_said_in_the_form(page: Any) -> None:
     page.get_by_text("is not supported").first.wait_for()
 
 
+def test_a_camera_is_probed_in_the_form(page: Any) -> None:
+    page.get_by_role("button", name="Add camera").first.click()
+    page.get_by_label("Address").fill("synthetic:?width=160&height=96&fps=10")
+    page.get_by_role("button", name="Probe first").click()
+    page.locator("#probe-report li").first.wait_for()
+    assert "160×96" in page.locator("#probe-report").inner_text()
+
+
 def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Any, running: Running) -> None:
     phone = browser.new_page(viewport={"width": 360, "height": 740}, color_scheme="dark")
     phone.set_default_timeout(SECONDS_60)

@@ -189,6 +189,13 @@ def test_the_api_describes_itself(running: Running) -> None:
     assert running.get("/api/config/schema")["title"] == "ovstream"
 
 
+def test_a_camera_can_be_probed_before_it_is_added(running: Running, clip: Path) -> None:
+    found = running.http.post("/api/probe", json={"url": str(clip)}).json()
+    assert (found["codec"], found["width"], found["height"]) == ("h264", 320, 192)
+    assert found["findings"]
+    assert running.http.post("/api/probe", json={"url": "/no/such/file.mp4"}).status_code == 422
+
+
 def test_browsers_of_other_sites_get_nothing(running: Running) -> None:
     assert running.http.get("/api/streams", headers={"host": "evil.example"}).status_code == 421
     evil = {"origin": "http://evil.example"}
