@@ -22,7 +22,7 @@ from ovstream.service.views import camera_view, config_view, service_view
 Json = dict[str, Any]
 Reload = Callable[[], Awaitable[RunConfig]]
 
-_STATUS = {NoSuchStream: 404, StreamExists: 409, TooManyStreams: 409}
+_STATUS: dict[type[OvstreamError], int] = {NoSuchStream: 404, StreamExists: 409, TooManyStreams: 409}
 _PROBE_SECONDS = 6.0
 _EXAMPLE = {"url": "rtsp://192.168.1.20/stream1", "stream_id": "entrance", "plan": {"keep_ratio": 0.06}}
 
