@@ -35,7 +35,6 @@ from ovstream.sources import open_source
 from ovstream.sources.parameter_sets import leading_nals, nal_type
 
 FPS = 25
-TICKS = 90_000 // FPS
 PAYLOAD_BYTES = 1400
 STAMP = b"ovstream bench  "  # the UUID of an SEI message, H.264 D.1.7: unregistered user data
 SETTLE_SECONDS = 2.0
@@ -69,8 +68,13 @@ def encode(folder: Path, width: int, height: int, kbit: int) -> list[list[bytes]
         for frame in source.decode(video=0):
             target.mux(stream.encode(frame.reformat(format="yuv420p")))
         target.mux(stream.encode(None))
+    return split_units(path.read_bytes())
+
+
+def split_units(stream: bytes) -> list[list[bytes]]:
+    """Cuts an H.264 byte stream (Annex B) into access units of NAL units."""
     units: list[list[bytes]] = []
-    for nal in path.read_bytes().replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]:
+    for nal in stream.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]:
         if (
             nal[0] & 0x1F in (1, 5)
             and nal[1] & 0x80
@@ -87,8 +91,9 @@ def encode(folder: Path, width: int, height: int, kbit: int) -> list[list[bytes]
 class Camera:
     """Sends the scene to one client after the other; each picture carries the time when it was sent."""
 
-    def __init__(self, units: list[list[bytes]]) -> None:
+    def __init__(self, units: list[list[bytes]], *, fps: int = FPS) -> None:
         self._units = units
+        self._fps = fps
         self._clients = 0
         sets = {nal_type(nal, "h264"): base64.b64encode(nal).decode() for nal in units[0]}
         self._sdp = (
@@ -128,11 +133,11 @@ class Camera:
 
     async def _play(self, writer: asyncio.StreamWriter) -> None:
         self._clients += 1
-        phase_seconds = self._clients * 0.618 % 1 / FPS  # cameras are not in step
+        phase_seconds = self._clients * 0.618 % 1 / self._fps  # cameras are not in step
         start, sequence, index = time.monotonic() + phase_seconds, 0, 0
         with suppress(ConnectionError):
             while not writer.is_closing():
-                await asyncio.sleep(start + index / FPS - time.monotonic())
+                await asyncio.sleep(start + index / self._fps - time.monotonic())
                 nals = list(self._units[index % len(self._units)])
                 at = next(i for i, nal in enumerate(nals) if nal[0] & 0x1F in (1, 5))
                 nals.insert(at, stamp(time.monotonic_ns()))
@@ -140,7 +145,14 @@ class Camera:
                 picture = bytearray()
                 for number, payload in enumerate(packets):
                     marker = 0x80 if number == len(packets) - 1 else 0
-                    header = struct.pack("!BBHII", 0x80, marker | 96, sequence & 0xFFFF, index * TICKS, 7)
+                    header = struct.pack(
+                        "!BBHII",
+                        0x80,
+                        marker | 96,
+                        sequence & 0xFFFF,
+                        index * 90_000 // self._fps & 0xFFFFFFFF,
+                        7,
+                    )
                     sequence += 1
                     packet = header + payload
                     picture += b"$\0" + len(packet).to_bytes(2, "big") + packet

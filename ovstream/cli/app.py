@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ovstream import __version__
+from ovstream.cli.bench import bench
 from ovstream.cli.config import config
 from ovstream.cli.demo import demo
 from ovstream.cli.doctor import doctor
@@ -17,6 +18,7 @@ from ovstream.cli.probe import probe
 from ovstream.cli.run import run
 from ovstream.cli.search import search
 from ovstream.cli.serve import serve
+from ovstream.cli.top import top
 
 app = typer.Typer(
     name="ovstream",
@@ -47,6 +49,6 @@ def _main(
     """Takes the options that stand before the verb."""
 
 
-for verb in (demo, probe, run, serve, listen, inspect, search, export, doctor):
+for verb in (demo, probe, run, serve, top, listen, inspect, search, bench, export, doctor):
     app.command()(verb)
 app.add_typer(config, name="config")

@@ -15,14 +15,14 @@ _STEPS_PER_STATE = 4
 
 
 async def live_updates(supervisor: Supervisor, *, focus: str | None) -> AsyncGenerator[str, None]:
-    """Yields messages until the reader goes away.
+    """Yields messages until the reader goes away, or the service ends.
 
     Args:
         supervisor: What to tell about.
         focus: Stream whose overlay is wanted, too.
     """
     step, last, shown = 0, supervisor.log.last, None
-    while True:
+    while not supervisor.closing:
         if step % _STEPS_PER_STATE == 0:
             yield _message("state", _state(supervisor))
             for event in supervisor.log.after(last):

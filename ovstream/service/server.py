@@ -70,7 +70,7 @@ async def serve(
             await asyncio.wait({waiting, tasks[0]}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             tell.send(STOPPING=1, STATUS="draining")
-            server.should_exit = server.force_exit = True
+            supervisor.closing = server.should_exit = True
             for task in (waiting, *tasks[1:]):
                 task.cancel()
             await asyncio.gather(waiting, *tasks, return_exceptions=True)

@@ -46,6 +46,15 @@ class Supervisor:
         streams: To begin with.
         open_source: See `Shared`.
         clock: Monotonic seconds.
+
+    Attributes:
+        config: Of the service.
+        log: What happened.
+        cameras: By name.
+        load: Who does less.
+        started_at: Wall clock, seconds.
+        cpu_share: Of all cores, used by this process.
+        closing: The service ends; nobody should wait for more.
     """
 
     def __init__(
@@ -62,6 +71,7 @@ class Supervisor:
         self.load = LoadPolicy(self.config.load)
         self.started_at = time.time()
         self.cpu_share = 0.0
+        self.closing = False
         self._clock = clock
         self._first = tuple(streams)
         self._state = StateFolder(self.config.state_folder) if self.config.state_folder else None
@@ -221,6 +231,7 @@ class Supervisor:
 
     async def aclose(self) -> None:
         """Drains: every stream ends, its last results leave, its checkpoint is written. May be called twice."""
+        self.closing = True
         ticker, self._ticker = self._ticker, None
         if ticker is not None:
             ticker.cancel()

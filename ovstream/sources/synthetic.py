@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from itertools import count
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -105,29 +108,44 @@ class SyntheticSource(ThreadedSource):
         self.scene = self.options.scene()
 
     def _read(self, worker: Worker[Timed]) -> None:
-        options, encoder = self.options, make_encoder(self.options)
+        options = self.options
         self._emit(worker, "connected", f"{self.name}: {options.codec} {options.width}x{options.height}")
-        frames = None if options.seconds is None else round(options.seconds * options.fps)
-        index = 0
-        while frames is None or index < frames:
-            frame = av.VideoFrame.from_ndarray(self.scene.render(index), format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, options.fps)
-            self._put(worker, encoder.encode(frame.reformat(format="yuv420p")))
-            index += 1
-        self._put(worker, encoder.encode(None))
+        for unit in _encoded(options, self.scene):
+            assert unit.pts is not None
+            worker.put(Timed(unit, float(unit.pts * unit.time_base)))
 
-    def _put(self, worker: Worker[Timed], packets: list[Any]) -> None:
-        time_base = Fraction(1, self.options.fps)
-        for packet in packets:
-            unit = AccessUnit(
-                codec=self.options.codec,
-                data=bytes(packet),
-                pts=packet.pts,
-                time_base=time_base,
-                keyframe=packet.is_keyframe,
-                arrival_ns=time.monotonic_ns(),
-            )
-            worker.put(Timed(unit, float(packet.pts * time_base)))
+
+def make_units(options: SyntheticOptions) -> list[AccessUnit]:
+    """Renders and encodes a whole camera at once; its units have no time of arrival.
+
+    Raises:
+        ConfigError: `seconds` is not set.
+    """
+    if options.seconds is None:
+        raise ConfigError("an endless camera cannot be made at once: set 'seconds'")
+    return [replace(unit, arrival_ns=0) for unit in _encoded(options, options.scene())]
+
+
+def _encoded(options: SyntheticOptions, scene: Scene) -> Iterator[AccessUnit]:
+    encoder, time_base = make_encoder(options), Fraction(1, options.fps)
+    frames = None if options.seconds is None else round(options.seconds * options.fps)
+    for index in count() if frames is None else range(frames):
+        frame = av.VideoFrame.from_ndarray(scene.render(index), format="rgb24")
+        frame.pts, frame.time_base = index, time_base
+        yield from _units(options, encoder.encode(frame.reformat(format="yuv420p")))
+    yield from _units(options, encoder.encode(None))
+
+
+def _units(options: SyntheticOptions, packets: list[Any]) -> Iterator[AccessUnit]:
+    for packet in packets:
+        yield AccessUnit(
+            codec=options.codec,
+            data=bytes(packet),
+            pts=packet.pts,
+            time_base=Fraction(1, options.fps),
+            keyframe=packet.is_keyframe,
+            arrival_ns=time.monotonic_ns(),
+        )
 
 
 def make_encoder(options: SyntheticOptions) -> VideoCodecContext:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
+
+from ovstream.config import load_config
+from ovstream.service.security import check_door
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -35,13 +42,64 @@ def test_dockerfile() -> None:
     check(tool("hadolint"), "deploy/Dockerfile")
 
 
-@pytest.mark.parametrize("path", sorted(DEPLOY.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yaml")), ids=lambda path: path.name)
 def test_yaml(path: Path) -> None:
     check(tool("yamllint"), "--strict", "--config-file", "deploy/.yamllint", str(path))
 
 
 def test_compose() -> None:
     check(tool("docker-compose"), "--file", "deploy/compose.yaml", "config", "--quiet")
+
+
+def test_kubernetes() -> None:
+    documents = [one for one in yaml.safe_load_all(check(tool("kubectl"), "kustomize", "deploy/k3s")) if one]
+    kinds = Counter(one["kind"] for one in documents)
+    assert kinds == {"Namespace": 1, "ConfigMap": 1, "Secret": 1, "StatefulSet": 1, "Service": 1}
+    (workload,) = (one for one in documents if one["kind"] == "StatefulSet")
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert {
+        container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")
+    } == {
+        "/startup",
+        "/live",
+        "/ready",
+    }
+
+
+@pytest.mark.parametrize("path", ["compose.ovstream.yaml", "k3s/ovstream.yaml"])
+def test_configurations_load(path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OVSTREAM_TOKEN", "0123456789abcdef")
+    monkeypatch.setenv("OVSTREAM_READ_TOKEN", "fedcba9876543210")
+    for name in ("token", "read_token"):
+        (tmp_path / name).write_text("0123456789abcdef\n")
+    copy = tmp_path / "ovstream.yaml"
+    copy.write_text((DEPLOY / path).read_text().replace("/run/secrets", str(tmp_path)))
+    found = load_config(copy)
+    assert found.service.state_folder == "/var/lib/ovstream"
+    check_door(found.service.http)
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
+    """Every metric in a query is one of the service, with its suffix."""
+    documented = (ROOT / "docs" / "operations.md").read_text()
+    known = set(re.findall(r"^\| `(ovstream_\w+)`", documented, re.M))
+    known |= {"ovstream_latency_seconds_bucket"}
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "ovstream.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    alerts = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    queries += [alert["expr"] for alert in alerts]
+    asked = {name for query in queries for name in re.findall(r"\bovstream_\w+", query)}
+    assert len(asked) > 15
+    assert asked <= known
+    assert {
+        alert["alert"].startswith("Ovstream") and "summary" in alert["annotations"] for alert in alerts
+    } == {True}
+
+
+def test_the_secret_of_the_example_is_no_secret() -> None:
+    lines = (DEPLOY / "k3s" / "secret.env").read_text().splitlines()
+    assert all(line.endswith("=") or "change-me" in line for line in lines)
 
 
 @pytest.mark.parametrize("path", shell_scripts(), ids=lambda path: path.name)
@@ -57,6 +115,13 @@ def test_systemd_unit_is_tightly_sandboxed() -> None:
         pytest.skip("this systemd-analyze cannot judge a unit offline")
     report = check(*command, "--threshold=15", "--no-pager")
     assert "Overall exposure level" in report
+
+
+def test_systemd_unit_is_understood(tmp_path: Path) -> None:
+    unit = tmp_path / "ovstream.service"  # with a program that exists
+    text = (DEPLOY / "ovstream.service").read_text().replace("/opt/ovstream/bin/ovstream", "/bin/true")
+    unit.write_text(text.replace("/opt/ovstream ", ""))
+    assert check(tool("systemd-analyze"), "verify", "--man=no", str(unit)) == ""
 
 
 def test_the_image_gets_every_file_that_the_dockerfile_copies() -> None:
