@@ -83,8 +83,9 @@ def test_configurations_load(path: str, monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
     """Every metric in a query is one of the service, with its suffix."""
     documented = (ROOT / "docs" / "operations.md").read_text()
-    known = set(re.findall(r"^\| `(ovstream_\w+)`", documented, re.M))
-    known |= {"ovstream_latency_seconds_bucket"}
+    rows = re.findall(r"^\| `(ovstream_\w+)` \| (\w+)", documented, re.M)
+    suffixes = {"counter": "_total", "histogram": "_bucket", "gauge": ""}
+    known = {name + suffixes[kind] for name, kind in rows}
     dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "ovstream.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     alerts = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())["groups"][0]["rules"]
