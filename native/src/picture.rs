@@ -30,6 +30,8 @@ pub mod flags {
     /// H.265: reference indices differ inside an 8x8 quadrant. They lie in the split record behind that of the
     /// motion, by 4x4 block: `mv[list][block][0]`.
     pub const FINE_REFERENCES: u8 = 8;
+    /// H.264: a macroblock of a field, or a field macroblock of a frame (MBAFF); `ref_idx` counts fields.
+    pub const FIELD: u8 = 16;
 }
 
 /// One 16x16 cell. 32 bytes, part of the ABI.
@@ -154,6 +156,9 @@ pub struct Picture {
     pub structure: Structure,
     /// All cells are known and their vectors right: others may infer theirs from them.
     pub motion_known: bool,
+    /// A frame of macroblock pairs (MBAFF), each two rows of cells: two frame macroblocks one above the other, or
+    /// the macroblock of the top field above that of the bottom field.
+    pub mbaff: bool,
     /// `mb_cols * mb_rows` cells in raster order.
     pub blocks: Vec<Block>,
     /// Motion of the cells that are not uniform.
@@ -168,6 +173,7 @@ impl Picture {
         (self.id, self.mb_cols, self.mb_rows, self.poc) = (id, mb_cols, mb_rows, poc);
         self.structure = Structure::Frame;
         self.motion_known = true;
+        self.mbaff = false;
         self.blocks.clear();
         self.blocks.resize(mb_cols * mb_rows, Block::default());
         self.splits.clear();

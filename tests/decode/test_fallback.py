@@ -134,7 +134,7 @@ def test_quantisers_are_those_of_the_encoder() -> None:
     assert all((frame.qp == 31).all() for frame, _ in results)
 
 
-def test_what_the_native_parser_refuses_works_here() -> None:
+def test_chroma_formats_and_interlaced_video_work_here() -> None:
     units = encode(options={"bf": "0"}, pix_fmt="yuv444p", frames=6)
     results = read_all(units)
     assert len(results) == 6

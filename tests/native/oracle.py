@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 
 from ovstream.bitstream import Parser
 from ovstream.errors import BitstreamError
-from ovstream.types import AccessUnit, BlockClass, FrameMetadata
+from ovstream.types import FLAG_FIELD, AccessUnit, BlockClass, FrameMetadata
 
 CONTAINERS = {".mp4", ".mkv", ".avi", ".ts"}
 # AVVideoEncParams and AVVideoBlockParams of libavutil/video_enc_params.h on 64-bit machines.
@@ -215,6 +215,7 @@ def _compare_picture(frame: FrameMetadata, truth: Truth, score: Score) -> None:
     exported = np.zeros((2, *frame.mb_shape), np.bool_)
     quartered = np.zeros_like(exported)
     vectors = truth.vectors
+    fields = (frame.blocks["flags"] & FLAG_FIELD) != 0
     if vectors.size:
         lists = (vectors["source"] > 0).astype(np.intp)
         rows = (vectors["dst_y"] - vectors["h"] // 2) // 4
@@ -223,7 +224,7 @@ def _compare_picture(frame: FrameMetadata, truth: Truth, score: Score) -> None:
         quartered[lists, rows // 4, cols // 4] = vectors["w"] == vectors["h"]
         quartered[lists, rows // 4, cols // 4] &= vectors["w"] == 8
         # Of fields FFmpeg doubles vertical motion in halves of macroblocks only.
-        halved = (vectors["w"] == vectors["h"]) if truth.fields else np.zeros(vectors.size, np.bool_)
+        halved = (vectors["w"] == vectors["h"]) & fields[rows // 4, cols // 4]
         expected = np.stack([vectors["motion_x"], vectors["motion_y"] << halved], axis=-1)
         equal = np.all(mv[lists, rows, cols] == expected, axis=-1)
         # Blocks larger than 8x8 are one vector all over: the last 4x4 must hold it too.

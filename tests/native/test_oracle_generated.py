@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ovstream.bitstream import Parser
-from ovstream.types import FLAG_DIRECT, FLAG_SPLIT, FLAG_TRANSFORM_8X8, BlockClass
+from ovstream.types import FLAG_DIRECT, FLAG_FIELD, FLAG_SPLIT, FLAG_TRANSFORM_8X8, BlockClass
 from tests.native.oracle import compare, parse
 from tests.native.streams import TOOLS, Tool, encode
 
@@ -23,13 +23,23 @@ def test_the_clips_hold_what_they_are_for() -> None:
     """Without this, an encoder that ignores an option would make the comparison empty."""
     blocks = {
         name: np.concatenate([frame.blocks.ravel() for frame in parse(encode(tool))])
-        for name in ("all-partitions", "cabac-b-spatial", "pcm", "p4x4-baseline", "slices", "ref-16")
+        for name in (
+            "all-partitions",
+            "cabac-b-spatial",
+            "pcm",
+            "p4x4-baseline",
+            "slices",
+            "ref-16",
+            "mbaff-quiet",
+        )
         for tool in TOOLS
         if tool.name == name
     }
     classes = {name: set(part["block_class"].tolist()) for name, part in blocks.items()}
     assert {BlockClass.SKIP, BlockClass.INTER, BlockClass.INTRA} <= classes["cabac-b-spatial"]
     assert {BlockClass.PCM, BlockClass.INTER, BlockClass.INTRA} <= classes["pcm"]
+    assert {name for name in blocks if np.any(blocks[name]["flags"] & FLAG_FIELD)} == {"mbaff-quiet"}
+    assert np.mean((blocks["mbaff-quiet"]["flags"] & FLAG_FIELD) == 0) > 0.5
     flags = np.bitwise_or.reduce(blocks["all-partitions"]["flags"])
     assert flags == FLAG_SPLIT | FLAG_TRANSFORM_8X8 | FLAG_DIRECT
     assert blocks["slices"]["slice"].max() == 3
@@ -40,7 +50,7 @@ def test_the_clips_hold_what_they_are_for() -> None:
     assert np.any(quadrants != quadrants[:, :1])
 
 
-@pytest.mark.parametrize("name", ["cabac-b-temporal", "slices-cavlc", "cqm-jvt", "pcm-cavlc"])
+@pytest.mark.parametrize("name", ["cabac-b-temporal", "mbaff-slices", "slices-cavlc", "cqm-jvt", "pcm-cavlc"])
 def test_the_motion_level_is_the_full_level_without_energy(name: str) -> None:
     units = encode(next(tool for tool in TOOLS if tool.name == name))
     for full, motion in zip(parse(units), parse(units, Parser("h264", level="motion")), strict=True):
@@ -50,8 +60,9 @@ def test_the_motion_level_is_the_full_level_without_energy(name: str) -> None:
         np.testing.assert_array_equal(motion.splits, full.splits)
 
 
-def test_unread_intra_slices_change_nothing_else() -> None:
-    units = encode(next(tool for tool in TOOLS if tool.name == "cabac-b-temporal"))
+@pytest.mark.parametrize("name", ["cabac-b-temporal", "mbaff-slices"])
+def test_unread_intra_slices_change_nothing_else(name: str) -> None:
+    units = encode(next(tool for tool in TOOLS if tool.name == name))
     kinds = set()
     for full, lean in zip(parse(units), parse(units, Parser("h264", skip_intra=True)), strict=True):
         kinds.add(full.slice_type)

@@ -155,6 +155,10 @@ impl Syntax for CabacReader<'_> {
         self.engine.position()
     }
 
+    fn set_field(&mut self, field: bool) {
+        self.field = field;
+    }
+
     fn mb_type(&mut self, slice_type: SliceType, around: &Around) -> u8 {
         match slice_type {
             SliceType::I => {

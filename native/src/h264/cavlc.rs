@@ -55,6 +55,11 @@ impl<'a> CavlcReader<'a> {
         self.ue()
     }
 
+    /// mb_field_decoding_flag
+    pub fn mb_field_decoding_flag(&mut self) -> bool {
+        self.flag()
+    }
+
     /// Brings the window to at least 56 valid bits.
     #[inline(always)]
     fn refill(&mut self) {
@@ -339,6 +344,8 @@ impl Syntax for CavlcReader<'_> {
     fn position(&self) -> u64 {
         (self.next as u64).wrapping_mul(8).wrapping_sub(u64::from(self.valid))
     }
+
+    fn set_field(&mut self, _field: bool) {}
 
     fn mb_type(&mut self, slice_type: SliceType, _around: &Around) -> u8 {
         let inter_types = match slice_type {

@@ -1,6 +1,6 @@
 //! Direct prediction of B macroblocks (H.264 8.4.1.2).
 
-use super::mv_prediction::{median, motion_at, quadrant, Candidate, MotionField, Uniform};
+use super::mv_prediction::{median, motion_at, quadrant, Candidate, MotionField, Surroundings, Uniform};
 use crate::picture::{flags, Block, BlockClass, Picture, RefEntry, SliceRefs, Split, Structure};
 
 /// 4x4 block in the outer corner of each quadrant, which stands for it with direct_8x8_inference_flag.
@@ -12,82 +12,111 @@ struct Colocated {
     motion: Candidate,
 }
 
-/// What direct prediction needs to know of a slice.
+/// Where the co-located motion of a block is, and how its vertical component counts there.
+struct Located<'a> {
+    block: &'a Block,
+    cell: usize,
+    vertical: Vertical,
+    /// Field that a field macroblock of a frame (MBAFF) belongs to.
+    parity: Structure,
+}
+
+/// vertMvScale (Table 8-6)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Vertical {
+    OneToOne,
+    FrameToField,
+    FieldToFrame,
+}
+
+/// What direct prediction depends on.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// direct_spatial_mv_pred_flag
+    pub spatial: bool,
+    /// direct_8x8_inference_flag
+    pub inference_8x8: bool,
+    /// RefPicList1\[0\]; when one of it and the current picture is a frame and the other a field, the frame has twice
+    /// as many macroblocks, otherwise both have as many.
+    pub colocated: Option<&'a Picture>,
+    /// Reference lists, of fields for field macroblocks.
+    pub refs: &'a SliceRefs,
+    /// Of the current picture, or the field that field macroblocks of a frame belong to.
+    pub structure: Structure,
+    /// PicOrderCnt of `structure`.
+    pub poc: i32,
+    /// Width of the picture in macroblocks.
+    pub columns: usize,
+    /// The current picture consists of macroblock pairs (MBAFF).
+    pub pairs: bool,
+    /// Of RefPicList1\[0\], the bottom field is at least as near as the top field.
+    pub bottom_is_nearer: bool,
+}
+
+/// Direct prediction in one slice, of frame or field macroblocks.
 pub struct Direct<'a> {
-    spatial: bool,
-    inference_8x8: bool,
-    picture: Option<&'a Picture>,
-    /// The current picture.
-    structure: Structure,
-    columns: usize,
+    setting: Setting<'a>,
+    /// The co-located macroblock has the address of the current one.
+    aligned: bool,
     /// RefPicList1[0] is a short-term reference.
     short_term: bool,
-    list0: &'a [RefEntry],
     /// DistScaleFactor by refIdxL0; `None` copies the motion vector.
     scale: Vec<Option<i32>>,
 }
 
 impl<'a> Direct<'a> {
-    /// `colocated` is RefPicList1\[0\]; when one of it and the current picture is a frame and the other a field, the
-    /// frame has twice as many macroblocks, otherwise both have as many.
-    pub fn new(
-        spatial: bool,
-        inference_8x8: bool,
-        colocated: Option<&'a Picture>,
-        refs: &'a SliceRefs,
-        current: &Picture,
-    ) -> Self {
-        let poc = current.poc;
-        let list0 = &refs.lists[0][..];
-        let first = refs.lists[1].first();
+    /// Prepares what all macroblocks share.
+    pub fn new(setting: Setting<'a>) -> Self {
+        let first = setting.refs.lists[1].first();
         let scale = match first {
-            Some(second) if !spatial => {
-                list0.iter().map(|entry| dist_scale_factor(entry, second, poc)).collect()
-            }
+            Some(second) if !setting.spatial => setting.refs.lists[0]
+                .iter()
+                .map(|entry| dist_scale_factor(entry, second, setting.poc))
+                .collect(),
             _ => Vec::new(),
         };
         let short_term = first.is_some_and(|entry| !entry.long_term);
-        Self {
-            spatial,
-            inference_8x8,
-            picture: colocated,
-            structure: current.structure,
-            columns: current.mb_cols,
-            short_term,
-            list0,
-            scale,
-        }
+        let aligned = !setting.pairs
+            && setting.colocated.map_or(true, |other| {
+                !other.mbaff && other.structure.is_field() == setting.structure.is_field()
+            });
+        Self { setting, aligned, short_term, scale }
     }
 
     /// Reference indices of a direct macroblock that stands still because everything around does: by far the most
     /// frequent case. `None` calls for [`Self::infer`].
     #[inline(always)]
     pub fn infer_still(&self, field: &MotionField<'_>) -> Option<[i8; 2]> {
-        if self.spatial {
+        if self.setting.spatial {
             field.shared_still().map(or_zero)
         } else {
             None
         }
     }
 
-    /// Motion of a direct macroblock: uniform, or written to `split`.
-    pub fn infer(&self, field: &MotionField<'_>, split: &mut Split) -> Option<Uniform> {
-        if self.spatial {
-            self.infer_spatial(field, split)
+    /// Motion of the direct macroblock at `address`: uniform, or written to `split`.
+    pub fn infer(&self, around: &impl Surroundings, address: usize, split: &mut Split) -> Option<Uniform> {
+        if self.setting.spatial {
+            self.infer_spatial(around, address, split)
         } else {
-            self.infer_temporal(field.place.address, split)
+            self.infer_temporal(address, split)
         }
     }
 
     /// 8.4.1.2.2
-    fn infer_spatial(&self, field: &MotionField<'_>, split: &mut Split) -> Option<Uniform> {
-        let Uniform { ref_idx, mv } = predict(field);
+    fn infer_spatial(
+        &self,
+        around: &impl Surroundings,
+        address: usize,
+        split: &mut Split,
+    ) -> Option<Uniform> {
+        let Uniform { ref_idx, mv } = predict(around);
         let predicted = Uniform { ref_idx: or_zero(ref_idx), mv };
         let stopped = [0, 1].map(|list| if ref_idx[list] == 0 { [0, 0] } else { mv[list] });
         if stopped == mv {
             return Some(predicted);
         }
-        match self.still_cells(field.place.address) {
+        match self.still_cells(address) {
             0 => Some(predicted),
             0xffff => Some(Uniform { ref_idx, mv: stopped }),
             still => {
@@ -104,16 +133,16 @@ impl<'a> Direct<'a> {
     /// colZeroFlag of every 4x4 block, as bits in raster order.
     #[inline]
     fn still_cells(&self, address: usize) -> u16 {
-        let Some(picture) = self.picture.filter(|_| self.short_term) else { return 0 };
+        let Some(picture) = self.setting.colocated.filter(|_| self.short_term) else { return 0 };
         let is_still = |block: &Block, cell| {
             let motion = colocated_motion(picture, block, cell).motion;
             motion.ref_idx == 0 && motion.mv.iter().all(|component| (-1..=1).contains(component))
         };
-        if self.structure.is_field() != picture.structure.is_field() {
+        if !self.aligned {
             return (0..4)
                 .filter(|&quadrant| {
-                    let (address, cell) = self.across(address, quadrant);
-                    picture.blocks.get(address).is_some_and(|block| is_still(block, cell))
+                    let located = self.locate(picture, address, quadrant);
+                    located.is_some_and(|located| is_still(located.block, located.cell))
                 })
                 .fold(0, |mask, q| mask | cells_of(q));
         }
@@ -121,7 +150,7 @@ impl<'a> Direct<'a> {
         if block.flags & flags::SPLIT == 0 {
             return if is_still(block, 0) { 0xffff } else { 0 };
         }
-        if self.inference_8x8 {
+        if self.setting.inference_8x8 {
             return (0..4)
                 .filter(|&quadrant| is_still(block, CORNERS[quadrant]))
                 .fold(0, |mask, q| mask | cells_of(q));
@@ -129,37 +158,61 @@ impl<'a> Direct<'a> {
         (0..16).filter(|&cell| is_still(block, cell)).fold(0, |mask, cell| mask | 1 << cell)
     }
 
-    /// Macroblock and 4x4 block that a quadrant finds in a field when it is in a frame, and the other way round.
-    // H.264 8.4.1.2.1, Table 8-6
-    fn across(&self, address: usize, quadrant: usize) -> (usize, usize) {
-        let (row, column) = (address / self.columns, address % self.columns);
+    /// Co-located motion of a quadrant where fields, frames and macroblock pairs meet.
+    // H.264 8.4.1.2.1, Table 8-8
+    fn locate<'b>(&self, picture: &'b Picture, address: usize, quadrant: usize) -> Option<Located<'b>> {
+        let Setting { columns, structure, pairs, .. } = self.setting;
+        let (row, column) = (address / columns, address % columns);
         let (lower, x) = (quadrant >> 1, 3 * (quadrant & 1));
-        if self.structure.is_field() {
-            (self.columns * (2 * row + lower) + column, 8 * lower + x)
-        } else {
-            (self.columns * (row / 2) + column, 4 * (2 * (row % 2) + lower) + x)
-        }
+        // Rows of fields and of frames.
+        let (field_row, pair) = match structure {
+            Structure::Frame => (row / 2, row / 2 * 2),
+            _ if pairs => (row / 2, row / 2 * 2),
+            _ => (row, row * 2),
+        };
+        let (frame_row, parity) = (row, usize::from(structure == Structure::Bottom));
+        let is_field_pair = picture.mbaff
+            && picture.blocks.get(pair * columns + column).is_some_and(|top| top.flags & flags::FIELD != 0);
+        let nearer = usize::from(self.setting.bottom_is_nearer);
+        let halved = 4 * (2 * (frame_row % 2) + lower) + x;
+        let (row, cell, vertical) = match (structure.is_field(), picture.structure.is_field()) {
+            (true, true) => (field_row, CORNERS[quadrant], Vertical::OneToOne),
+            (true, false) if is_field_pair => (pair + parity, CORNERS[quadrant], Vertical::OneToOne),
+            (true, false) => (pair + lower, 8 * lower + x, Vertical::FrameToField),
+            (false, true) => (field_row, halved, Vertical::FieldToFrame),
+            (false, false) if is_field_pair => (pair + nearer, halved, Vertical::FieldToFrame),
+            (false, false) => (frame_row, CORNERS[quadrant], Vertical::OneToOne),
+        };
+        let block = picture.blocks.get(row * columns + column)?;
+        let parity = match is_field_pair {
+            false => Structure::Frame,
+            true if row % 2 == 0 => Structure::Top,
+            true => Structure::Bottom,
+        };
+        Some(Located { block, cell, vertical, parity })
     }
 
     /// 8.4.1.2.3
     fn infer_temporal(&self, address: usize, split: &mut Split) -> Option<Uniform> {
         let still = Some(Uniform { ref_idx: [0, 0], mv: [[0, 0]; 2] });
-        let Some(picture) = self.picture else { return still };
-        let across = self.structure.is_field() != picture.structure.is_field();
-        if !across {
+        let Some(picture) = self.setting.colocated else { return still };
+        let aligned =
+            |block, cell| Located { block, cell, vertical: Vertical::OneToOne, parity: Structure::Frame };
+        if self.aligned {
             let Some(block) = picture.blocks.get(address) else { return still };
             if block.flags & flags::SPLIT == 0 {
-                return Some(self.scaled(picture, block, 0));
+                return Some(self.scaled(picture, &aligned(block, 0)));
             }
         }
         for cell in 0..16 {
-            let (address, source) = if across {
-                self.across(address, quadrant(cell))
+            let located = if self.aligned {
+                let source = if self.setting.inference_8x8 { CORNERS[quadrant(cell)] } else { cell };
+                picture.blocks.get(address).map(|block| aligned(block, source))
             } else {
-                (address, if self.inference_8x8 { CORNERS[quadrant(cell)] } else { cell })
+                self.locate(picture, address, quadrant(cell))
             };
-            let Some(block) = picture.blocks.get(address) else { return still };
-            let motion = self.scaled(picture, block, source);
+            let Some(located) = located else { return still };
+            let motion = self.scaled(picture, &located);
             for list in 0..2 {
                 split.mv[list][cell] = motion.mv[list];
                 split.ref_idx[list][quadrant(cell)] = motion.ref_idx[list];
@@ -169,16 +222,19 @@ impl<'a> Direct<'a> {
     }
 
     /// Temporal motion of one block.
-    fn scaled(&self, picture: &Picture, block: &Block, cell: usize) -> Uniform {
-        let Colocated { list, mut motion } = colocated_motion(picture, block, cell);
+    fn scaled(&self, picture: &Picture, located: &Located<'_>) -> Uniform {
+        let Colocated { list, mut motion } = colocated_motion(picture, located.block, located.cell);
         // Vertical motion in lines of the current picture.
-        match (self.structure.is_field(), picture.structure.is_field()) {
-            (true, false) => motion.mv[1] /= 2,
-            (false, true) => motion.mv[1] = motion.mv[1].wrapping_mul(2),
-            _ => {}
+        match located.vertical {
+            Vertical::FrameToField => motion.mv[1] /= 2,
+            Vertical::FieldToFrame => motion.mv[1] = motion.mv[1].wrapping_mul(2),
+            Vertical::OneToOne => {}
         }
-        let ref_idx =
-            if motion.ref_idx < 0 { 0 } else { self.map_col_to_list0(picture, block, list, motion.ref_idx) };
+        let ref_idx = if motion.ref_idx < 0 {
+            0
+        } else {
+            self.map_col_to_list0(picture, located, list, motion.ref_idx)
+        };
         let mv = match self.scale.get(usize::from(ref_idx)) {
             Some(&Some(scale)) => {
                 let forward = motion.mv.map(|component| ((scale * i32::from(component) + 128) >> 8) as i16);
@@ -191,19 +247,27 @@ impl<'a> Direct<'a> {
     }
 
     /// Index in list 0 of the picture that the co-located block referred to; 0 when it is not there.
-    fn map_col_to_list0(&self, picture: &Picture, block: &Block, list: usize, ref_idx: i8) -> u8 {
-        let referred = picture
-            .slice_refs
-            .get(usize::from(block.slice))
-            .and_then(|refs| refs.lists[list & 1].get(usize::try_from(ref_idx).ok()?));
+    fn map_col_to_list0(&self, picture: &Picture, located: &Located<'_>, list: usize, ref_idx: i8) -> u8 {
+        let lists =
+            picture.slice_refs.get(usize::from(located.block.slice)).map(|refs| &refs.lists[list & 1]);
+        let referred = lists.zip(usize::try_from(ref_idx).ok()).and_then(|(list, index)| {
+            if !located.parity.is_field() {
+                return list.get(index).copied();
+            }
+            // Field macroblocks count the fields of the frames in the list, their own parity first.
+            let same = index % 2 == 0;
+            let structure = if same { located.parity } else { located.parity.opposite() };
+            list.get(index / 2).map(|entry| RefEntry { structure, ..*entry })
+        });
         let found = referred.filter(|referred| referred.id.is_some()).and_then(|referred| {
             // A field finds the field that was referred to, or that of its own parity in a frame.
-            let structure = match (self.structure, referred.structure) {
+            let structure = match (self.setting.structure, referred.structure) {
                 (Structure::Frame, _) => Structure::Frame,
                 (own, Structure::Frame) => own,
                 (_, referred) => referred,
             };
-            self.list0.iter().position(|entry| (entry.id, entry.structure) == (referred.id, structure))
+            let list0 = &self.setting.refs.lists[0];
+            list0.iter().position(|entry| (entry.id, entry.structure) == (referred.id, structure))
         });
         found.unwrap_or(0).min(31) as u8
     }
@@ -221,10 +285,10 @@ fn or_zero(ref_idx: [i8; 2]) -> [i8; 2] {
 
 /// Reference indices and motion vectors of spatial direct prediction; -1 in both lists stands for no reference
 /// around.
-fn predict(field: &MotionField<'_>) -> Uniform {
+fn predict(around: &impl Surroundings) -> Uniform {
     let mut motion = Uniform { ref_idx: [-1; 2], mv: [[0, 0]; 2] };
     for list in 0..2 {
-        let around = field.around_macroblock(list);
+        let around = around.around_macroblock(list);
         let [a, b, c] = around.map(|candidate| candidate.ref_idx);
         let ref_idx = min_positive(a, min_positive(b, c));
         if ref_idx >= 0 {
@@ -284,6 +348,26 @@ mod tests {
         RefEntry { id: Some(id), poc, long_term: false, structure: Structure::Frame }
     }
 
+    fn setting(refs: &SliceRefs, structure: Structure) -> Setting<'_> {
+        Setting {
+            spatial: true,
+            inference_8x8: true,
+            colocated: None,
+            refs,
+            structure,
+            poc: 0,
+            columns: 4,
+            pairs: false,
+            bottom_is_nearer: true,
+        }
+    }
+
+    /// Macroblocks whose slice number is their address.
+    fn picture(structure: Structure, macroblocks: u16) -> Picture {
+        let blocks = (0..macroblocks).map(|slice| Block { slice, ..Block::default() }).collect();
+        Picture { structure, mb_cols: 4, blocks, ..Picture::default() }
+    }
+
     #[test]
     fn min_positive_ignores_negative_indices() {
         assert_eq!([min_positive(2, 1), min_positive(-1, 1), min_positive(3, -2)], [1, 1, 3]);
@@ -305,13 +389,13 @@ mod tests {
             ..Picture::default()
         };
         let refs = SliceRefs { lists: [vec![entry(7, 2), entry(6, 1), entry(5, 0)], vec![entry(9, 8)]] };
-        let direct = Direct::new(
-            false,
-            true,
-            Some(&picture),
-            &refs,
-            &Picture { poc: 4, mb_cols: 1, ..Picture::default() },
-        );
+        let direct = Direct::new(Setting {
+            spatial: false,
+            colocated: Some(&picture),
+            poc: 4,
+            columns: 1,
+            ..setting(&refs, Structure::Frame)
+        });
         let motion = direct.infer_temporal(0, &mut Uniform { ref_idx: [0; 2], mv: [[0; 2]; 2] }.expand());
         assert_eq!(motion, Some(Uniform { ref_idx: [2, 0], mv: [[4, -2], [-4, 2]] }));
     }
@@ -319,16 +403,45 @@ mod tests {
     #[test]
     fn fields_and_frames_find_each_other() {
         let refs = SliceRefs { lists: [vec![entry(1, 0)], vec![entry(2, 8)]] };
-        let current = |structure| Picture { structure, mb_cols: 4, ..Picture::default() };
-        let find = |structure, address| {
-            let direct = Direct::new(true, true, None, &refs, &current(structure));
-            [0, 1, 2, 3].map(|quadrant| direct.across(address, quadrant))
+        let find = |structure: Structure, other: &Picture, address| {
+            let direct = Direct::new(setting(&refs, structure));
+            [0, 1, 2, 3].map(|quadrant| {
+                let located = direct.locate(other, address, quadrant).unwrap();
+                (usize::from(located.block.slice), located.cell)
+            })
         };
+        let frame = picture(Structure::Frame, 24);
+        let field = picture(Structure::Top, 12);
         // Macroblock (1, 2) of a field covers (2, 2) and (3, 2) of the frame.
-        assert_eq!(find(Structure::Bottom, 6), [(10, 0), (10, 3), (14, 8), (14, 11)]);
+        assert_eq!(find(Structure::Bottom, &frame, 6), [(10, 0), (10, 3), (14, 8), (14, 11)]);
         // Both (2, 2) and (3, 2) of a frame lie in (1, 2) of a field.
-        assert_eq!(find(Structure::Frame, 10), [(6, 0), (6, 3), (6, 4), (6, 7)]);
-        assert_eq!(find(Structure::Frame, 14), [(6, 8), (6, 11), (6, 12), (6, 15)]);
+        assert_eq!(find(Structure::Frame, &field, 10), [(6, 0), (6, 3), (6, 4), (6, 7)]);
+        assert_eq!(find(Structure::Frame, &field, 14), [(6, 8), (6, 11), (6, 12), (6, 15)]);
+    }
+
+    #[test]
+    fn pairs_find_pairs_of_the_other_kind() {
+        let refs = SliceRefs { lists: [vec![entry(1, 0)], vec![entry(2, 8)]] };
+        let mut pairs = Picture { mbaff: true, ..picture(Structure::Frame, 24) };
+        let find = |other: &Picture, structure, address| {
+            let direct = Direct::new(Setting { pairs: true, ..setting(&refs, structure) });
+            [0, 1, 2, 3].map(|quadrant| {
+                let located = direct.locate(other, address, quadrant).unwrap();
+                (usize::from(located.block.slice), located.cell)
+            })
+        };
+        // The bottom field macroblock in pair row 1, column 2: frame macroblocks (2, 2) and (3, 2).
+        assert_eq!(find(&pairs, Structure::Bottom, 14), [(10, 0), (10, 3), (14, 8), (14, 11)]);
+        for address in [10, 14] {
+            pairs.blocks[address].flags = flags::FIELD;
+        }
+        assert_eq!(find(&pairs, Structure::Bottom, 14), [(14, 0), (14, 3), (14, 12), (14, 15)]);
+        // The upper frame macroblock: the nearer field, here the bottom one, upper half.
+        assert_eq!(find(&pairs, Structure::Frame, 10), [(14, 0), (14, 3), (14, 4), (14, 7)]);
+        // A co-located field picture.
+        let field = picture(Structure::Bottom, 12);
+        assert_eq!(find(&field, Structure::Bottom, 14), [(6, 0), (6, 3), (6, 12), (6, 15)]);
+        assert_eq!(find(&field, Structure::Frame, 14), [(6, 8), (6, 11), (6, 12), (6, 15)]);
     }
 
     #[test]

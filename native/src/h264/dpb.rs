@@ -53,6 +53,12 @@ impl RefFrame {
         self.used & self.long & fields == fields
     }
 
+    /// Whether the bottom field is at least as near to order count `poc` as the top field.
+    pub fn bottom_is_nearer(&self, poc: i32) -> bool {
+        let distance = |count: i32| count.wrapping_sub(poc).wrapping_abs();
+        distance(self.counts.top) >= distance(self.counts.bottom)
+    }
+
     /// FrameNumWrap (8-27).
     pub fn frame_num_wrap(&self, current_frame_num: u32, max_frame_num: u32) -> i32 {
         let wrap = if self.frame_num > current_frame_num { max_frame_num as i32 } else { 0 };
@@ -97,18 +103,20 @@ impl Dpb {
     /// Motion of a reference picture as direct prediction in a picture of order count `poc` sees it (8.4.1.2.1): of a
     /// frame coded as two fields, the field that is nearer.
     pub fn motion(&self, entry: &RefEntry, poc: i32) -> Option<&Arc<Picture>> {
-        let frame = self.frames.iter().find(|frame| frame.id().is_some() && frame.id() == entry.id)?;
+        let frame = self.frame(entry)?;
         if let Some(motion) = &frame.motion {
             return Some(motion);
         }
         let bottom = match entry.structure {
-            Structure::Frame => {
-                let distance = |count: i32| count.wrapping_sub(poc).wrapping_abs();
-                distance(frame.counts.top) >= distance(frame.counts.bottom)
-            }
+            Structure::Frame => frame.bottom_is_nearer(poc),
             field => field == Structure::Bottom,
         };
         frame.fields[usize::from(bottom)].as_ref()
+    }
+
+    /// The frame that a list entry is, or is a field of; `None` when it never came.
+    pub fn frame(&self, entry: &RefEntry) -> Option<&RefFrame> {
+        self.frames.iter().find(|frame| frame.id().is_some() && frame.id() == entry.id)
     }
 
     /// Forgets everything: a new sequence begins.

@@ -4,7 +4,7 @@ use super::{
     macroblock::{Motion, SliceParser},
     mb_types::{Lists, Shape, SubType, B_8X8, B_SUB_TYPES, B_TYPES, P_8X8_REF0, P_SUB_TYPES, P_TYPES},
     mv_prediction::{median, two_columns, two_rows, Mv, Uniform},
-    neighbours::{AbsMvd, Around, Coded},
+    neighbours::{AbsMvd, Around, Coded, MVD_CAP},
     syntax::Syntax,
 };
 use crate::{
@@ -14,9 +14,6 @@ use crate::{
 
 /// No list is used anywhere.
 const NO_MOTION: Split = Split { mv: [[[0; 2]; 16]; 2], ref_idx: [[-1; 4]; 2] };
-
-/// Stored motion vector differences are capped here: contexts compare sums with 32.
-const MVD_CAP: u16 = 64;
 
 /// Absolute motion vector differences of the current macroblock and its neighbours, per list five by five 4x4
 /// blocks; row 0 and column 0 belong to neighbours.
@@ -51,7 +48,7 @@ struct Area {
     height: usize,
 }
 
-impl<S: Syntax> SliceParser<'_, S> {
+impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
     /// Reads the motion of an Inter macroblock into `block`; tells whether transform_size_8x8_flag is allowed.
     #[inline(always)]
     pub fn inter_motion(
@@ -97,7 +94,7 @@ impl<S: Syntax> SliceParser<'_, S> {
             motion.ref_idx[list] = self.ref_idx(list, 0, 0b1111, around, coded);
         }
         for list in lists_of(lists) {
-            let predicted = median(self.field().around_macroblock(list), motion.ref_idx[list]);
+            let predicted = median(self.around_macroblock(list), motion.ref_idx[list]);
             let sum = add_mvd(around.left.mvd_right[list][0], around.above.mvd_bottom[list][0]);
             let mvd = self.syntax.mvd(sum);
             motion.mv[list] = add(predicted, mvd);
@@ -130,8 +127,7 @@ impl<S: Syntax> SliceParser<'_, S> {
                     Area { x: 2 * part, y: 0, width: 2, height: 4 }
                 };
                 let ref_idx = self.motion.ref_idx[list][if rows { 2 * part } else { part }];
-                let candidates =
-                    self.field().around_partition(&self.motion, list, area.x, area.y, area.width);
+                let candidates = self.around_partition(list, area.x, area.y, area.width);
                 let predicted = if rows {
                     two_rows(candidates, part == 1, ref_idx)
                 } else {
@@ -207,7 +203,7 @@ impl<S: Syntax> SliceParser<'_, S> {
         for y in (0..2).step_by(height.max(1)) {
             for x in (0..2).step_by(width.max(1)) {
                 let area = Area { x: (quadrant & 1) * 2 + x, y: (quadrant & 2) + y, width, height };
-                let candidates = self.field().around_partition(&self.motion, list, area.x, area.y, width);
+                let candidates = self.around_partition(list, area.x, area.y, width);
                 self.partition(list, area, median(candidates, ref_idx), grid);
             }
         }
@@ -248,7 +244,10 @@ impl<S: Syntax> SliceParser<'_, S> {
         around: &Around,
         coded: &mut Coded,
     ) -> i8 {
-        let max = self.input.header.num_ref_idx_active_minus1[list];
+        let mut max = self.input.header.num_ref_idx_active_minus1[list];
+        if MBAFF && self.pairs.place.field {
+            max = 2 * max + 1;
+        }
         if max == 0 {
             return 0;
         }
@@ -261,6 +260,9 @@ impl<S: Syntax> SliceParser<'_, S> {
         let ref_idx = self.syntax.ref_idx(max.min(31), left + 2 * above);
         if ref_idx > 0 {
             coded.ref_idx_positive |= quadrants << (4 * list);
+        }
+        if MBAFF && ref_idx > 1 {
+            coded.ref_idx_above_one |= quadrants << (4 * list);
         }
         ref_idx as i8
     }

@@ -4,8 +4,9 @@ use super::{
     direct::Direct,
     energy::{chroma_qp, EnergyWeights},
     mb_types::{intra_16x16_cbp, B_INTRA, I_PCM, P_INTRA},
-    mv_prediction::{MotionField, Uniform},
+    mv_prediction::{Candidate, MotionField, Surroundings, Uniform},
     neighbours::{is_available, is_skipped, Around, Coded, CodedChroma, Grid, Place},
+    pairs::{PairField, Pairs},
     residual::{residual, Format, Pattern},
     slice_data::SliceInput,
     syntax::{Residual, Syntax},
@@ -27,8 +28,8 @@ pub enum Motion {
     Split,
 }
 
-/// Parses the macroblocks of one slice, in order.
-pub struct SliceParser<'a, S> {
+/// Parses the macroblocks of one slice, in order; `MBAFF` tells whether they come in pairs.
+pub struct SliceParser<'a, S, const MBAFF: bool> {
     /// Reader of syntax elements.
     pub syntax: S,
     /// The slice.
@@ -41,16 +42,18 @@ pub struct SliceParser<'a, S> {
     pub blocks: &'a mut [Block],
     /// Split records of the picture.
     pub splits: &'a mut Vec<Split>,
-    /// Per column, the last macroblock that was not skipped.
+    /// Per column, the last macroblock that was not skipped; in pairs, two per column.
     pub columns: &'a mut [Coded],
-    /// Per column, the chroma of the last macroblock that was not skipped; empty unless 4:2:2 or 4:4:4.
+    /// The same for chroma; empty unless 4:2:2 or 4:4:4.
     pub chroma_columns: &'a mut [CodedChroma],
     /// Chroma blocks of the current macroblock in 4:2:2 and 4:4:4.
     pub grids: [Grid; 2],
-    /// Address of the first macroblock of the slice.
+    /// Address of the first macroblock of the slice, or number of its first pair.
     pub first: usize,
     /// Current macroblock.
     pub place: Place,
+    /// The pair around it.
+    pub pairs: Pairs<'a>,
     /// Motion of the current macroblock while its partitions are read.
     pub motion: Split,
     /// QP'_Y of the last macroblock.
@@ -69,22 +72,10 @@ pub struct SliceParser<'a, S> {
     pub position: u64,
 }
 
-impl<S: Syntax> SliceParser<'_, S> {
+impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
     /// Number of macroblocks of the picture.
     pub fn mb_count(&self) -> usize {
         self.blocks.len()
-    }
-
-    /// Makes `address` in column `x` the current macroblock.
-    #[inline(always)]
-    pub fn go_to(&mut self, address: usize, x: usize) {
-        self.place = self.place_at(address, x);
-    }
-
-    /// Motion of the macroblocks around the current one.
-    #[inline(always)]
-    pub fn field(&self) -> MotionField<'_> {
-        self.field_at(self.place)
     }
 
     /// Motion of the macroblocks around a place.
@@ -93,14 +84,42 @@ impl<S: Syntax> SliceParser<'_, S> {
         MotionField { blocks: self.blocks, splits: self.splits, place, columns: self.columns.len() }
     }
 
+    /// Motion around the current macroblock: A, B, C (or D).
     #[inline(always)]
-    fn place_at(&self, address: usize, x: usize) -> Place {
-        Place::new(address, x, self.columns.len(), self.first)
+    pub fn around_macroblock(&self, list: usize) -> [Candidate; 3] {
+        if MBAFF {
+            self.pair_field().around_macroblock(list)
+        } else {
+            self.field_at(self.place).around_macroblock(list)
+        }
+    }
+
+    /// Motion around a partition of the current macroblock.
+    #[inline(always)]
+    pub fn around_partition(&self, list: usize, x: usize, y: usize, width: usize) -> [Candidate; 3] {
+        if MBAFF {
+            self.pair_field().around_partition(&self.motion, list, x, y, width)
+        } else {
+            self.field_at(self.place).around_partition(&self.motion, list, x, y, width)
+        }
+    }
+
+    /// Index of the current macroblock in what is kept per column.
+    #[inline(always)]
+    fn slot(&self) -> usize {
+        if MBAFF {
+            2 * self.place.x + usize::from(self.pairs.place.bottom)
+        } else {
+            self.place.x
+        }
     }
 
     /// Neighbours of the current macroblock.
     #[inline(always)]
     fn around(&self) -> Around {
+        if MBAFF {
+            return self.around_in_pair();
+        }
         let mut around = Around::default();
         let Place { address, x, a, b, .. } = self.place;
         if a {
@@ -118,8 +137,9 @@ impl<S: Syntax> SliceParser<'_, S> {
         around
     }
 
+    /// The macroblock at an address; unknown where none is.
     #[inline(always)]
-    fn block_at(&self, address: usize) -> Block {
+    pub fn block_at(&self, address: usize) -> Block {
         self.blocks.get(address).copied().unwrap_or_default()
     }
 
@@ -145,13 +165,17 @@ impl<S: Syntax> SliceParser<'_, S> {
         };
         block.mb_type = mb_type;
         block.slice = self.skipped.slice;
+        if MBAFF && self.pairs.place.field {
+            block.flags |= flags::FIELD;
+        }
         if let Some(element) = self.syntax.failure() {
             return Err(self.invalid(element));
         }
         if self.syntax.is_exhausted() {
             return Err(self.invalid("macroblock_layer"));
         }
-        if let Some(column) = self.columns.get_mut(self.place.x) {
+        let slot = self.slot();
+        if let Some(column) = self.columns.get_mut(slot) {
             *column = coded;
         }
         self.store(block, self.syntax.position());
@@ -166,7 +190,7 @@ impl<S: Syntax> SliceParser<'_, S> {
 
     /// Writes the current macroblock, which ends at `position` in the stream, to the picture.
     #[inline(always)]
-    fn store(&mut self, block: Block, position: u64) {
+    pub fn store(&mut self, block: Block, position: u64) {
         let split = if block.flags & flags::SPLIT != 0 { self.store_split() } else { 0 };
         self.store_at(self.place.address, Block { split, ..block }, position);
     }
@@ -268,6 +292,18 @@ impl<S: Syntax> SliceParser<'_, S> {
     /// Chroma of 4:2:2 and 4:4:4 before the residual is read.
     #[cold]
     fn begin_chroma(&mut self, around: &Around, unavailable: u8) {
+        if MBAFF {
+            let (left, above) = self.chroma_in_pair();
+            let mut around = *around;
+            // Those that were skipped are blank already.
+            for neighbour in [&mut around.a, &mut around.b] {
+                if is_skipped(neighbour) {
+                    neighbour.class = BlockClass::Inter as u8;
+                }
+            }
+            self.grids = CodedChroma::grids(Some(&left), Some(&above), &around, unavailable);
+            return;
+        }
         let left = self.chroma_columns.get(self.place.x.wrapping_sub(1));
         let above = self.chroma_columns.get(self.place.x);
         self.grids = CodedChroma::grids(left, above, around, unavailable);
@@ -277,7 +313,8 @@ impl<S: Syntax> SliceParser<'_, S> {
     #[cold]
     fn end_chroma(&mut self) {
         let columns = if self.format.chroma_array_type == 3 { 4 } else { 2 };
-        if let Some(column) = self.chroma_columns.get_mut(self.place.x) {
+        let slot = self.slot();
+        if let Some(column) = self.chroma_columns.get_mut(slot) {
             *column = CodedChroma::new(&self.grids, columns);
         }
     }
@@ -306,6 +343,70 @@ impl<S: Syntax> SliceParser<'_, S> {
                 self.weights.prepare(qp);
             }
         }
+    }
+
+    /// Direct motion of the whole macroblock; [`Self::motion`] holds it when it is not uniform.
+    pub fn infer_direct(&mut self) -> Motion {
+        let address = self.place.address;
+        let uniform = if MBAFF {
+            let around = PairField { blocks: self.blocks, splits: self.splits, place: self.pairs.place };
+            let of_field = self.pairs.direct.as_ref().filter(|_| around.place.field);
+            let direct = of_field.map_or(&self.direct, |fields| &fields[usize::from(around.place.bottom)]);
+            direct.infer(&around, address, &mut self.motion)
+        } else {
+            let (place, columns) = (self.place, self.columns.len());
+            let around = MotionField { blocks: self.blocks, splits: self.splits, place, columns };
+            self.direct.infer(&around, address, &mut self.motion)
+        };
+        uniform.map_or(Motion::Split, Motion::Uniform)
+    }
+
+    /// Gives `block` its motion; [`Self::motion`] counts unless it turns out to be uniform.
+    pub fn set_motion(&mut self, block: &mut Block, motion: &Motion) {
+        match motion {
+            Motion::Uniform(Uniform { ref_idx, mv }) => (block.ref_idx, block.mv) = (*ref_idx, *mv),
+            Motion::Split => self.set_split_motion(block),
+        }
+    }
+
+    fn set_split_motion(&mut self, block: &mut Block) {
+        let motion = &self.motion;
+        block.ref_idx = motion.ref_idx.map(|quadrants| quadrants[0]);
+        block.mv = motion.mv.map(|cells| cells[0]);
+        let uniform = motion.ref_idx.iter().all(|quadrants| quadrants.iter().all(|r| *r == quadrants[0]))
+            && motion.mv.iter().all(|cells| cells.iter().all(|mv| *mv == cells[0]));
+        if !uniform {
+            block.flags |= flags::SPLIT;
+        }
+    }
+
+    /// Writes [`Self::motion`] to the split record of the current macroblock; returns its index.
+    ///
+    /// A slice that covers the same macroblocks again takes over their records, so that there is never more than
+    /// one per macroblock.
+    fn store_split(&mut self) -> u32 {
+        let before = self.block_at(self.place.address);
+        if before.flags & flags::SPLIT != 0 {
+            if let Some(slot) = self.splits.get_mut(before.split as usize) {
+                *slot = self.motion;
+                return before.split;
+            }
+        }
+        self.splits.push(self.motion);
+        self.splits.len() as u32 - 1
+    }
+}
+
+impl<S: Syntax> SliceParser<'_, S, false> {
+    /// Makes `address` in column `x` the current macroblock.
+    #[inline(always)]
+    pub fn go_to(&mut self, address: usize, x: usize) {
+        self.place = self.place_at(address, x);
+    }
+
+    #[inline(always)]
+    fn place_at(&self, address: usize, x: usize) -> Place {
+        Place::new(address, x, self.columns.len(), self.first)
     }
 
     /// Place of a macroblock whose slice is not a run of addresses: neighbours tell which slice they are from.
@@ -385,51 +486,5 @@ impl<S: Syntax> SliceParser<'_, S> {
         let motion = self.infer_direct();
         self.set_motion(&mut block, &motion);
         self.store(block, position);
-    }
-
-    /// Direct motion of the whole macroblock; [`Self::motion`] holds it when it is not uniform.
-    pub fn infer_direct(&mut self) -> Motion {
-        let field = MotionField {
-            blocks: self.blocks,
-            splits: self.splits,
-            place: self.place,
-            columns: self.columns.len(),
-        };
-        self.direct.infer(&field, &mut self.motion).map_or(Motion::Split, Motion::Uniform)
-    }
-
-    /// Gives `block` its motion; [`Self::motion`] counts unless it turns out to be uniform.
-    pub fn set_motion(&mut self, block: &mut Block, motion: &Motion) {
-        match motion {
-            Motion::Uniform(Uniform { ref_idx, mv }) => (block.ref_idx, block.mv) = (*ref_idx, *mv),
-            Motion::Split => self.set_split_motion(block),
-        }
-    }
-
-    fn set_split_motion(&mut self, block: &mut Block) {
-        let motion = &self.motion;
-        block.ref_idx = motion.ref_idx.map(|quadrants| quadrants[0]);
-        block.mv = motion.mv.map(|cells| cells[0]);
-        let uniform = motion.ref_idx.iter().all(|quadrants| quadrants.iter().all(|r| *r == quadrants[0]))
-            && motion.mv.iter().all(|cells| cells.iter().all(|mv| *mv == cells[0]));
-        if !uniform {
-            block.flags |= flags::SPLIT;
-        }
-    }
-
-    /// Writes [`Self::motion`] to the split record of the current macroblock; returns its index.
-    ///
-    /// A slice that covers the same macroblocks again takes over their records, so that there is never more than
-    /// one per macroblock.
-    fn store_split(&mut self) -> u32 {
-        let before = self.block_at(self.place.address);
-        if before.flags & flags::SPLIT != 0 {
-            if let Some(slot) = self.splits.get_mut(before.split as usize) {
-                *slot = self.motion;
-                return before.split;
-            }
-        }
-        self.splits.push(self.motion);
-        self.splits.len() as u32 - 1
     }
 }

@@ -14,6 +14,8 @@ mod macroblock;
 mod mb_types;
 mod mv_prediction;
 mod neighbours;
+mod pair_slice;
+mod pairs;
 pub mod param_sets;
 pub mod poc;
 pub mod pps;

@@ -35,7 +35,7 @@ impl Uniform {
 }
 
 /// Where no macroblock is.
-const MISSING: Candidate = Candidate { ref_idx: UNAVAILABLE, mv: [0, 0] };
+pub const MISSING: Candidate = Candidate { ref_idx: UNAVAILABLE, mv: [0, 0] };
 
 /// Motion of one list at 4x4 block `cell` (raster order) of a macroblock.
 #[inline(always)]
@@ -97,47 +97,32 @@ pub struct MotionField<'a> {
     pub columns: usize,
 }
 
-impl MotionField<'_> {
-    #[inline(always)]
-    fn at(&self, available: bool, address: usize, list: usize, cell: usize) -> Candidate {
-        match self.blocks.get(address) {
-            Some(block) if available => motion_at(block, self.splits, list, cell),
-            _ => MISSING,
-        }
-    }
-
-    /// Left macroblock, 4x4 row `row`.
-    #[inline(always)]
-    pub fn left(&self, list: usize, row: usize) -> Candidate {
-        self.at(self.place.a, self.place.address.wrapping_sub(1), list, 4 * row + 3)
-    }
-
-    /// Macroblock above, 4x4 column `column`.
-    #[inline(always)]
-    pub fn above(&self, list: usize, column: usize) -> Candidate {
-        self.at(self.place.b, self.place.address.wrapping_sub(self.columns), list, 12 + column)
-    }
-
-    #[inline(always)]
-    fn above_right(&self, list: usize) -> Candidate {
-        self.at(self.place.c, self.place.address.wrapping_sub(self.columns).wrapping_add(1), list, 12)
-    }
-
-    #[inline(always)]
-    fn above_left(&self, list: usize) -> Candidate {
-        self.at(self.place.d, self.place.address.wrapping_sub(self.columns).wrapping_sub(1), list, 15)
-    }
+/// Motion next to a macroblock, as the macroblock sees it.
+pub trait Surroundings {
+    /// Left, at 4x4 row `row`.
+    fn left(&self, list: usize, row: usize) -> Candidate;
+    /// Left, one line above 4x4 row `row` (1 to 3).
+    fn left_above(&self, list: usize, row: usize) -> Candidate;
+    /// Above, at 4x4 column `column`.
+    fn above(&self, list: usize, column: usize) -> Candidate;
+    /// Above right.
+    fn above_right(&self, list: usize) -> Candidate;
+    /// Above left.
+    fn above_left(&self, list: usize) -> Candidate;
 
     /// Neighbours A, B, C (or D in place of C) of the whole macroblock.
     #[inline(always)]
-    pub fn around_macroblock(&self, list: usize) -> [Candidate; 3] {
-        let c = if self.place.c { self.above_right(list) } else { self.above_left(list) };
+    fn around_macroblock(&self, list: usize) -> [Candidate; 3] {
+        let mut c = self.above_right(list);
+        if c.ref_idx == UNAVAILABLE {
+            c = self.above_left(list);
+        }
         [self.left(list, 0), self.above(list, 0), c]
     }
 
     /// Neighbours A, B, C (or D) of a partition at 4x4 column `x`, row `y`, `width` blocks wide, whose
     /// predecessors in the macroblock are in `current`.
-    pub fn around_partition(
+    fn around_partition(
         &self,
         current: &Split,
         list: usize,
@@ -167,10 +152,79 @@ impl MotionField<'_> {
         let d = match (x > 0, y > 0) {
             (true, true) => inside(x - 1, y - 1),
             (true, false) => self.above(list, x - 1),
-            (false, true) => self.left(list, y - 1),
+            (false, true) => self.left_above(list, y),
             (false, false) => self.above_left(list),
         };
         [a, b, d]
+    }
+
+    /// Motion vector of P_Skip (8.4.1.1).
+    #[inline(always)]
+    fn p_skip(&self) -> Mv {
+        let around @ [a, b, _] = self.around_macroblock(0);
+        let still = Candidate { ref_idx: 0, mv: [0, 0] };
+        let missing = a.ref_idx == UNAVAILABLE || b.ref_idx == UNAVAILABLE;
+        if missing || a == still || b == still {
+            return [0, 0];
+        }
+        median(around, 0)
+    }
+}
+
+impl Surroundings for MotionField<'_> {
+    #[inline(always)]
+    fn left(&self, list: usize, row: usize) -> Candidate {
+        self.at(self.place.a, self.place.address.wrapping_sub(1), list, 4 * row + 3)
+    }
+
+    #[inline(always)]
+    fn left_above(&self, list: usize, row: usize) -> Candidate {
+        self.left(list, row - 1)
+    }
+
+    #[inline(always)]
+    fn above(&self, list: usize, column: usize) -> Candidate {
+        self.at(self.place.b, self.place.address.wrapping_sub(self.columns), list, 12 + column)
+    }
+
+    #[inline(always)]
+    fn above_right(&self, list: usize) -> Candidate {
+        self.at(self.place.c, self.place.address.wrapping_sub(self.columns).wrapping_add(1), list, 12)
+    }
+
+    #[inline(always)]
+    fn above_left(&self, list: usize) -> Candidate {
+        self.at(self.place.d, self.place.address.wrapping_sub(self.columns).wrapping_sub(1), list, 15)
+    }
+
+    #[inline(always)]
+    fn around_macroblock(&self, list: usize) -> [Candidate; 3] {
+        let c = if self.place.c { self.above_right(list) } else { self.above_left(list) };
+        [self.left(list, 0), self.above(list, 0), c]
+    }
+
+    #[inline(always)]
+    fn p_skip(&self) -> Mv {
+        let still = Candidate { ref_idx: 0, mv: [0, 0] };
+        if !self.place.a || !self.place.b {
+            return [0, 0];
+        }
+        let (a, b) = (self.left(0, 0), self.above(0, 0));
+        if a == still || b == still {
+            return [0, 0];
+        }
+        let c = if self.place.c { self.above_right(0) } else { self.above_left(0) };
+        median([a, b, c], 0)
+    }
+}
+
+impl MotionField<'_> {
+    #[inline(always)]
+    fn at(&self, available: bool, address: usize, list: usize, cell: usize) -> Candidate {
+        match self.blocks.get(address) {
+            Some(block) if available => motion_at(block, self.splits, list, cell),
+            _ => MISSING,
+        }
     }
 
     /// The reference indices that A, B and C (or D) share, when they are available and all stand still.
@@ -189,21 +243,6 @@ impl MotionField<'_> {
         let all_still = (a.mv == still) & (b.mv == still) & (c.mv == still);
         let same_ref = (a.ref_idx == b.ref_idx) & (b.ref_idx == c.ref_idx);
         (uniform & all_still & same_ref).then_some(a.ref_idx)
-    }
-
-    /// Motion vector of P_Skip (8.4.1.1).
-    #[inline(always)]
-    pub fn p_skip(&self) -> Mv {
-        let still = Candidate { ref_idx: 0, mv: [0, 0] };
-        if !self.place.a || !self.place.b {
-            return [0, 0];
-        }
-        let (a, b) = (self.left(0, 0), self.above(0, 0));
-        if a == still || b == still {
-            return [0, 0];
-        }
-        let c = if self.place.c { self.above_right(0) } else { self.above_left(0) };
-        median([a, b, c], 0)
     }
 }
 

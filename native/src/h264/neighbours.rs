@@ -41,6 +41,13 @@ impl Place {
 /// Absolute motion vector difference (x, y) of a 4x4 block, capped: sums are compared with 32 at most.
 pub type AbsMvd = [u8; 2];
 
+/// Stored motion vector differences are capped here: contexts compare sums of them, or of their halves, with 32.
+pub const MVD_CAP: u16 = 66;
+
+/// In [`Around::a`], bit of [`Block::flags`]: beside a field macroblock, the left one of the lower half is another;
+/// [`Block::split`] holds its class and flags << 8.
+pub const LOWER_LEFT: u8 = 0x80;
+
 /// What later macroblocks need of one that was not skipped, besides its [`Block`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Coded {
@@ -56,6 +63,8 @@ pub struct Coded {
     pub dc: u8,
     /// Explicit ref_idx above 0: list 0 quadrants from bit 0, list 1 from bit 4.
     pub ref_idx_positive: u8,
+    /// The same for ref_idx above 1 (MBAFF).
+    pub ref_idx_above_one: u8,
     /// intra_chroma_pred_mode is not 0.
     pub chroma_mode: bool,
 }
@@ -188,6 +197,13 @@ impl CodedChroma {
             }
         }
         coded
+    }
+
+    /// Takes row `to` of the right column from row `from` of another macroblock.
+    pub fn set_right(&mut self, to: usize, other: &Self, from: usize) {
+        for plane in 0..2 {
+            self.right[plane][to & 3] = other.right[plane][from & 3];
+        }
     }
 
     /// [`Grid`]s of Cb and Cr with nothing coded yet.

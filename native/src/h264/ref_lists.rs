@@ -35,6 +35,20 @@ pub fn build(dpb: &Dpb, sps: &Sps, header: &SliceHeader, poc: i32) -> SliceRefs 
     refs
 }
 
+/// Reference lists of the field macroblocks of one parity in a frame (MBAFF): of each frame the field of the own
+/// parity, then the other one.
+// H.264 8.4.2.1
+pub fn of_field_macroblocks(dpb: &Dpb, refs: &SliceRefs, parity: Structure) -> SliceRefs {
+    let fields = |entry: &RefEntry| {
+        [parity, parity.opposite()].map(|structure| {
+            let counts = dpb.frame(entry).map(|frame| frame.counts).unwrap_or_default();
+            let poc = if structure == Structure::Top { counts.top } else { counts.bottom };
+            RefEntry { structure, poc, ..*entry }
+        })
+    };
+    SliceRefs { lists: [0, 1].map(|list: usize| refs.lists[list].iter().flat_map(fields).collect()) }
+}
+
 fn entry((frame, structure): Reference<'_>) -> RefEntry {
     let poc = match structure {
         Structure::Frame => frame.poc(),

@@ -2,7 +2,9 @@
 
 use super::{
     energy::QpWeights,
-    neighbours::{is_available, uses_8x8_transform, Around, Coded, Grid, Levels, CHROMA_CELL, LUMA_CELL},
+    neighbours::{
+        is_available, uses_8x8_transform, Around, Coded, Grid, Levels, CHROMA_CELL, LOWER_LEFT, LUMA_CELL,
+    },
     syntax::{
         block_kind::{
             CB, CB_8X8, CB_AC, CB_DC, CHROMA_AC, CHROMA_DC, CHROMA_DC_422, CR, CR_8X8, CR_AC, CR_DC, LUMA,
@@ -196,9 +198,15 @@ fn flagged_8x8<S: Syntax, const PLANE: usize>(
         let level = if format.old_x264 { pattern.intra } else { block.class == BlockClass::Pcm as u8 };
         (!counts).then_some(u8::from(level))
     };
-    if let Some(level) = replaced(&around.a) {
-        for cell in [5, 10, 15, 20] {
-            levels[cell] = level;
+    let mut lower = around.a;
+    if lower.flags & LOWER_LEFT != 0 {
+        (lower.class, lower.flags) = (around.a.split as u8, (around.a.split >> 8) as u8);
+    }
+    for (block, cells) in [(&around.a, [5, 10]), (&lower, [15, 20])] {
+        if let Some(level) = replaced(block) {
+            for cell in cells {
+                levels[cell] = level;
+            }
         }
     }
     if let Some(level) = replaced(&around.b) {

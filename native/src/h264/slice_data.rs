@@ -1,13 +1,14 @@
 //! slice_data() (H.264 7.3.4): drives the macroblock layer over one slice.
 
 use super::{
-    cabac::init_contexts,
+    cabac::{init_contexts, Engine},
     cabac_syntax::CabacReader,
     cavlc::CavlcReader,
-    direct::Direct,
+    direct::{Direct, Setting},
     energy::EnergyWeights,
     macroblock::SliceParser,
     neighbours::{Coded, CodedChroma, Place},
+    pairs::Pairs,
     pps::Pps,
     residual::Format,
     slice_groups::map_of,
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     bits::payload_bits,
     error::{Error, Result},
-    picture::{Block, BlockClass, Picture, SliceRefs, Split},
+    picture::{Block, BlockClass, Picture, SliceRefs, Split, Structure},
     unit::SliceType,
 };
 
@@ -42,10 +43,25 @@ pub struct SliceInput<'a> {
     pub refs: &'a SliceRefs,
     /// RefPicList1\[0\] for direct prediction (8.4.1.2.1); `None` when it is missing.
     pub colocated: Option<&'a Picture>,
+    /// What field macroblocks refer to, in frames of macroblock pairs (MBAFF).
+    pub fields: Option<&'a FieldRefs<'a>>,
     /// The stream comes from x264 before build 151, see [`Format::old_x264`].
     pub old_x264: bool,
     /// Whether `residual_energy` is wanted (level "full").
     pub want_energy: bool,
+}
+
+/// What the field macroblocks of a frame refer to, in B slices by the field that they belong to.
+#[derive(Debug, Default)]
+pub struct FieldRefs<'a> {
+    /// Fields of the frames in the lists, those of the own parity first of each.
+    pub refs: [SliceRefs; 2],
+    /// Field of RefPicList1\[0\], or all of it when it was coded as frame.
+    pub colocated: [Option<&'a Picture>; 2],
+    /// Order counts of the fields of the current picture.
+    pub pocs: [i32; 2],
+    /// The bottom field of RefPicList1\[0\] is at least as near as its top field.
+    pub bottom_is_nearer: bool,
 }
 
 /// Working memory of the slice parser, reusable over slices, pictures and streams.
@@ -60,14 +76,19 @@ pub struct Scratch {
 /// Parses one slice into `picture` and returns the number of macroblocks that it held.
 ///
 /// `picture.blocks` has one block per macroblock; `picture.slice_refs` holds the reference lists of every slice so
-/// far, including this one. The slice must be a progressive frame slice.
+/// far, including this one.
 ///
 /// # Errors
 /// The place and the syntax element where the slice breaks the specification. Macroblocks before it stay parsed.
 pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: &mut Picture) -> Result<u32> {
     let start = input.header.slice_data_bit_offset;
-    let first = input.header.first_mb_in_slice as usize;
-    if picture.mb_cols == 0 || picture.blocks.len() % picture.mb_cols != 0 || first >= picture.blocks.len() {
+    let first = input.header.first_address(picture.mb_cols);
+    let rows_per_unit = if picture.mbaff { 2 } else { 1 };
+    if picture.mb_cols == 0
+        || picture.blocks.len() % (rows_per_unit * picture.mb_cols) != 0
+        || first >= picture.blocks.len()
+        || input.header.mbaff_frame_flag != picture.mbaff
+    {
         return Err(Error::invalid("first_mb_in_slice", start as u64));
     }
     // More records than macroblocks: slices that overlap again and again would take any amount of memory.
@@ -88,7 +109,7 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
             return Err(Error::invalid("entropy_coding_mode_flag (CABAC with slice groups)", start as u64));
         }
         let reader = CavlcReader::new(input.rbsp, start, payload_bits);
-        return parser(reader, input, scratch, picture, qp).slice_of_group(&map);
+        return parser::<_, false>(reader, input, scratch, picture, qp).slice_of_group(&map);
     }
     if input.pps.entropy_coding_mode_flag {
         let set = match input.header.slice_type {
@@ -103,38 +124,71 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
             contexts,
             picture.structure.is_field(),
         );
-        parser(reader, input, scratch, picture, qp).cabac_slice()
+        if picture.mbaff {
+            parser::<_, true>(reader, input, scratch, picture, qp).cabac_pairs()
+        } else {
+            parser::<_, false>(reader, input, scratch, picture, qp).cabac_slice()
+        }
     } else {
-        parser(CavlcReader::new(input.rbsp, start, payload_bits), input, scratch, picture, qp).cavlc_slice()
+        let reader = CavlcReader::new(input.rbsp, start, payload_bits);
+        if picture.mbaff {
+            parser::<_, true>(reader, input, scratch, picture, qp).cavlc_pairs()
+        } else {
+            parser::<_, false>(reader, input, scratch, picture, qp).cavlc_slice()
+        }
     }
 }
 
-fn parser<'a, S: Syntax>(
+fn parser<'a, S: Syntax, const MBAFF: bool>(
     syntax: S,
     input: &'a SliceInput<'a>,
     scratch: &'a mut Scratch,
     picture: &'a mut Picture,
     qp: u8,
-) -> SliceParser<'a, S> {
-    scratch.columns.resize(picture.mb_cols, Coded::default());
-    let chroma_columns = if input.sps.chroma_array_type() >= 2 { picture.mb_cols } else { 0 };
+) -> SliceParser<'a, S, MBAFF> {
+    let columns = picture.mb_cols << u32::from(MBAFF);
+    scratch.columns.resize(columns, Coded::default());
+    let chroma_columns = if input.sps.chroma_array_type() >= 2 { columns } else { 0 };
     scratch.chroma_columns.resize(chroma_columns, CodedChroma::default());
     let field = picture.structure.is_field();
-    let weights = &mut scratch.weights[usize::from(field)];
+    let [of_frames, of_fields] = &mut scratch.weights;
+    let (weights, other_weights) = if field { (of_fields, of_frames) } else { (of_frames, of_fields) };
     if input.want_energy {
         weights.activate(input.sps, input.pps, field);
+        if MBAFF {
+            other_weights.activate(input.sps, input.pps, !field);
+        }
     }
     // A frame has as many macroblocks as two fields.
     let size = |picture: &Picture| picture.blocks.len() << u32::from(picture.structure.is_field());
-    let colocated =
-        input.colocated.filter(|other| (other.mb_cols, size(other)) == (picture.mb_cols, size(picture)));
-    let direct = Direct::new(
-        input.header.direct_spatial_mv_pred_flag,
-        input.sps.direct_8x8_inference_flag,
-        colocated,
-        input.refs,
-        picture,
-    );
+    let fits = |other: &&Picture| (other.mb_cols, size(other)) == (picture.mb_cols, size(picture));
+    let setting = Setting {
+        spatial: input.header.direct_spatial_mv_pred_flag,
+        inference_8x8: input.sps.direct_8x8_inference_flag,
+        colocated: input.colocated.filter(fits),
+        refs: input.refs,
+        structure: picture.structure,
+        poc: picture.poc,
+        columns: picture.mb_cols,
+        pairs: MBAFF,
+        bottom_is_nearer: input.fields.is_some_and(|fields| fields.bottom_is_nearer),
+    };
+    let mut pairs = Pairs::default();
+    if MBAFF {
+        pairs.other_weights = Some(other_weights);
+        pairs.direct = input.fields.map(|fields| {
+            Box::new([(0, Structure::Top), (1, Structure::Bottom)].map(|(parity, structure)| {
+                Direct::new(Setting {
+                    colocated: fields.colocated[parity].filter(fits),
+                    refs: &fields.refs[parity],
+                    structure,
+                    poc: fields.pocs[parity],
+                    ..setting
+                })
+            }))
+        });
+    }
+    let direct = Direct::new(setting);
     let mut parser = SliceParser {
         position: syntax.position(),
         syntax,
@@ -148,6 +202,7 @@ fn parser<'a, S: Syntax>(
         grids: [[0; 25]; 2],
         first: input.header.first_mb_in_slice as usize,
         place: Place::default(),
+        pairs,
         motion: Split { mv: [[[0; 2]; 16]; 2], ref_idx: [[-1; 4]; 2] },
         qp: 0,
         qp_bd_offset: input.sps.qp_bd_offset_luma(),
@@ -160,7 +215,7 @@ fn parser<'a, S: Syntax>(
     parser
 }
 
-impl<S: Syntax> SliceParser<'_, S> {
+impl<S: Syntax> SliceParser<'_, S, false> {
     /// Address and column of the first macroblock.
     fn first(&self) -> (usize, usize) {
         (self.first, self.first % self.columns.len())
@@ -183,7 +238,7 @@ impl<S: Syntax> SliceParser<'_, S> {
     }
 }
 
-impl SliceParser<'_, CavlcReader<'_>> {
+impl SliceParser<'_, CavlcReader<'_>, false> {
     fn cavlc_slice(&mut self) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
         let (mut address, mut x) = self.first();
@@ -222,7 +277,7 @@ impl SliceParser<'_, CavlcReader<'_>> {
     }
 }
 
-impl SliceParser<'_, CavlcReader<'_>> {
+impl SliceParser<'_, CavlcReader<'_>, false> {
     /// A slice of one slice group: the macroblocks of other groups are passed over.
     // H.264 8.2.2, (8-16)
     fn slice_of_group(&mut self, map: &[u8]) -> Result<u32> {
@@ -258,7 +313,7 @@ impl SliceParser<'_, CavlcReader<'_>> {
     }
 }
 
-impl SliceParser<'_, CabacReader<'_>> {
+impl SliceParser<'_, CabacReader<'_>, false> {
     fn cabac_slice(&mut self) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
         let (mut address, mut x) = self.first();
@@ -299,11 +354,7 @@ impl SliceParser<'_, CabacReader<'_>> {
                 return Err(Error::invalid("end_of_slice_flag", engine.position()));
             }
         }
-        // The last bit that the engine reads is rbsp_stop_one_bit. Some encoders flush a few bits more.
-        let surplus = end.checked_sub(engine.position());
-        if !surplus.is_some_and(|bits| bits <= MAX_SURPLUS_BITS) {
-            return Err(Error::invalid("rbsp_slice_trailing_bits", engine.position()));
-        }
+        self.check_end(engine)?;
         Ok(self.count_to(address))
     }
 
@@ -321,12 +372,23 @@ impl SliceParser<'_, CabacReader<'_>> {
     }
 }
 
+impl<const MBAFF: bool> SliceParser<'_, CabacReader<'_>, MBAFF> {
+    /// The last bit that the engine reads is rbsp_stop_one_bit. Some encoders flush a few bits more.
+    pub fn check_end(&self, engine: Engine<'_>) -> Result<()> {
+        let surplus = self.syntax.end.checked_sub(engine.position());
+        if surplus.is_some_and(|bits| bits <= MAX_SURPLUS_BITS) {
+            return Ok(());
+        }
+        Err(Error::invalid("rbsp_slice_trailing_bits", engine.position()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         h264::slice_groups::SliceGroups,
-        picture::{flags, RefEntry, Structure},
+        picture::{flags, RefEntry},
     };
 
     const COLUMNS: usize = 5;
@@ -355,6 +417,11 @@ mod tests {
         }
 
         fn parse(&self, rbsp: &[u8], colocated: Option<&Picture>, picture: &mut Picture) -> Result<u32> {
+            let fields = FieldRefs {
+                refs: [self.refs.clone(), self.refs.clone()],
+                colocated: [colocated; 2],
+                ..FieldRefs::default()
+            };
             let input = SliceInput {
                 rbsp,
                 sps: &self.sps,
@@ -363,6 +430,7 @@ mod tests {
                 slice_index: 0,
                 refs: &self.refs,
                 colocated,
+                fields: self.header.mbaff_frame_flag.then_some(&fields),
                 old_x264: false,
                 want_energy: true,
             };
@@ -378,6 +446,7 @@ mod tests {
             poc: 2,
             structure: Structure::Frame,
             motion_known: true,
+            mbaff: false,
             blocks: vec![Block::default(); MACROBLOCKS],
             splits: Vec::new(),
             slice_refs: vec![setup.refs.clone()],
@@ -524,9 +593,13 @@ mod tests {
                 .map(|_| random(&mut seed) as u8 & if density == 0 { random(&mut seed) as u8 } else { 255 })
                 .collect();
             let mut picture = empty_picture(&setup);
+            picture.mbaff = random(&mut seed) % 3 == 0;
+            setup.header.mbaff_frame_flag = picture.mbaff;
             let result = setup.parse(&rbsp, colocated.as_ref(), &mut picture);
             check(&picture);
-            if let Ok(count) = result {
+            if picture.mbaff {
+                assert!(result.as_ref().map_or(true, |&count| picture.covered() == count as usize));
+            } else if let Ok(count) = result {
                 let first = setup.header.first_mb_in_slice as usize;
                 assert!(picture.blocks[first..][..count as usize].iter().all(|block| block.class != 0));
             }

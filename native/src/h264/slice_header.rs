@@ -25,6 +25,8 @@ pub struct SliceHeader {
     pub frame_num: u32,
     /// Frame, or which field (field_pic_flag, bottom_field_flag).
     pub structure: Structure,
+    /// MbaffFrameFlag: the macroblocks come in pairs.
+    pub mbaff_frame_flag: bool,
     /// From the NAL unit header: nal_unit_type 5.
     pub idr_pic_flag: bool,
     /// From the NAL unit header.
@@ -158,7 +160,8 @@ impl SliceHeader {
         };
         header.is_switching = slice_type > 2;
         header.read_numbers(r, &sps, &pps)?;
-        let rows = sps.mb_rows() >> u32::from(header.structure.is_field());
+        let half = header.structure.is_field() || header.mbaff_frame_flag;
+        let rows = sps.mb_rows() >> u32::from(half);
         if header.first_mb_in_slice as usize >= sps.mb_cols() * rows {
             return Err(Error::invalid("first_mb_in_slice", 0));
         }
@@ -178,11 +181,9 @@ impl SliceHeader {
             self.structure = match (r.flag("field_pic_flag")?, sps.mb_adaptive_frame_field_flag) {
                 (true, _) if r.flag("bottom_field_flag")? => Structure::Bottom,
                 (true, _) => Structure::Top,
-                (false, true) => {
-                    return Err(r.unsupported("mb_adaptive_frame_field_flag (interlaced, MBAFF)"))
-                }
-                (false, false) => Structure::Frame,
+                (false, _) => Structure::Frame,
             };
+            self.mbaff_frame_flag = sps.mb_adaptive_frame_field_flag && !self.structure.is_field();
             if pps.slice_groups.is_some() {
                 return Err(r.unsupported("num_slice_groups_minus1 (FMO, interlaced)"));
             }
@@ -270,6 +271,16 @@ impl SliceHeader {
         Ok(())
     }
 
+    /// Raster address of the first macroblock in a picture of `columns` macroblocks a row.
+    pub fn first_address(&self, columns: usize) -> usize {
+        let first = self.first_mb_in_slice as usize;
+        if self.mbaff_frame_flag {
+            pair_address(first, columns)
+        } else {
+            first
+        }
+    }
+
     /// Number of reference lists of the slice type.
     pub fn lists(&self) -> usize {
         match self.slice_type {
@@ -326,6 +337,12 @@ impl SliceHeader {
             || self.delta_pic_order_cnt_bottom != previous.delta_pic_order_cnt_bottom
             || self.delta_pic_order_cnt != previous.delta_pic_order_cnt
     }
+}
+
+/// Raster address of the upper macroblock of a pair (MBAFF).
+pub fn pair_address(pair: usize, columns: usize) -> usize {
+    let columns = columns.max(1);
+    pair / columns * 2 * columns + pair % columns
 }
 
 // H.264 7.3.3.1

@@ -7,14 +7,14 @@ use super::{
     param_sets::ParameterSets,
     poc::{OrderCounts, PocState},
     ref_lists, sei,
-    slice_data::{parse_slice_data, Scratch, SliceInput},
-    slice_header::{ParsedSlice, SliceHeader},
+    slice_data::{parse_slice_data, FieldRefs, Scratch, SliceInput},
+    slice_header::{pair_address, ParsedSlice, SliceHeader},
     sps::Sps,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     nal::{self, Framing},
-    picture::{flags, Block, BlockClass, Picture, PictureId, Split, Structure},
+    picture::{flags, Block, BlockClass, Picture, PictureId, RefEntry, SliceRefs, Split, Structure},
     unit::{Depth, Options, ParsedPicture, Sampler, SliceType, UnitError},
 };
 
@@ -244,6 +244,7 @@ impl Parser {
         if slice.header.slice_type == SliceType::B {
             current.motion_exact &= colocated.is_some_and(|picture| picture.motion_known);
         }
+        let fields = field_refs(&self.dpb, &slice.header, &refs, current.counts);
         let input = SliceInput {
             rbsp,
             sps: &slice.sps,
@@ -252,6 +253,7 @@ impl Parser {
             slice_index: slice_index as u16,
             refs: &refs,
             colocated: colocated.map(Arc::as_ref),
+            fields: fields.as_ref(),
             old_x264: self.x264_build.is_some_and(|build| build < 151),
             want_energy: unit.options.want_energy,
         };
@@ -282,6 +284,7 @@ impl Parser {
         let rows = slice.sps.mb_rows() >> u32::from(slice.header.structure.is_field());
         picture.reset(self.next_id, slice.sps.mb_cols(), rows, counts.frame());
         picture.structure = slice.header.structure;
+        picture.mbaff = slice.header.mbaff_frame_flag;
         Current {
             picture,
             sps: Arc::clone(&slice.sps),
@@ -328,10 +331,13 @@ impl Parser {
             unit.closed.iter().fold(SliceType::I, |richest, (current, _)| richest.richer(current.slice_type));
         let intra_only = first.slice_type == SliceType::I;
         let picture = match &unit.closed[..] {
-            [(_, frame)] if !frame.structure.is_field() => Arc::clone(frame),
-            fields => {
+            [(_, frame)] if !frame.structure.is_field() && !frame.mbaff => Arc::clone(frame),
+            pictures => {
                 let mut frame = self.spare_picture();
-                weave(fields.iter().map(|(_, field)| field.as_ref()), &mut frame);
+                match pictures {
+                    [(_, pairs)] if pairs.mbaff => in_frame_lines(pairs, &mut frame),
+                    fields => weave(fields.iter().map(|(_, field)| field.as_ref()), &mut frame),
+                }
                 let frame = Arc::new(frame);
                 self.pictures.push(Arc::clone(&frame));
                 frame
@@ -389,12 +395,55 @@ fn weave<'a>(fields: impl Iterator<Item = &'a Picture>, frame: &mut Picture) {
             let is_split = block.flags & flags::SPLIT != 0;
             *cell = Block {
                 mv: block.mv.map(to_frame_lines),
+                flags: block.flags | flags::FIELD,
                 split: if is_split { block.split + first_split } else { 0 },
                 slice: block.slice.wrapping_add(first_slice),
                 ..*block
             };
         }
     }
+}
+
+/// Copies a frame of macroblock pairs; vertical motion of field macroblocks is doubled.
+fn in_frame_lines(pairs: &Picture, frame: &mut Picture) {
+    frame.reset(pairs.id, pairs.mb_cols, pairs.mb_rows, pairs.poc);
+    frame.mbaff = true;
+    frame.blocks.clone_from(&pairs.blocks);
+    frame.splits.clone_from(&pairs.splits);
+    frame.slice_refs.clone_from(&pairs.slice_refs);
+    for block in frame.blocks.iter_mut().filter(|block| block.flags & flags::FIELD != 0) {
+        block.mv = block.mv.map(to_frame_lines);
+        if let Some(split) =
+            frame.splits.get_mut(block.split as usize).filter(|_| block.flags & flags::SPLIT != 0)
+        {
+            split.mv = split.mv.map(|cells| cells.map(to_frame_lines));
+        }
+    }
+}
+
+/// What field macroblocks of a slice refer to, if it has any.
+fn field_refs<'a>(
+    dpb: &'a Dpb,
+    header: &SliceHeader,
+    refs: &SliceRefs,
+    counts: OrderCounts,
+) -> Option<FieldRefs<'a>> {
+    if !header.mbaff_frame_flag || header.slice_type != SliceType::B {
+        return None;
+    }
+    let parities = [Structure::Top, Structure::Bottom];
+    let first = refs.lists[1].first();
+    Some(FieldRefs {
+        refs: parities.map(|parity| ref_lists::of_field_macroblocks(dpb, refs, parity)),
+        colocated: parities.map(|structure| {
+            let motion = dpb.motion(&RefEntry { structure, ..*first? }, counts.frame());
+            motion.map(Arc::as_ref)
+        }),
+        pocs: [counts.top, counts.bottom],
+        bottom_is_nearer: first
+            .and_then(|entry| dpb.frame(entry))
+            .is_some_and(|frame| frame.bottom_is_nearer(counts.frame())),
+    })
 }
 
 fn to_frame_lines([x, y]: [i16; 2]) -> [i16; 2] {
@@ -412,7 +461,7 @@ impl Current {
 
     /// Whether `slice` may follow the slices so far.
     fn check_next(&self, slice: &ParsedSlice) -> Result<()> {
-        let first_mb = slice.header.first_mb_in_slice as usize;
+        let first_mb = slice.header.first_address(self.picture.mb_cols);
         let coded =
             self.picture.blocks.get(first_mb).map_or(true, |block| block.class != BlockClass::Unknown as u8);
         let differs = slice.sps != self.sps || slice.header.starts_new_picture(&self.first);
@@ -431,7 +480,19 @@ impl Current {
     fn fill_unread(&mut self) {
         self.unread_intra.sort_by_key(|&(begin, _)| std::cmp::Reverse(begin));
         for &(begin, block) in &self.unread_intra {
-            let rest = self.picture.blocks.iter_mut().skip(begin);
+            let picture = &mut self.picture;
+            if picture.mbaff {
+                let columns = picture.mb_cols;
+                for pair in begin..picture.blocks.len() / 2 {
+                    let top = pair_address(pair, columns);
+                    if picture.blocks[top].class != BlockClass::Unknown as u8 {
+                        break;
+                    }
+                    (picture.blocks[top], picture.blocks[top + columns]) = (block, block);
+                }
+                continue;
+            }
+            let rest = picture.blocks.iter_mut().skip(begin);
             rest.take_while(|cell| cell.class == BlockClass::Unknown as u8).for_each(|cell| *cell = block);
         }
     }

@@ -98,6 +98,8 @@ pub trait Syntax {
     /// Bits read so far.
     fn position(&self) -> u64;
 
+    /// From here on macroblocks are field macroblocks, or frame macroblocks (MBAFF).
+    fn set_field(&mut self, field: bool);
     /// mb_type as numbered for the slice type.
     fn mb_type(&mut self, slice_type: SliceType, around: &Around) -> u8;
     /// mb_type of SI slices: 0 for SI and I_NxN, else as in I slices.
