@@ -43,20 +43,25 @@ def check_units(camera: Listener, codec: str, *, count: int) -> None:
     assert decode_units(units)[0] == len(units)
 
 
-@pytest.mark.parametrize("codec", ["H264", "VP8"])
-async def test_a_browser_publishes_with_one_click(codec: str) -> None:
-    async with listening(read_timeout_seconds=5) as camera:
-        page_url = camera.url.replace("cam1", f"publish?codec={codec}")
-        async with browser_page(page_url) as page:
-            await page.until("document.readyState === 'complete' && location.search.includes('stream=cam1')")
-            assert await page.run("document.getElementById('stream').value") == "cam1"
-            await page.run(CLICK)
-            await page.until(LIVE)
-            await camera.until_units(30, seconds=30)
-            assert await page.run(NOTE) == ""
-            await page.run(CLICK)
-            await camera.until(lambda: "ended the stream" in camera.events[-1][1])
-    check_units(camera, codec.lower(), count=30)
+async def test_a_browser_publishes_with_one_click_and_a_token() -> None:
+    async with (
+        listening(token="open sesame", read_timeout_seconds=5) as camera,
+        browser_page(camera.url.replace("cam1", "publish?codec=H264")) as page,
+    ):
+        await page.until("document.readyState === 'complete' && location.search.includes('stream=cam1')")
+        assert await page.run("document.getElementById('stream').value") == "cam1"
+        await page.run(CLICK)
+        await page.until(f"{NOTE}.includes('asks for a token')")
+        assert await page.run("document.getElementById('state').textContent") == "Off"
+        await page.run("document.getElementById('token').value = 'open sesame'")
+        await page.run(CLICK)
+        await page.until(LIVE)
+        await camera.until_units(30, seconds=30)
+        assert await page.run(NOTE) == ""
+        await page.run(CLICK)
+        await camera.until(lambda: "ended the stream" in camera.events[-1][1])
+        assert await page.run("document.getElementById('state').textContent") == "Off"
+    check_units(camera, "h264", count=30)
     assert [kind for kind, _ in camera.events[:2]] == ["waiting", "connected"]
 
 
@@ -81,22 +86,8 @@ async def test_a_browser_repairs_loss_and_its_death_is_noticed(monkeypatch: pyte
     assert camera.times[-1] < killed + 1
     damaged = [unit for unit in camera.units if unit.discontinuity]
     assert all(unit.keyframe for unit in damaged)
+    assert {unit.codec for unit in camera.units} == {"vp8"}
     assert decode_units(camera.units)[0] == len(camera.units)
-
-
-async def test_the_page_says_what_is_wrong_and_takes_a_token() -> None:
-    async with (
-        listening(token="open sesame", read_timeout_seconds=5) as camera,
-        browser_page(camera.url.replace("cam1", "publish?stream=cam1")) as page,
-    ):
-        await page.until("document.readyState === 'complete'")
-        await page.run(CLICK)
-        await page.until(f"{NOTE}.includes('asks for a token')")
-        assert await page.run("document.getElementById('state').textContent") == "Off"
-        await page.run("document.getElementById('token').value = 'open sesame'")
-        await page.run(CLICK)
-        await page.until(LIVE)
-        await camera.until_units(3)
 
 
 async def test_the_page_is_one_file_that_asks_nobody_else() -> None:
@@ -145,7 +136,7 @@ async def webrtcbin(url: str, codec: str) -> AsyncIterator[asyncio.subprocess.Pr
         await process.communicate()
 
 
-@pytest.mark.parametrize("codec", ["h264", "h264-high", "vp8", "h265"])
+@pytest.mark.parametrize("codec", ["h264-high", "vp8", "h265"])
 async def test_webrtcbin_publishes(codec: str) -> None:
     async with listening(read_timeout_seconds=2) as camera:
         async with webrtcbin(camera.url, codec) as process:
