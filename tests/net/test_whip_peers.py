@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import ssl
 import subprocess
 import sys
 import time
@@ -17,11 +18,12 @@ import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
 from aiortc.rtcdtlstransport import RTCDtlsTransport
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.net.certificates import ServerIdentity, make_identity
 from tests.net.chromium import browser_page
 from tests.net.rtsp_server import SYSTEM_PYTHON
-from tests.net.whip_publisher import Listener, ask, listening, until
+from tests.net.whip_publisher import Listener, ask, listening, rsa_certificate, until
 from tests.sources.support import decode_units
 
 GST_SCRIPT = Path(__file__).with_name("gst_whip.py")
@@ -188,6 +190,20 @@ async def test_ffmpegs_muxer_publishes(tmp_path: Path) -> None:
 async def test_ffmpegs_muxer_refuses_b_frames_itself(tmp_path: Path) -> None:
     async with listening() as camera, ffmpeg_muxer(camera.url, make_identity(tmp_path), bframes=2) as process:
         assert await asyncio.wait_for(process.wait(), 30) != 0
+        assert camera.units == []
+
+
+async def test_ffmpegs_muxer_cannot_use_an_rsa_certificate_and_the_stream_waits_on(tmp_path: Path) -> None:
+    made = rsa_certificate()
+    pem, secret = tmp_path / "rsa.pem", tmp_path / "rsa.key"
+    pem.write_bytes(made._cert.public_bytes(Encoding.PEM))
+    secret.write_bytes(made._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    identity = ServerIdentity(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), pem, secret, "")
+    async with listening(open_timeout_seconds=5) as camera:
+        async with ffmpeg_muxer(camera.url, identity) as process:
+            assert await asyncio.wait_for(process.wait(), 30) != 0
+        await camera.until(lambda: camera.kinds()[-1] == "reconnecting")
+        assert camera.source.publication is None
         assert camera.units == []
 
 

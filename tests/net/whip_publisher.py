@@ -142,7 +142,7 @@ class Publisher:
         prepare_aiortc()
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         if self.manners.rsa:
-            self.connection._RTCPeerConnection__certificates = [_rsa_certificate()]
+            self.connection._RTCPeerConnection__certificates = [rsa_certificate()]
         self._transceiver = self.connection.addTransceiver("video", direction="sendonly")
         self._transceiver.setCodecPreferences(self._preferences())
         return self
@@ -362,7 +362,8 @@ async def listening(
 
 
 @cache
-def _rsa_certificate() -> RTCCertificate:
+def rsa_certificate() -> RTCCertificate:
+    """A certificate that signs itself, with an RSA key: what old publishers have."""
     key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "publisher of a test")])
     now = datetime.datetime.now(datetime.UTC)
