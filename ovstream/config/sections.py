@@ -35,6 +35,7 @@ class SourceConfig(Section):
     )
     token: SecretStr | None = Field(
         default=None,
+        min_length=1,
         description="bearer token: what WHIP publishers must show, what we show to a WHEP server",
     )
     max_publishers: int = Field(

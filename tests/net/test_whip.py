@@ -15,6 +15,7 @@ import pytest
 from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError, InsecureBindError
 from ovstream.sources import open_source
+from ovstream.sources.webrtc import WhipEndpoint
 from tests.clips import make_clip
 from tests.net.fault_matrix import audit
 from tests.net.fault_server import load_units
@@ -353,6 +354,15 @@ def test_the_network_is_served_with_a_token_only(url: str) -> None:
     open_source(url, config=SourceConfig.model_validate({"token": "x"}))
     shown = open_source(url.replace("//", "//:CANARY@"))
     assert "CANARY" not in shown.name + repr(shown)
+
+
+def test_an_empty_token_is_no_token() -> None:
+    with pytest.raises(ConfigError, match="empty token"):
+        WhipEndpoint(token="")
+    with pytest.raises(ValueError, match="token"):
+        SourceConfig.model_validate({"token": ""})
+    with pytest.raises(InsecureBindError):
+        open_source("whip://:@0.0.0.0:8080/cam1")
 
 
 @pytest.mark.parametrize("path", ["", "/", "/a/b", "/publish", "/a b", "/.x"])

@@ -171,9 +171,16 @@ class WhipEndpoint:
         token: What publishers must show, unless their stream has a token of its own. Without any token only
             programs and pages of this machine may publish.
         max_publishers: Most at once; more are told to come back later.
+
+    Raises:
+        ConfigError: The token is empty.
     """
 
     def __init__(self, *, token: str | None = None, max_publishers: int = DEFAULT_MAX_PUBLISHERS) -> None:
+        if token == "":
+            raise ConfigError(
+                "an empty token lets everybody publish: give one, or None for this machine only"
+            )
         self.max_publishers = max_publishers
         self._token = token
         self._sources: dict[str, WhipSource] = {}
