@@ -21,6 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 ClockQuality = Literal["none", "arrival", "sender"]
 SliceType = Literal["I", "P", "B"]
 Origin = Literal["bitstream", "decoder", "difference"]
+Structure = Literal["frame", "fields", "top", "bottom", "second field"]
 Action = Literal["skip", "sparse", "dense"]
 Kind = Literal["scene", "event", "tokens"]
 Unread = Literal["", "intra", "inter", "costly"]
@@ -74,6 +75,11 @@ FLAG_TRANSFORM_8X8 = 2
 FLAG_DIRECT = 4
 FLAG_FINE_REFERENCES = 8
 FLAG_FIELD = 16
+FLAG_INTRA_16X16 = 32
+NO_POC = -(1 << 31)
+"""In `FrameMetadata.ref_poc`: list not used, or a reference without order count (missing, or VP8)."""
+_PART_NXN = 3  # H.265 PartMode
+_B_PRED = 4  # VP8, native/src/vp8/modes.rs
 _QUADRANTS = np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3])
 
 
@@ -144,6 +150,11 @@ class FrameMetadata:
             slices: more bits than `max_bits_per_pixel`).
         motion_exact: False when vectors were inferred from a picture that is missing, damaged or unread (H.264 B
             pictures, H.265 with temporal motion vectors): some may be wrong.
+        structure: "frame"; "fields" (both in this access unit; row 2 r of cells is row r of the top field, row 2 r + 1 of
+            the bottom field); "top" or "bottom" (this field alone, every second row of cells known); "second field" (the
+            first one came in the access unit before, and is here again).
+        list_ends: (2 * slices,) uint32, where in `list_pocs` list 0 and list 1 of each slice end.
+        list_pocs: (n,) int32, picture order counts of the entries of all reference lists; see `ref_poc`.
     """
 
     codec: str
@@ -164,6 +175,9 @@ class FrameMetadata:
     shown: bool = True
     unread: Unread = ""
     motion_exact: bool = True
+    structure: Structure = "frame"
+    list_ends: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32), repr=False)
+    list_pocs: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32), repr=False)
 
     @property
     def pts_seconds(self) -> float | None:
@@ -229,6 +243,55 @@ class FrameMetadata:
         cells[fine] = self.splits["mv"][self.blocks["split"][fine] + 1][:, :, :, 0]
         planes = cells.reshape(rows, cols, 2, 4, 4).transpose(2, 0, 3, 1, 4)
         return np.ascontiguousarray(planes).reshape(2, 4 * rows, 4 * cols)
+
+    @property
+    def ref_poc(self) -> npt.NDArray[np.int32]:
+        """(2 lists, 4*mb_rows, 4*mb_cols) int32: order count of the picture that `mv` points into, or `NO_POC`.
+
+        Field macroblocks of a frame (H.264 MBAFF) point into a field of it: this is the count of the frame.
+        """
+        ref_idx = self.ref_idx.astype(np.int64)
+        if not self.list_ends.size:
+            return np.full(ref_idx.shape, NO_POC, np.int32)
+        ends = self.list_ends.astype(np.int64)
+        starts = np.concatenate([[0], ends[:-1]])
+        if self.structure == "frame":
+            ref_idx >>= self._expanded((self.blocks["flags"] & FLAG_FIELD) != 0)
+        lists = 2 * self._expanded(self.slice_map).astype(np.int64) + np.arange(2)[:, None, None]
+        known = (ref_idx >= 0) & (lists < ends.size)
+        lists[~known] = 0
+        index = starts[lists] + ref_idx
+        known &= index < ends[lists]
+        pocs = np.append(self.list_pocs, np.int32(NO_POC))
+        return pocs[np.where(known, index, self.list_pocs.size)]
+
+    @property
+    def transform_8x8(self) -> BoolArray:
+        """(mb_rows, mb_cols) bool: the residual uses the 8x8 transform (H.264)."""
+        flagged: BoolArray = (self.blocks["flags"] & FLAG_TRANSFORM_8X8) != 0
+        return flagged
+
+    @property
+    def coded_block_pattern(self) -> npt.NDArray[np.uint16]:
+        """(mb_rows, mb_cols) uint16: bit 0 to 3: luma residual in each 8x8 quadrant; from bit 4: chroma (1 DC, 2 AC)."""
+        return self.blocks["cbp"]
+
+    @property
+    def intra_size(self) -> npt.NDArray[np.uint8]:
+        """(mb_rows, mb_cols) uint8: side of the blocks of intra prediction: 4, 8, 16 (H.265: up to 64); 0: not intra."""
+        mb_type, flags = self.blocks["mb_type"].astype(np.int64), self.blocks["flags"]
+        if self.codec == "h265":
+            side = (1 << (mb_type >> 4)) >> ((mb_type & 15) == _PART_NXN)
+        elif self.codec == "vp8":
+            side = np.where(mb_type == _B_PRED, 4, 16)
+        else:
+            side = np.where(self.transform_8x8, 8, 4)
+            side[(flags & FLAG_INTRA_16X16) != 0] = 16
+        return np.where(self.block_class == BlockClass.INTRA, side, 0).astype(np.uint8)
+
+    def _expanded(self, plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A plane of cells as one of 4x4 blocks."""
+        return plane.repeat(4, axis=0).repeat(4, axis=1)
 
     def _split_cells(self) -> BoolArray:
         divided: BoolArray = (self.blocks["flags"] & FLAG_SPLIT) != 0

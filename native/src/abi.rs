@@ -13,7 +13,7 @@ use crate::{
     h264::stream::Parser,
     h265,
     nal::Framing,
-    picture::{Block, Split},
+    picture::{Block, Picture, RefEntry, Split},
     unit::{Options, ParsedPicture, SliceType, UnitError},
     vp8,
 };
@@ -82,6 +82,12 @@ pub struct OvbitsPicture {
     pub unread: u8,
     /// No vector was inferred from a picture that is missing, damaged or unread.
     pub motion_exact: u8,
+    /// Frame 0, both fields 1, top field alone 2, bottom field alone 3, second field with the first of before 4
+    pub content: u8,
+    /// Reference lists: two a slice.
+    pub lists: u32,
+    /// Entries of all of them.
+    pub list_entries: u32,
 }
 
 /// The (first) error of the last access unit.
@@ -240,6 +246,40 @@ pub unsafe extern "C" fn ovbits_reference_pocs(
     entries.len()
 }
 
+/// Copies where the reference indices of the last picture point: the end of each list (list 0 and 1 of each slice) and
+/// the picture order counts of all their entries. Returns OVBITS_INVALID and copies nothing when the arrays are not
+/// exactly as long.
+///
+/// # Safety
+/// `parser` is alive; `ends` and `pocs` point to as many writable numbers as said (null when 0).
+#[no_mangle]
+pub unsafe extern "C" fn ovbits_copy_references(
+    parser: *const OvbitsParser,
+    ends: *mut u32,
+    ends_count: usize,
+    pocs: *mut i32,
+    pocs_count: usize,
+) -> i32 {
+    // SAFETY: promised by the caller.
+    let state = unsafe { &*parser }.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(last) = &state.last else { return OVBITS_INVALID };
+    let lists = || last.picture.slice_refs.iter().flat_map(|refs| &refs.lists);
+    if lists().count() != ends_count || entries(&last.picture).count() != pocs_count {
+        return OVBITS_INVALID;
+    }
+    let mut end = 0;
+    for (index, list) in lists().enumerate() {
+        end += list.len() as u32;
+        // SAFETY: as many as counted.
+        unsafe { ends.add(index).write(end) };
+    }
+    for (index, entry) in entries(&last.picture).enumerate() {
+        // SAFETY: as many as counted.
+        unsafe { pocs.add(index).write(entry.poc) };
+    }
+    OVBITS_OK
+}
+
 /// # Safety
 /// `target` has room for all of `source` (it may be null when `source` is empty).
 unsafe fn copy_bytes<T: Copy>(source: &[T], target: *mut u8) {
@@ -331,7 +371,15 @@ fn describe(parsed: &ParsedPicture) -> OvbitsPicture {
         shown: u8::from(parsed.shown),
         unread: parsed.unread as u8,
         motion_exact: u8::from(parsed.motion_exact),
+        content: parsed.content as u8,
+        lists: 2 * parsed.picture.slice_refs.len() as u32,
+        list_entries: entries(&parsed.picture).count() as u32,
     }
+}
+
+/// All entries of all reference lists, slice by slice.
+fn entries(picture: &Picture) -> impl Iterator<Item = &RefEntry> {
+    picture.slice_refs.iter().flat_map(|refs| &refs.lists).flatten()
 }
 
 fn to_c(error: Option<&UnitError>) -> OvbitsError {

@@ -32,6 +32,8 @@ pub mod flags {
     pub const FINE_REFERENCES: u8 = 8;
     /// H.264: a macroblock of a field, or a field macroblock of a frame (MBAFF); `ref_idx` counts fields.
     pub const FIELD: u8 = 16;
+    /// H.264: predicted from its own picture as one block (Intra_16x16).
+    pub const INTRA_16X16: u8 = 32;
 }
 
 /// One 16x16 cell. 32 bytes, part of the ABI.

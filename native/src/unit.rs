@@ -67,6 +67,23 @@ pub struct UnitError {
     pub nal_index: u32,
 }
 
+/// What of a frame an access unit held. Values are part of the ABI.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Content {
+    /// All of it, coded as frame.
+    #[default]
+    Frame = 0,
+    /// Both fields.
+    Fields = 1,
+    /// The top field; the rows of the bottom field are unknown.
+    TopField = 2,
+    /// The bottom field; the rows of the top field are unknown.
+    BottomField = 3,
+    /// The second field; the first one came in the access unit before and is here again.
+    SecondField = 4,
+}
+
 /// One parsed picture.
 #[derive(Clone, Debug)]
 pub struct ParsedPicture {
@@ -82,6 +99,8 @@ pub struct ParsedPicture {
     pub reference: bool,
     /// Put out, not only referred to.
     pub shown: bool,
+    /// A frame or fields (H.264).
+    pub content: Content,
     /// The active SPS (VP8: the size) differs from the one of the picture before.
     pub sequence_changed: bool,
     /// Bits of slice NAL units.

@@ -9,7 +9,15 @@ import numpy as np
 
 from ovstream._native import ffi, lib
 from ovstream.errors import BitstreamError, ConfigError, InvalidBitstream, UnsupportedBitstream
-from ovstream.types import BLOCK_DTYPE, SPLIT_DTYPE, AccessUnit, FrameMetadata, SliceType, Unread
+from ovstream.types import (
+    BLOCK_DTYPE,
+    SPLIT_DTYPE,
+    AccessUnit,
+    FrameMetadata,
+    SliceType,
+    Structure,
+    Unread,
+)
 
 Codec = Literal["h264", "h265", "vp8"]
 Level = Literal["headers", "motion", "full"]
@@ -25,6 +33,8 @@ _FLAGS: dict[Level, int] = {
     "motion": 0,
     "full": lib.OVBITS_ENERGY,
 }
+_STRUCTURES: tuple[Structure, ...] = ("frame", "fields", "top", "bottom", "second field")
+_NO_LISTS: Any = np.empty(0, np.uint32), np.empty(0, np.int32)
 _NEW: dict[Codec, Callable[[int], Any]] = {
     "h264": lib.ovbits_h264_new,
     "h265": lib.ovbits_h265_new,
@@ -102,7 +112,8 @@ class Parser:
     def parse(self, access_unit: AccessUnit, *, level: Level | None = None) -> FrameMetadata:
         """Parses one coded picture with the parameter sets and messages around it.
 
-        A damaged slice does not raise: its cells stay UNKNOWN, `coverage` falls below 1 and `errors` counts it.
+        A damaged slice does not raise: its cells stay UNKNOWN, `coverage` falls below 1 and `errors` counts it. Fields may
+        come in one access unit or in two (`FrameMetadata.structure`); the second one brings the whole frame.
 
         Args:
             access_unit: Exactly one picture, in decoding order.
@@ -141,6 +152,7 @@ class Parser:
         )
         if copied != lib.OVBITS_OK:
             raise BitstreamError(f"{self.codec}: one parser was used from two threads at the same time")
+        list_ends, list_pocs = self._lists() if picture.list_entries else _NO_LISTS
         return FrameMetadata(
             codec=self.codec,
             width=picture.width,
@@ -160,6 +172,9 @@ class Parser:
             shown=picture.shown != 0,
             unread=_UNREAD[picture.unread],
             motion_exact=picture.motion_exact != 0,
+            structure=_STRUCTURES[picture.content],
+            list_ends=list_ends,
+            list_pocs=list_pocs,
         )
 
     @property
@@ -180,6 +195,20 @@ class Parser:
             slice_index: As in `FrameMetadata.slice_map`.
         """
         return self._list_pocs(slice_index, 0), self._list_pocs(slice_index, 1)
+
+    def _lists(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        ends: np.ndarray[Any, Any] = np.empty(self._picture.lists, np.uint32)
+        pocs: np.ndarray[Any, Any] = np.empty(self._picture.list_entries, np.int32)
+        copied = lib.ovbits_copy_references(
+            self._parser,
+            ffi.from_buffer("uint32_t[]", ends, require_writable=True),
+            ends.size,
+            ffi.from_buffer("int32_t[]", pocs, require_writable=True),
+            pocs.size,
+        )
+        if copied != lib.OVBITS_OK:
+            raise BitstreamError(f"{self.codec}: one parser was used from two threads at the same time")
+        return ends, pocs
 
     def _list_pocs(self, slice_index: int, number: int) -> list[int]:
         pocs = ffi.new("int32_t[]", _LONGEST_LIST)

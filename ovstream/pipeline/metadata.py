@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from ovstream.bitstream import Codec, Level, Parser
@@ -17,10 +17,17 @@ _MAX_GOP_UNITS = 512  # a longer GOP starts the fallback with a damaged picture
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Metadata of one picture, and the picture itself where a decoder had to make it anyway."""
+    """Metadata of one picture, and the picture itself where a decoder had to make it anyway.
+
+    Attributes:
+        frame: Metadata.
+        picture: Made by the fallback decoder.
+        unit: What to decode for it: both fields, where each came in an access unit of its own.
+    """
 
     frame: FrameMetadata
     picture: Picture | None = None
+    unit: AccessUnit | None = None
 
 
 class MetadataReader:
@@ -44,15 +51,21 @@ class MetadataReader:
         self._gop: list[
             AccessUnit
         ] = []  # since the last keyframe: what a fallback needs to start in the middle
+        self._first_field: Reading | None = None
         self._codec = ""
         self._epoch = 0
         self.fallback_reason: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the unit read last held the first field of a frame, whose second is to come."""
+        return self._first_field is not None
 
     def read(self, unit: AccessUnit) -> list[Reading]:
         """Reads one access unit.
 
         Returns:
-            One reading; none or several when a decoder delays or reorders.
+            One reading; none for the first of two fields; none or several when a decoder delays or reorders.
 
         Raises:
             InvalidBitstream: The bytes are damaged.
@@ -68,20 +81,21 @@ class MetadataReader:
                 self._fallback = self._fall_back(unit.codec)
             else:
                 self._remember(unit)
-                return [Reading(frame)]
+                return self._join(unit, frame)
         return [Reading(frame, picture) for frame, picture in self._fallback.parse(unit)]
 
     def flush(self) -> list[Reading]:
-        """Returns what a fallback decoder still holds."""
+        """Returns what a fallback decoder still holds, or a field that came alone."""
         if self._fallback is None:
-            return []
+            first, self._first_field = self._first_field, None
+            return [first] if first else []
         return [Reading(frame, picture) for frame, picture in self._fallback.flush()]
 
     def close(self) -> None:
         """Frees parser and decoder."""
         if self._fallback is not None:
             self._fallback.close()
-        self._parser = self._fallback = None
+        self._parser = self._fallback = self._first_field = None
         self._gop.clear()
 
     def _reset(self, unit: AccessUnit) -> None:
@@ -94,9 +108,23 @@ class MetadataReader:
         if len(self._gop) < _MAX_GOP_UNITS:
             self._gop.append(unit)
 
+    def _join(self, unit: AccessUnit, frame: FrameMetadata) -> list[Reading]:
+        """Makes one reading of two fields; a decoder, too, wants both at once."""
+        first, self._first_field = self._first_field, None
+        if first and first.unit and frame.structure == "second field":
+            both = replace(first.unit, data=first.unit.data + unit.data)
+            errors, bits = first.frame.errors + frame.errors, first.frame.bits + frame.bits
+            frame = replace(frame, pts=both.pts, time_base=both.time_base, errors=errors, bits=bits)
+            return [Reading(frame, unit=both)]
+        readings = [first] if first else []
+        if frame.structure in ("top", "bottom"):
+            self._first_field = Reading(frame, unit=unit)
+            return readings
+        return [*readings, Reading(frame, unit=unit)]
+
     def _fall_back(self, codec: str) -> FallbackParser:
         """Starts a decoder and brings it to the present; the parser has told about those pictures."""
-        self._parser = None
+        self._parser = self._first_field = None
         fallback = FallbackParser(codec, max_pixels=self._max_pixels)
         for unit in self._gop:
             with contextlib.suppress(DecodeError):

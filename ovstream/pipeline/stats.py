@@ -14,7 +14,7 @@ class StreamStats:
     """What a stream did so far; every number only grows.
 
     Attributes:
-        units: Access units received.
+        units: Access units received; two that hold the fields of one frame count once.
         frames_parsed: Pictures whose metadata was read without decoding.
         frames_unread: Of these, pictures whose blocks were left unread: sampled, I pictures, or costly ones.
         frames_costly: Of these, pictures with more bits than `max_bits_per_pixel`.

@@ -142,7 +142,6 @@ class StreamWorker:
 
         Damaged bits are counted, never raised: the stream goes on with the next unit.
         """
-        self._stats.units += 1
         if unit.epoch != self._source_epoch or (unit.params_changed and self._scene is not None):
             self._restart(unit.epoch)
         self._lost |= unit.discontinuity
@@ -155,11 +154,12 @@ class StreamWorker:
             self._stats.parse_errors += 1
             self._lost = True
             readings = []
+        self._stats.units += not self._reader.waits
         return self._finish(unit, readings)
 
     def flush(self) -> list[Embedding]:
         """Takes what a fallback decoder still holds through the stages, at the end of a stream."""
-        return [one for reading in self._reader.flush() for one in self._analyse(reading)]
+        return [one for reading in self._reader.flush() for one in self._take(reading)]
 
     def close(self) -> None:
         """Frees decoders; the worker cannot be used afterwards."""
@@ -180,13 +180,17 @@ class StreamWorker:
         native = all(reading.picture is None for reading in readings)
         if readings and not native and not self._stats.frames_fallback:
             self._on_event("fallback", self._reader.fallback_reason or "no parser for this stream")
-        if native and self._reader.fallback_reason is None:
-            reference = readings[0].frame.reference if readings else True
-            self._pixels.push(unit, reference=reference)
+        if not readings and not self._reader.waits and self._reader.fallback_reason is None:
+            self._pixels.push(unit, reference=True)
         self._note_capture_time(unit)
-        results = [one for reading in readings for one in self._analyse(reading)]
+        results = [one for reading in readings for one in self._take(reading)]
         self._cursor_pts, self._time_base = unit.pts, unit.time_base
         return results
+
+    def _take(self, reading: Reading) -> list[Embedding]:
+        if reading.unit is not None:
+            self._pixels.push(reading.unit, reference=reading.frame.reference)
+        return self._analyse(reading)
 
     def _note_capture_time(self, unit: AccessUnit) -> None:
         """Keeps the capture time until the picture comes, which a reordering decoder may delay."""

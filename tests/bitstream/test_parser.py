@@ -12,7 +12,7 @@ import pytest
 
 from ovstream.bitstream import Parser
 from ovstream.errors import BitstreamError, ConfigError, InvalidBitstream
-from ovstream.types import BLOCK_DTYPE, FLAG_SPLIT, SPLIT_DTYPE, AccessUnit
+from ovstream.types import BLOCK_DTYPE, FLAG_SPLIT, NO_POC, SPLIT_DTYPE, AccessUnit, BlockClass
 from tests.hostile.helpers import START, pps, skipped, sps
 from tests.native.oracle import decode, parse
 from tests.native.streams import TOOLS, encode
@@ -160,3 +160,43 @@ def test_the_binding_costs_little() -> None:
     for one in units:
         parser.parse(one)
     assert (time.process_time() - begin) / len(units) < 100e-6
+
+
+def test_reference_pictures_by_their_order_counts() -> None:
+    units = encode(next(tool for tool in TOOLS if tool.name == "slices-cavlc"))
+    parser = Parser("h264")
+    seen = 0
+    for data in units:
+        frame = next(parse([data], parser))
+        ref_idx, ref_poc = frame.ref_idx, frame.ref_poc
+        assert ref_poc.shape == ref_idx.shape
+        np.testing.assert_array_equal(ref_poc == NO_POC, ref_idx < 0)
+        for number in np.unique(frame.slice_map):
+            cells = np.kron(frame.slice_map == number, np.ones((4, 4), np.bool_)).astype(np.bool_)
+            for plane, indices, pocs in zip(
+                ref_poc, ref_idx, parser.reference_pocs(int(number)), strict=True
+            ):
+                used = cells & (indices >= 0)
+                np.testing.assert_array_equal(plane[used], np.array([*pocs, 0])[indices[used]])
+                seen += int(used.sum())
+        if frame.slice_type == "P":
+            assert np.all(ref_poc[ref_idx >= 0] < frame.poc)
+    assert seen > 10_000
+
+
+def test_how_intra_cells_were_predicted() -> None:
+    clips = [tool for tool in TOOLS if tool.name in ("8x8dct-all", "cavlc-b")]
+    frames = [frame for tool in clips for frame in parse(encode(tool))]
+    sizes = np.concatenate([frame.intra_size.ravel() for frame in frames])
+    classes = np.concatenate([frame.block_class.ravel() for frame in frames])
+    np.testing.assert_array_equal(sizes > 0, classes == BlockClass.INTRA)
+    assert set(np.unique(sizes)) == {0, 4, 8, 16}
+    transform_8x8 = np.concatenate([frame.transform_8x8.ravel() for frame in frames])
+    assert np.all(transform_8x8[sizes == 8])
+    assert not np.any(transform_8x8[(sizes == 4) | (sizes == 16)])
+    coded = np.concatenate([frame.coded_block_pattern.ravel() for frame in frames])
+    coefficients = np.concatenate([frame.blocks["coefficients"].ravel() for frame in frames])
+    assert not np.any(coded[classes == BlockClass.SKIP])
+    assert np.all(coefficients[(coded == 0) & (sizes != 16)] == 0)
+    # Each bit that is set stands for a block with levels; only 8x8 blocks of CAVLC and DC hide in others.
+    assert np.all(coefficients[(coded & 15) != 0] > 0)

@@ -65,7 +65,6 @@ class Truth:
     vectors: npt.NDArray[np.void] = field(repr=False)
     qp: npt.NDArray[np.int32] = field(repr=False)
     qp_bd_offset: int = 0
-    fields: bool = False
     damaged: bool = False
 
 
@@ -145,7 +144,7 @@ def parse(units: Iterable[bytes], parser: Parser | None = None, *, first: int = 
 
 def compare(units: Iterable[bytes], *, parser: Parser | None = None) -> Score:
     """Compares all pictures that FFmpeg puts out."""
-    units, pairs = join_fields(list(units))
+    units = join_fields(list(units))
     parser = parser or Parser("h264")
     ahead: list[FrameMetadata | BitstreamError] = []
     score = Score()
@@ -158,33 +157,22 @@ def compare(units: Iterable[bytes], *, parser: Parser | None = None) -> Score:
             score.macroblocks += truth.qp.size
             score.note(f"access unit {index}: {frame}")
         else:
-            _compare_picture(frame, replace(truth, fields=index in pairs), score)
+            _compare_picture(frame, truth, score)
     return score
 
 
-def join_fields(units: list[bytes]) -> tuple[list[bytes], set[int]]:
-    """Access units with both fields of a frame where a demuxer gives each its own, and the numbers of those."""
+def join_fields(units: list[bytes]) -> list[bytes]:
+    """Access units with both fields of a frame where a demuxer gives each its own: FFmpeg puts out frames."""
     parser = Parser("h264")
     joined: list[bytes] = []
-    pairs: set[int] = set()
-    before = ""
     for unit in units:
-        # The first slice tells; with all of them the parser would learn that fields come in pairs.
-        field = _field_of(_parse_or_error(parser, 0, [_up_to_first_slice(unit)]))
-        if field and before and field != before:
+        # The first slice tells.
+        frame = _parse_or_error(parser, 0, [_up_to_first_slice(unit)])
+        if joined and isinstance(frame, FrameMetadata) and frame.structure == "second field":
             joined[-1] += unit
-            before = ""
-            continue
-        joined.append(unit)
-        if field:
-            pairs.add(len(joined) - 1)
-        before = field
-    return joined, pairs
-
-
-def _field_of(frame: FrameMetadata | BitstreamError) -> str:
-    """Which field the parser found alone."""
-    return next((field for field in ("top field", "bottom field") if field in str(frame)), "")
+        else:
+            joined.append(unit)
+    return joined
 
 
 def _up_to_first_slice(unit: bytes) -> bytes:

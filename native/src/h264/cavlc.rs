@@ -20,6 +20,16 @@ const UNAVAILABLE: u8 = 64;
 /// Longest level_prefix of 8-bit video with room to spare; keeps every level in 32 bits.
 const MAX_LEVEL_PREFIX: u32 = 25;
 
+/// What slice data in CAVLC has between macroblocks.
+pub trait SkipRuns: Syntax {
+    /// mb_skip_run
+    fn mb_skip_run(&mut self) -> u32;
+    /// H.264 7.2
+    fn more_rbsp_data(&self) -> bool;
+    /// mb_field_decoding_flag
+    fn mb_field_decoding_flag(&mut self) -> bool;
+}
+
 /// Reads the slice data of one slice.
 pub struct CavlcReader<'a> {
     data: &'a [u8],
@@ -41,23 +51,6 @@ impl<'a> CavlcReader<'a> {
         reader.refill();
         reader.consume(start as u32 & 7);
         reader
-    }
-
-    /// H.264 7.2
-    #[inline(always)]
-    pub fn more_rbsp_data(&self) -> bool {
-        self.position() < self.payload_bits
-    }
-
-    /// mb_skip_run
-    #[inline(always)]
-    pub fn mb_skip_run(&mut self) -> u32 {
-        self.ue()
-    }
-
-    /// mb_field_decoding_flag
-    pub fn mb_field_decoding_flag(&mut self) -> bool {
-        self.flag()
     }
 
     /// Brings the window to at least 56 valid bits.
@@ -315,6 +308,22 @@ impl<'a> CavlcReader<'a> {
             position = position.wrapping_sub(1);
         }
         sums.coefficients = sums.coefficients.wrapping_add(total as u32);
+    }
+}
+
+impl SkipRuns for CavlcReader<'_> {
+    #[inline(always)]
+    fn mb_skip_run(&mut self) -> u32 {
+        self.ue()
+    }
+
+    #[inline(always)]
+    fn more_rbsp_data(&self) -> bool {
+        self.position() < self.payload_bits
+    }
+
+    fn mb_field_decoding_flag(&mut self) -> bool {
+        self.flag()
     }
 }
 

@@ -56,6 +56,8 @@ pub struct SliceParser<'a, S, const MBAFF: bool> {
     pub pairs: Pairs<'a>,
     /// Motion of the current macroblock while its partitions are read.
     pub motion: Split,
+    /// Addresses of macroblocks whose residual is lost (data partitioning).
+    pub lost: Vec<usize>,
     /// QP'_Y of the last macroblock.
     pub qp: u8,
     /// QpBdOffset_Y.
@@ -206,7 +208,13 @@ impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
 
     /// I_PCM. Its QP is that of its deblocking, 0 (8.7.2.2); QP_Y goes on after it.
     fn pcm(&mut self, coded: &mut Coded) -> Block {
+        if S::PARTITIONED {
+            self.syntax.begin_residual(true);
+        }
         self.syntax.pcm_samples(self.pcm_bytes);
+        if S::PARTITIONED && self.syntax.end_residual() {
+            self.lost.push(self.place.address);
+        }
         self.syntax.no_mb_qp_delta();
         coded.right = [S::PCM_LEVEL; 8];
         coded.bottom = [S::PCM_LEVEL; 8];
@@ -231,7 +239,8 @@ impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
         } else {
             self.syntax.coded_block_pattern(true, self.has_chroma_part(), around)
         };
-        let block = Block { class: BlockClass::Intra as u8, ref_idx: [-1; 2], ..Block::default() };
+        let flags = if intra_16x16 { flags::INTRA_16X16 } else { 0 };
+        let block = Block { class: BlockClass::Intra as u8, ref_idx: [-1; 2], flags, ..Block::default() };
         self.with_residual(block, Pattern { intra_16x16, intra: true, cbp, transform_8x8 }, around, coded)
     }
 
@@ -272,7 +281,16 @@ impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
             } else {
                 [EnergyWeights::none(); 3]
             };
+            let blank;
+            let mut around = around;
+            if S::PARTITIONED && self.syntax.begin_residual(pattern.intra) {
+                blank = around.without_inter();
+                around = &blank;
+            }
             sums = residual(&mut self.syntax, pattern, self.format, around, weights, &mut self.grids, coded);
+            if S::PARTITIONED && self.syntax.end_residual() {
+                self.lost.push(self.place.address);
+            }
         } else {
             self.syntax.no_mb_qp_delta();
         }

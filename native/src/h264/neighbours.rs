@@ -90,6 +90,20 @@ impl Around {
         one(&self.a).wrapping_add(one(&self.b).wrapping_mul(b_weight))
     }
 
+    /// The same, with Inter neighbours that have no coefficients (9.2.1, data partitioning).
+    #[cold]
+    pub fn without_inter(&self) -> Self {
+        let mut around = *self;
+        let is_inter = |block: &Block| block.class == BlockClass::Inter as u8;
+        if is_inter(&around.a) {
+            around.left.right = [0; 8];
+        }
+        if is_inter(&around.b) {
+            around.above.bottom = [0; 8];
+        }
+        around
+    }
+
     /// coded_block_pattern as contexts see it: luma counts as coded where the neighbour is not available.
     #[inline(always)]
     pub fn cbp(&self) -> (u16, u16) {

@@ -1,7 +1,7 @@
 //! slice_data() of frames with macroblock pairs (MBAFF, H.264 7.3.4).
 
 use super::{
-    cabac_syntax::CabacReader, cavlc::CavlcReader, macroblock::SliceParser, mv_prediction::Surroundings,
+    cabac_syntax::CabacReader, cavlc::SkipRuns, macroblock::SliceParser, mv_prediction::Surroundings,
     syntax::Syntax,
 };
 use crate::{
@@ -118,7 +118,7 @@ enum Next {
     End,
 }
 
-impl SliceParser<'_, CavlcReader<'_>, true> {
+impl<S: SkipRuns> SliceParser<'_, S, true> {
     /// Reads the slice; returns its number of macroblocks.
     pub fn cavlc_pairs(&mut self) -> Result<u32> {
         let first_of = if self.input.header.slice_type == SliceType::I { Next::Coded } else { Next::Run };

@@ -3,12 +3,13 @@
 use super::{
     cabac::{init_contexts, Engine},
     cabac_syntax::CabacReader,
-    cavlc::CavlcReader,
+    cavlc::{CavlcReader, SkipRuns},
     direct::{Direct, Setting},
     energy::EnergyWeights,
     macroblock::SliceParser,
     neighbours::{Coded, CodedChroma, Place},
     pairs::Pairs,
+    partitions::{PartitionedReader, Pending},
     pps::Pps,
     residual::Format,
     slice_groups::map_of,
@@ -45,6 +46,8 @@ pub struct SliceInput<'a> {
     pub colocated: Option<&'a Picture>,
     /// What field macroblocks refer to, in frames of macroblock pairs (MBAFF).
     pub fields: Option<&'a FieldRefs<'a>>,
+    /// Partition A is `rbsp`; these are the others.
+    pub partitions: Option<&'a Pending>,
     /// The stream comes from x264 before build 151, see [`Format::old_x264`].
     pub old_x264: bool,
     /// Whether `residual_energy` is wanted (level "full").
@@ -104,6 +107,12 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
     let Some(qp) = u8::try_from(slice_qp + i32::from(qp_bd_offset)).ok().filter(|_| slice_qp <= 51) else {
         return Err(Error::invalid("slice_qp_delta", start as u64));
     };
+    if let Some(pending) = input.partitions {
+        if input.pps.entropy_coding_mode_flag {
+            return Err(Error::invalid("entropy_coding_mode_flag (CABAC in data partitions)", start as u64));
+        }
+        return partitioned(pending.reader(payload_bits)?, input, scratch, picture, qp);
+    }
     if let Some(map) = map_of(input.sps, input.pps, input.header.slice_group_change_cycle) {
         if input.pps.entropy_coding_mode_flag {
             return Err(Error::invalid("entropy_coding_mode_flag (CABAC with slice groups)", start as u64));
@@ -137,6 +146,32 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
             parser::<_, false>(reader, input, scratch, picture, qp).cavlc_slice()
         }
     }
+}
+
+/// A slice in partitions; macroblocks whose residual is lost are unknown.
+fn partitioned(
+    reader: PartitionedReader<'_>,
+    input: &SliceInput<'_>,
+    scratch: &mut Scratch,
+    picture: &mut Picture,
+    qp: u8,
+) -> Result<u32> {
+    let mut map = map_of(input.sps, input.pps, input.header.slice_group_change_cycle);
+    let mut parser = parser::<_, false>(reader, input, scratch, picture, qp);
+    let read = match map.take() {
+        _ if input.header.mbaff_frame_flag => {
+            Err(Error::unsupported("nal_unit_type 2 (data partitioning, MBAFF)", 0))
+        }
+        Some(map) => parser.slice_of_group(&map),
+        None => parser.cavlc_slice(),
+    };
+    let result = read.and_then(|count| parser.syntax.check_end().map(|()| count));
+    for address in std::mem::take(&mut parser.lost) {
+        if let Some(block) = parser.blocks.get_mut(address) {
+            block.class = BlockClass::Unknown as u8;
+        }
+    }
+    result
 }
 
 fn parser<'a, S: Syntax, const MBAFF: bool>(
@@ -204,6 +239,7 @@ fn parser<'a, S: Syntax, const MBAFF: bool>(
         place: Place::default(),
         pairs,
         motion: Split { mv: [[[0; 2]; 16]; 2], ref_idx: [[-1; 4]; 2] },
+        lost: Vec::new(),
         qp: 0,
         qp_bd_offset: input.sps.qp_bd_offset_luma(),
         format: Format { chroma_array_type: input.sps.chroma_array_type(), old_x264: input.old_x264 },
@@ -238,7 +274,7 @@ impl<S: Syntax> SliceParser<'_, S, false> {
     }
 }
 
-impl SliceParser<'_, CavlcReader<'_>, false> {
+impl<S: SkipRuns> SliceParser<'_, S, false> {
     fn cavlc_slice(&mut self) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
         let (mut address, mut x) = self.first();
@@ -277,7 +313,7 @@ impl SliceParser<'_, CavlcReader<'_>, false> {
     }
 }
 
-impl SliceParser<'_, CavlcReader<'_>, false> {
+impl<S: SkipRuns> SliceParser<'_, S, false> {
     /// A slice of one slice group: the macroblocks of other groups are passed over.
     // H.264 8.2.2, (8-16)
     fn slice_of_group(&mut self, map: &[u8]) -> Result<u32> {
@@ -431,6 +467,7 @@ mod tests {
                 refs: &self.refs,
                 colocated,
                 fields: self.header.mbaff_frame_flag.then_some(&fields),
+                partitions: None,
                 old_x264: false,
                 want_energy: true,
             };

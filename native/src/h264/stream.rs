@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use super::{
     dpb::Dpb,
+    fields::{field_refs, in_frame_lines, weave},
     param_sets::ParameterSets,
+    partitions::{self, Pending},
     poc::{OrderCounts, PocState},
     ref_lists, sei,
-    slice_data::{parse_slice_data, FieldRefs, Scratch, SliceInput},
+    slice_data::{parse_slice_data, Scratch, SliceInput},
     slice_header::{pair_address, ParsedSlice, SliceHeader},
     sps::Sps,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     nal::{self, Framing},
-    picture::{flags, Block, BlockClass, Picture, PictureId, RefEntry, SliceRefs, Split, Structure},
-    unit::{Depth, Options, ParsedPicture, Sampler, SliceType, UnitError},
+    picture::{Block, BlockClass, Picture, PictureId, Structure},
+    unit::{Content, Depth, Options, ParsedPicture, Sampler, SliceType, UnitError},
 };
 
 /// Reference list entries kept per picture, over all slices: bounds the memory that a picture of one-macroblock
@@ -32,8 +34,6 @@ pub struct Parser {
     next_id: PictureId,
     /// The field that the next one may complete.
     first_field: Option<FirstField>,
-    /// Access units have brought both fields of a frame.
-    has_paired_fields: bool,
     /// Build of the encoder, when it is x264 and says so.
     x264_build: Option<u32>,
     sampler: Sampler,
@@ -47,6 +47,13 @@ pub struct Parser {
 #[derive(Debug)]
 struct FirstField {
     header: SliceHeader,
+    picture: Arc<Picture>,
+    slice_type: SliceType,
+    keyframe: bool,
+    sequence_changed: bool,
+    missing_references: u32,
+    covered: u32,
+    motion_exact: bool,
 }
 
 /// The access unit being parsed.
@@ -54,6 +61,8 @@ struct Unit {
     options: Options,
     depth: Depth,
     current: Option<Current>,
+    /// A slice in partitions that may still bring more.
+    pending: Option<Pending>,
     /// Pictures before the current one: at most a first field.
     closed: Vec<(Current, Arc<Picture>)>,
     recovery_point: bool,
@@ -62,28 +71,14 @@ struct Unit {
     first_error: Option<UnitError>,
 }
 
-impl Unit {
-    /// One field without the other. Where that is the rule, pictures would not match the frames of a decoder; where
-    /// it is not, the other one was lost.
-    fn field_alone(&self) -> Option<Error> {
-        let structure = self.current.as_ref().map(|current| current.first.structure);
-        let element = match structure.filter(|_| self.closed.is_empty())? {
-            Structure::Frame => return None,
-            Structure::Top => "field_pic_flag (interlaced, top field alone in its access unit)",
-            Structure::Bottom => "field_pic_flag (interlaced, bottom field alone in its access unit)",
-        };
-        Some(Error::unsupported(element, 0))
-    }
-}
-
 /// The picture being parsed.
 struct Current {
     picture: Picture,
     sps: Arc<Sps>,
     /// Header of the first slice.
     first: SliceHeader,
-    /// The second field of a frame whose first is known.
-    is_second_field: bool,
+    /// The first field of the frame whose second this is.
+    first_field: Option<FirstField>,
     counts: OrderCounts,
     sequence_changed: bool,
     slice_type: SliceType,
@@ -107,7 +102,6 @@ impl Parser {
             poc: PocState::default(),
             next_id: 0,
             first_field: None,
-            has_paired_fields: false,
             x264_build: None,
             sampler: Sampler::default(),
             pictures: Vec::new(),
@@ -133,42 +127,43 @@ impl Parser {
             options,
             depth: Depth::new(options, || slice_bits(access_unit, framing)),
             current: None,
+            pending: None,
             closed: Vec::new(),
             recovery_point: false,
             slice_bits: 0,
             errors: 0,
             first_error: None,
         };
+        let mut count = 0;
         for (nal_index, nal) in nal::split(access_unit, framing).enumerate() {
-            let nal_index = nal_index as u32;
-            match self.parse_nal(nal, &mut unit) {
-                Ok(()) => {}
-                Err(error) if error.kind == ErrorKind::Invalid && error.element != SECOND_PICTURE => {
-                    unit.errors += 1;
-                    unit.first_error.get_or_insert(UnitError { error, nal_index });
-                }
-                Err(error) => {
-                    if error.kind == ErrorKind::Invalid {
-                        self.finish(unit);
-                    }
-                    return Err(UnitError { error, nal_index });
-                }
+            count = nal_index as u32;
+            if let Err(error) = self.parse_nal(nal, &mut unit) {
+                self.note(error, count, &mut unit)?;
             }
+        }
+        if let Err(error) = self.parse_pending(&mut unit) {
+            self.note(error, count, &mut unit)?;
         }
         let nothing =
             || UnitError { error: Error::invalid("slice_header (no coded picture)", 0), nal_index: 0 };
-        let alone = unit.field_alone();
-        self.has_paired_fields |= !unit.closed.is_empty();
         match unit.current {
-            Some(_) => {
-                let parsed = self.finish(unit).ok_or_else(nothing)?;
-                match alone.filter(|_| !self.has_paired_fields) {
-                    Some(error) => Err(UnitError { error, nal_index: 0 }),
-                    None => Ok(parsed),
-                }
-            }
+            Some(_) => self.finish(unit).ok_or_else(nothing),
             None => Err(unit.first_error.unwrap_or_else(nothing)),
         }
+    }
+
+    /// Counts an error of one NAL unit, or gives up on the access unit.
+    fn note(&mut self, error: Error, nal_index: u32, unit: &mut Unit) -> std::result::Result<(), UnitError> {
+        let error = UnitError { error, nal_index };
+        if error.error.kind == ErrorKind::Invalid && error.error.element != SECOND_PICTURE {
+            unit.errors += 1;
+            unit.first_error.get_or_insert(error);
+            return Ok(());
+        }
+        if error.error.kind == ErrorKind::Invalid {
+            self.close(unit);
+        }
+        Err(error)
     }
 
     // H.264 7.4.1, Table 7-1
@@ -182,12 +177,16 @@ impl Parser {
             // Delimiters, filler, auxiliary pictures, other layers and views: the base picture needs none.
             return Ok(());
         }
+        if !matches!(nal_unit_type, 3 | 4) {
+            self.parse_pending(unit)?;
+        }
         let mut rbsp = std::mem::take(&mut self.rbsp);
         nal::unescape(nal, &mut rbsp);
         let result = match nal_unit_type {
             1 | 5 => {
                 unit.slice_bits += nal.len() as u64 * 8;
-                self.parse_slice(header, &rbsp, unit)
+                SliceHeader::parse(header, &rbsp, &mut self.sets)
+                    .and_then(|slice| self.parse_slice(&slice, &rbsp, None, unit))
             }
             6 => {
                 let messages = sei::read(&rbsp);
@@ -197,30 +196,53 @@ impl Parser {
             }
             7 => self.sets.put_sps(&rbsp),
             8 => self.sets.put_pps(&rbsp),
-            _ if self.sets.has_extended_profile() => {
-                Err(Error::unsupported("nal_unit_type 2 to 4 (data partitioning)", 0))
+            // Data partitioning: elsewhere its NAL units are damage.
+            _ if !self.sets.has_extended_profile() => Err(Error::invalid("nal_unit_type", 0)),
+            2 => Pending::begin(header, &rbsp, &mut self.sets).map(|pending| {
+                unit.slice_bits += nal.len() as u64 * 8;
+                unit.pending = Some(pending);
+            }),
+            _ => {
+                unit.slice_bits += nal.len() as u64 * 8;
+                partitions::attach(unit.pending.as_mut(), nal_unit_type, &rbsp)
             }
-            _ => Err(Error::invalid("nal_unit_type", 0)),
         };
         self.rbsp = rbsp;
         result
     }
 
-    fn parse_slice(&mut self, nal_header: u8, rbsp: &[u8], unit: &mut Unit) -> Result<()> {
-        let slice = SliceHeader::parse(nal_header, rbsp, &mut self.sets)?;
-        // Redundant slices repeat what came; of separate colour planes luma counts.
-        if slice.header.redundant_pic_cnt > 0 || slice.header.colour_plane_id > 0 {
+    /// Parses the slice whose partitions came, if there is one.
+    fn parse_pending(&mut self, unit: &mut Unit) -> Result<()> {
+        let Some(pending) = unit.pending.take() else { return Ok(()) };
+        self.parse_slice(&pending.slice, &pending.rbsp, Some(&pending), unit)
+    }
+
+    fn parse_slice(
+        &mut self,
+        slice: &ParsedSlice,
+        rbsp: &[u8],
+        partitions: Option<&Pending>,
+        unit: &mut Unit,
+    ) -> Result<()> {
+        // Of separate colour planes luma counts.
+        if slice.header.colour_plane_id > 0 {
             return Ok(());
         }
-        if unit.current.as_ref().is_some_and(|current| current.is_first_of(&slice)) {
+        // Redundant slices stand in for those that did not come.
+        if slice.header.redundant_pic_cnt > 0
+            && !unit.current.as_ref().is_some_and(|current| current.lacks(&slice.header))
+        {
+            return Ok(());
+        }
+        if unit.current.as_ref().is_some_and(|current| current.is_first_of(slice)) {
             self.close(unit);
         }
         let current = match &mut unit.current {
             Some(current) => {
-                current.check_next(&slice)?;
+                current.check_next(slice)?;
                 current
             }
-            None => unit.current.insert(self.begin(&slice)),
+            None => unit.current.insert(self.begin(slice)),
         };
         let slice_index = current.picture.slice_refs.len();
         current.slice_type = current.slice_type.richer(slice.header.slice_type);
@@ -235,7 +257,7 @@ impl Parser {
         let pixels = 256 * (slice.sps.mb_cols() * slice.sps.mb_rows()) as u64;
         if unit.depth.leaves(&mut self.sampler, slice.header.slice_type, pixels, false) {
             if slice.header.slice_type == SliceType::I {
-                current.unread_intra.push(unread_intra(&slice, slice_index as u16));
+                current.unread_intra.push(unread_intra(slice, slice_index as u16));
             }
             return Ok(());
         }
@@ -254,6 +276,7 @@ impl Parser {
             refs: &refs,
             colocated: colocated.map(Arc::as_ref),
             fields: fields.as_ref(),
+            partitions,
             old_x264: self.x264_build.is_some_and(|build| build < 151),
             want_energy: unit.options.want_energy,
         };
@@ -289,7 +312,7 @@ impl Parser {
             picture,
             sps: Arc::clone(&slice.sps),
             first: slice.header.clone(),
-            is_second_field: first_field.is_some(),
+            first_field,
             counts,
             sequence_changed,
             slice_type: SliceType::I,
@@ -315,10 +338,19 @@ impl Parser {
             current.motion_exact && current.covered as usize == current.picture.blocks.len();
         let picture = Arc::new(std::mem::take(&mut current.picture));
         self.pictures.push(Arc::clone(&picture));
-        let second = current.is_second_field;
+        let second = current.first_field.is_some();
         self.dpb.mark(&current.sps, &current.first, &picture, current.counts, &mut self.poc, second);
         if picture.structure.is_field() && !second {
-            self.first_field = Some(FirstField { header: current.first.clone() });
+            self.first_field = Some(FirstField {
+                header: current.first.clone(),
+                picture: Arc::clone(&picture),
+                slice_type: current.slice_type,
+                keyframe: current.is_keyframe(unit.recovery_point),
+                sequence_changed: current.sequence_changed,
+                missing_references: current.missing_references,
+                covered: current.covered,
+                motion_exact: current.motion_exact,
+            });
         }
         unit.closed.push((current, picture));
     }
@@ -326,35 +358,56 @@ impl Parser {
     /// Closes the last picture and says what the access unit held: a frame, or one or two fields.
     fn finish(&mut self, mut unit: Unit) -> Option<ParsedPicture> {
         self.close(&mut unit);
-        let (first, _) = unit.closed.first()?;
-        let slice_type =
-            unit.closed.iter().fold(SliceType::I, |richest, (current, _)| richest.richer(current.slice_type));
-        let intra_only = first.slice_type == SliceType::I;
-        let picture = match &unit.closed[..] {
-            [(_, frame)] if !frame.structure.is_field() && !frame.mbaff => Arc::clone(frame),
-            pictures => {
-                let mut frame = self.spare_picture();
-                match pictures {
-                    [(_, pairs)] if pairs.mbaff => in_frame_lines(pairs, &mut frame),
-                    fields => weave(fields.iter().map(|(_, field)| field.as_ref()), &mut frame),
-                }
-                let frame = Arc::new(frame);
-                self.pictures.push(Arc::clone(&frame));
-                frame
+        let (first, first_picture) = unit.closed.first()?;
+        let content = match (&unit.closed[..], first_picture.structure) {
+            ([_], Structure::Frame) => Content::Frame,
+            ([_], _) if first.first_field.is_some() => Content::SecondField,
+            ([_], Structure::Top) => Content::TopField,
+            ([_], Structure::Bottom) => Content::BottomField,
+            _ => Content::Fields,
+        };
+        // The field that came in the access unit before.
+        let before = first.first_field.as_ref();
+        let mut slice_type = before.map_or(SliceType::I, |field| field.slice_type);
+        let mut missing_references = before.map_or(0, |field| field.missing_references);
+        let mut covered = before.map_or(0, |field| field.covered);
+        let mut motion_exact = before.map_or(true, |field| field.motion_exact);
+        for (current, _) in &unit.closed {
+            slice_type = slice_type.richer(current.slice_type);
+            missing_references += current.missing_references;
+            covered += current.covered;
+            motion_exact &= current.motion_exact;
+        }
+        let picture = if content == Content::Frame && !first_picture.mbaff {
+            Arc::clone(first_picture)
+        } else {
+            let mut frame = self.spare_picture();
+            if content == Content::Frame {
+                in_frame_lines(first_picture, &mut frame);
+            } else {
+                let fields = unit.closed.iter().map(|(_, field)| field);
+                weave(
+                    before.map(|field| &field.picture).into_iter().chain(fields).map(Arc::as_ref),
+                    &mut frame,
+                );
             }
+            let frame = Arc::new(frame);
+            self.pictures.push(Arc::clone(&frame));
+            frame
         };
         Some(ParsedPicture {
             size: first.sps.cropped_size()?,
             slice_type,
             shown: true,
-            keyframe: first.first.idr_pic_flag || (intra_only && unit.recovery_point),
-            reference: first.first.nal_ref_idc != 0,
-            sequence_changed: first.sequence_changed,
+            content,
+            keyframe: before.map_or(first.is_keyframe(unit.recovery_point), |field| field.keyframe),
+            reference: before.map_or(&first.first, |field| &field.header).nal_ref_idc != 0,
+            sequence_changed: before.map_or(first.sequence_changed, |field| field.sequence_changed),
             slice_bits: unit.slice_bits,
-            covered: unit.closed.iter().map(|(current, _)| current.covered).sum(),
+            covered,
             unread: unit.depth.unread,
-            motion_exact: unit.closed.iter().all(|(current, _)| current.motion_exact),
-            missing_references: unit.closed.iter().map(|(current, _)| current.missing_references).sum(),
+            motion_exact,
+            missing_references,
             errors: unit.errors,
             first_error: unit.first_error,
             picture,
@@ -368,95 +421,25 @@ fn slice_bits(access_unit: &[u8], framing: Framing) -> u64 {
     slices.map(|nal| nal.len() as u64 * 8).sum()
 }
 
-/// Writes fields into a frame: macroblock row r of the top field becomes row 2 r of the frame, that of the bottom field
-/// row 2 r + 1; both lie in the same 32 lines. Vertical motion is doubled: it counts in lines of the frame.
-fn weave<'a>(fields: impl Iterator<Item = &'a Picture>, frame: &mut Picture) {
-    for (index, field) in fields.enumerate() {
-        if index == 0 {
-            frame.reset(field.id, field.mb_cols, 2 * field.mb_rows, field.poc);
-            frame.structure = Structure::Frame;
-        }
-        frame.poc = frame.poc.min(field.poc);
-        let (first_split, first_slice) = (frame.splits.len() as u32, frame.slice_refs.len() as u16);
-        frame.slice_refs.extend_from_slice(&field.slice_refs);
-        frame.splits.extend(
-            field
-                .splits
-                .iter()
-                .map(|split| Split { mv: split.mv.map(|cells| cells.map(to_frame_lines)), ..*split }),
-        );
-        let parity = usize::from(field.structure == Structure::Bottom);
-        let columns = field.mb_cols.max(1);
-        let rows = frame.blocks.chunks_mut(columns).skip(parity).step_by(2);
-        for (cell, block) in rows.flatten().zip(&field.blocks) {
-            if block.class == BlockClass::Unknown as u8 {
-                continue;
-            }
-            let is_split = block.flags & flags::SPLIT != 0;
-            *cell = Block {
-                mv: block.mv.map(to_frame_lines),
-                flags: block.flags | flags::FIELD,
-                split: if is_split { block.split + first_split } else { 0 },
-                slice: block.slice.wrapping_add(first_slice),
-                ..*block
-            };
-        }
-    }
-}
-
-/// Copies a frame of macroblock pairs; vertical motion of field macroblocks is doubled.
-fn in_frame_lines(pairs: &Picture, frame: &mut Picture) {
-    frame.reset(pairs.id, pairs.mb_cols, pairs.mb_rows, pairs.poc);
-    frame.mbaff = true;
-    frame.blocks.clone_from(&pairs.blocks);
-    frame.splits.clone_from(&pairs.splits);
-    frame.slice_refs.clone_from(&pairs.slice_refs);
-    for block in frame.blocks.iter_mut().filter(|block| block.flags & flags::FIELD != 0) {
-        block.mv = block.mv.map(to_frame_lines);
-        if let Some(split) =
-            frame.splits.get_mut(block.split as usize).filter(|_| block.flags & flags::SPLIT != 0)
-        {
-            split.mv = split.mv.map(|cells| cells.map(to_frame_lines));
-        }
-    }
-}
-
-/// What field macroblocks of a slice refer to, if it has any.
-fn field_refs<'a>(
-    dpb: &'a Dpb,
-    header: &SliceHeader,
-    refs: &SliceRefs,
-    counts: OrderCounts,
-) -> Option<FieldRefs<'a>> {
-    if !header.mbaff_frame_flag || header.slice_type != SliceType::B {
-        return None;
-    }
-    let parities = [Structure::Top, Structure::Bottom];
-    let first = refs.lists[1].first();
-    Some(FieldRefs {
-        refs: parities.map(|parity| ref_lists::of_field_macroblocks(dpb, refs, parity)),
-        colocated: parities.map(|structure| {
-            let motion = dpb.motion(&RefEntry { structure, ..*first? }, counts.frame());
-            motion.map(Arc::as_ref)
-        }),
-        pocs: [counts.top, counts.bottom],
-        bottom_is_nearer: first
-            .and_then(|entry| dpb.frame(entry))
-            .is_some_and(|frame| frame.bottom_is_nearer(counts.frame())),
-    })
-}
-
-fn to_frame_lines([x, y]: [i16; 2]) -> [i16; 2] {
-    [x, y.wrapping_mul(2)]
-}
-
 /// Two pictures in one access unit are a mistake of whoever cut the stream, not damage.
 const SECOND_PICTURE: &str = "slice_header (second primary coded picture in the access unit)";
 
 impl Current {
     /// Whether `slice` begins the second field of the frame whose first is this one.
     fn is_first_of(&self, slice: &ParsedSlice) -> bool {
-        !self.is_second_field && slice.sps == self.sps && self.first.is_first_of(&slice.header)
+        self.first_field.is_none() && slice.sps == self.sps && self.first.is_first_of(&slice.header)
+    }
+
+    /// IDR, or intra only with a recovery point.
+    fn is_keyframe(&self, recovery_point: bool) -> bool {
+        self.first.idr_pic_flag || (self.slice_type == SliceType::I && recovery_point)
+    }
+
+    /// Whether the first macroblock of a slice of this very picture is missing.
+    fn lacks(&self, header: &SliceHeader) -> bool {
+        let address = header.first_address(self.picture.mb_cols);
+        let missing = |block: &Block| block.class == BlockClass::Unknown as u8;
+        !header.starts_new_picture(&self.first) && self.picture.blocks.get(address).is_some_and(missing)
     }
 
     /// Whether `slice` may follow the slices so far.

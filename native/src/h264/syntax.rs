@@ -84,6 +84,8 @@ impl Residual {
 pub trait Syntax {
     /// CABAC rather than CAVLC.
     const CABAC: bool;
+    /// Residual blocks come from partitions of their own.
+    const PARTITIONED: bool = false;
     /// Stands for I_PCM in [`super::neighbours::Grid`].
     const PCM_LEVEL: u8;
 
@@ -98,6 +100,15 @@ pub trait Syntax {
     /// Bits read so far.
     fn position(&self) -> u64;
 
+    /// Told before the residual (or the samples of I_PCM) with [`Self::PARTITIONED`]; tells whether Inter neighbours count
+    /// as blank.
+    fn begin_residual(&mut self, _intra: bool) -> bool {
+        false
+    }
+    /// Told after it; tells whether it is lost.
+    fn end_residual(&mut self) -> bool {
+        false
+    }
     /// From here on macroblocks are field macroblocks, or frame macroblocks (MBAFF).
     fn set_field(&mut self, field: bool);
     /// mb_type as numbered for the slice type.

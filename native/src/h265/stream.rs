@@ -14,7 +14,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     nal::{self, Framing},
     picture::{Block, BlockClass, Picture, PictureId, SliceRefs},
-    unit::{Depth, Options, ParsedPicture, Sampler, SliceType, UnitError},
+    unit::{Content, Depth, Options, ParsedPicture, Sampler, SliceType, UnitError},
 };
 
 /// Reference list entries kept per picture, over all slices: bounds the memory of a picture of tiny slices.
@@ -282,6 +282,7 @@ impl Parser {
             keyframe: current.nal.is_irap(),
             reference: !current.nal.is_sub_layer_non_reference(),
             shown: current.first.pic_output_flag && !(current.nal.is_rasl() && self.no_rasl_output),
+            content: Content::Frame,
             sequence_changed: current.sequence_changed,
             slice_bits: unit.slice_bits,
             covered: covered as u32,

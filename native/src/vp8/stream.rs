@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     picture::{Block, BlockClass, Picture, PictureId, RefEntry, SliceRefs, Structure},
-    unit::{Depth, Options, ParsedPicture, Sampler, SliceType, UnitError, Unread},
+    unit::{Content, Depth, Options, ParsedPicture, Sampler, SliceType, UnitError, Unread},
 };
 
 /// The parser of one stream.
@@ -220,6 +220,7 @@ impl Parser {
             keyframe: kind.key_frame,
             reference: kind.reference,
             shown: kind.shown,
+            content: Content::Frame,
             sequence_changed: kind.sequence_changed,
             slice_bits: 8 * payload_bytes as u64,
             covered: picture.covered() as u32,
