@@ -4,7 +4,8 @@ Every picture of every clip is encoded whole once: the truth. Then the same pict
 
 * `key k`: a whole pass every k pictures, the last vector in between;
 * `naive`: changed patches against cached keys and values, nothing else;
-* `ours`: mode "fast" with probes under a budget: skip, some patches, or a whole pass, as `Scheduler` says.
+* `ours`: mode "fast" with probes under a budget: skip, some patches, or a whole pass, as `Scheduler` says, and
+  key-framing itself where `Fallback` finds that it does better.
 
 All see the pixels, so that the encoder alone is compared. FVU is the share of the dense vectors' variance that is
 missed, sum |e - e*|^2 / sum |e* - mean|^2: cosines alone flatter, since holding one vector for ever scores high.
@@ -33,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ovstream.config import EncodeConfig, PlanConfig
-from ovstream.encode import Encoder, EncoderState, Scheduler, load_encoder
+from ovstream.encode import Encoder, EncoderState, Fallback, Scheduler, load_encoder
 from ovstream.encode.images import image_patches
 from ovstream.sources.scene import Scene
 from ovstream.types import FloatArray, ModelInfo, Patches
@@ -126,7 +127,8 @@ class Runner:
         if self._scheduler is not None:
             self._scheduler.earn()
             many = share > PlanConfig().dense_above and self._scheduler.affords_dense
-            if many or self._scheduler.drifted(state.drift):
+            keyed = self._scheduler.key_due and changed.any()
+            if (many and not self._scheduler.key_framing) or keyed or self._scheduler.drifted(state.drift):
                 return self._encode(picture, None)
             if not self._scheduler.admits(share=min(share, PlanConfig().keep_ratio), changed=share):
                 changed[:] = False
@@ -143,10 +145,13 @@ class Runner:
             chosen = np.zeros(len(picture), np.bool_)
             chosen[self._encoder.choose_probes(self._state, some.indices)] = True
             probes = picture.subset(chosen)
+        before = self._state.output
         output = self._encoder.encode_patches(self._state, some, probes=probes)
         cost = output.flops / self._encoder.dense_flops(picture.grid)
         if self._scheduler is not None:
             self._scheduler.spend(cost)
+            if changed is None:
+                self._scheduler.whole(before.scene if before else None, output.scene)
         return output.scene, cost
 
     @property
@@ -234,7 +239,10 @@ def measure(model: Model, clip: Clip) -> list[Point]:
     for budget in BUDGETS:
         options = EncodeConfig(max_flops=budget)
         scheduler = Scheduler(
-            budget=budget, dense_above=PlanConfig().dense_above, max_drift=options.max_drift
+            budget=budget,
+            dense_above=PlanConfig().dense_above,
+            max_drift=options.max_drift,
+            fallback=Fallback(),
         )
         points.append(
             judge(

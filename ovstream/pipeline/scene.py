@@ -10,7 +10,7 @@ import numpy as np
 
 from ovstream.config import StreamConfig
 from ovstream.decode import Picture
-from ovstream.encode import Audit, Encoder, Output, Scheduler
+from ovstream.encode import Audit, Encoder, Fallback, Output, Scheduler
 from ovstream.errors import DecodeError
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.sight import PixelSight, SightFactory
@@ -81,6 +81,7 @@ class Scene:
             budget=math.inf if unlimited else options.max_flops,
             dense_above=config.plan.dense_above,
             max_drift=options.max_drift,
+            fallback=Fallback() if encoder.mode == "fast" and not unlimited else None,
         )
         self._audit = Audit(every_seconds=options.audit_seconds, min_fidelity=options.min_fidelity)
         self._dense_flops = encoder.dense_flops(self.grid)
@@ -152,6 +153,8 @@ class Scene:
         changed = max(float(plan.changed.mean()), plan.keep_ratio + plan.debt / plan.saliency.size)
         if self._scheduler.admits(share=plan.keep_ratio, changed=changed):
             return plan
+        if self._scheduler.key_due:
+            self._planner.request("budget")
         self._stats.frames_deferred += 1
         return self._later(plan, "budget")
 
@@ -213,12 +216,14 @@ class Scene:
 
     def _run(self, patches: Patches, probes: Patches | None = None) -> Output:
         """Encodes, pays, and asks for a dense pass where the tokens have drifted."""
+        before = self._sight.output
         output = self._sight.encode(patches, probes)
         self._stats.patches_encoded += output.n_updated
         self._scheduler.spend(output.flops / self._dense_flops)
         if self._scheduler.drifted(output.drift):
             self._planner.request("drift")
         if len(patches) == self.masked.size:
+            self._scheduler.whole(before.scene if before else None, output.scene)
             problem = self._sight.collapse(patches, output)
             if problem is not None:
                 self._on_event("quality", problem)
