@@ -39,6 +39,14 @@ EventKind = Literal[
     "rule",
     "load",
     "journal",
+    "frozen",
+    "dark",
+    "starved",
+    "shaking",
+    "infrared",
+    "moved",
+    "cut",
+    "recovered",
 ]
 
 

@@ -30,7 +30,7 @@ from ovstream.errors import ConfigError, OvstreamError
 from ovstream.pipeline import Outputs, Stream, encoder_of
 
 _REPORT_SECONDS = 10.0
-_GOOD_NEWS = ("connected", "ended", "params")
+_GOOD_NEWS = ("connected", "ended", "params", "recovered")
 
 
 class Mode(StrEnum):

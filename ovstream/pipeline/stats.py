@@ -37,7 +37,7 @@ class StreamStats:
         audit_cosine_sum: Of all audits; divided by `audits` the mean fidelity.
         dropped: Access units and results left out on purpose, because somebody was too slow.
         reconnects: Times the source had to connect again.
-        cpu_seconds: CPU time per stage: parse, plan, decode, crop, encode, watch.
+        cpu_seconds: CPU time per stage: parse, plan, decode, crop, encode, health, watch.
     """
 
     units: int = 0

@@ -16,6 +16,7 @@ from ovstream.config import EncodeConfig, SinkConfig, StreamConfig, stream_confi
 from ovstream.decode import Picture
 from ovstream.encode import Encoder, load_encoder
 from ovstream.errors import ConfigError, DecodeError, FencedError, OvstreamError
+from ovstream.health import Condition
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.freshness import FreshnessGate
 from ovstream.pipeline.gather import share
@@ -114,6 +115,11 @@ class Stream:
     def active_rules(self) -> tuple[str, ...]:
         """Names of the rules whose events are going on."""
         return () if self._worker is None else self._worker.watcher.active
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What is wrong with the camera now, told by its metadata alone; empty when it is well."""
+        return () if self._worker is None else self._worker.conditions
 
     @property
     def effort(self) -> Effort:

@@ -12,6 +12,7 @@ from ovstream.config import StreamConfig
 from ovstream.decode import Picture
 from ovstream.encode import Encoder, Output
 from ovstream.errors import DecodeError, InvalidBitstream
+from ovstream.health import Condition, HealthMonitor
 from ovstream.pipeline.effort import FULL_EFFORT
 from ovstream.pipeline.metadata import MetadataReader, Reading
 from ovstream.pipeline.pixels import PixelStore
@@ -103,12 +104,19 @@ class StreamWorker:
         self._lost = False
         self._watcher = Watcher(config.watch)
         self._scores = Scores()
+        self._health: HealthMonitor | None = None
+        self._health_size = (0, 0)
         self.effort = FULL_EFFORT
 
     @property
     def watcher(self) -> Watcher:
         """Zones and rules of the stream."""
         return self._watcher
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What is wrong with the camera now, by its metadata; empty when it is well."""
+        return self._health.conditions if self._health is not None else ()
 
     @property
     def memory_bytes(self) -> int:
@@ -224,6 +232,8 @@ class StreamWorker:
             effort=self.effort,
         )
         self._lost = False
+        if not late:
+            self._check_health(frame, done.plan.camera_motion_px)
         self._watch(frame, done, scene.masked, late=late)
         if late or done.output is None or (self._config.emit == "changes" and not done.encoded.any()):
             return []
@@ -231,6 +241,16 @@ class StreamWorker:
             self._embedding(frame, done, done.output, kind, vector, capture_time_ns)
             for kind, vector in _vectors(done.output, self._config.kinds)
         ]
+
+    def _check_health(self, frame: FrameMetadata, camera_motion_px: tuple[float, float]) -> None:
+        """Tells what begins or ends; what is known of a camera outlives its reconnects."""
+        size = frame.width, frame.height
+        if self._health is None or self._health_size != size:
+            self._health, self._health_size = HealthMonitor(size), size
+        with self._stats.clock("health"):
+            changes = self._health.observe(frame, camera_motion_px=camera_motion_px)
+        for change in changes:
+            self._on_event(change.condition if change.active else "recovered", change.detail)
 
     def _watch(self, frame: FrameMetadata, done: Analysis, masked: BoolArray, *, late: bool) -> None:
         """Scores the picture, unless a newer one was scored before it, and asks the rules."""
