@@ -10,6 +10,7 @@ from ovstream import __version__
 from ovstream.cli.bench import bench
 from ovstream.cli.config import config
 from ovstream.cli.demo import demo
+from ovstream.cli.discover import discover
 from ovstream.cli.doctor import doctor
 from ovstream.cli.export import export
 from ovstream.cli.inspect import inspect
@@ -49,6 +50,6 @@ def _main(
     """Takes the options that stand before the verb."""
 
 
-for verb in (demo, probe, run, serve, top, listen, inspect, search, bench, export, doctor):
+for verb in (demo, discover, probe, run, serve, top, listen, inspect, search, bench, export, doctor):
     app.command()(verb)
 app.add_typer(config, name="config")

@@ -47,7 +47,7 @@ class HealthChange:
 class HealthMonitor:
     """Watches one camera, picture by picture, by its metadata alone.
 
-    Only what a parser read counts: pictures of streams that must be decoded are passed over.
+    Only what a parser read whole counts: pictures that were decoded, damaged or left unread are passed over.
 
     Args:
         size: (width, height) of the pictures in luma samples.
@@ -80,7 +80,7 @@ class HealthMonitor:
         """
         known = frame.pts_seconds
         self._seconds = self._seconds + USUAL_STEP_SECONDS if known is None else known
-        if frame.origin != "bitstream" or frame.coverage < 1:
+        if frame.origin != "bitstream" or frame.unread or frame.coverage < 1:
             return []
         picture = Features.of(frame, self._seconds)
         changed = self._freeze.update(picture) + self._texture.update(picture) + self._bits.update(picture)

@@ -67,7 +67,10 @@ class RtspSource(ReconnectingSource):
                 await session.aclose()
 
     async def _open(self) -> RtspSession:
-        username, password = await asyncio.to_thread(credentials, self._config, self._url)
+        if self._config.password_file is None:
+            username, password = credentials(self._config, self._url)
+        else:  # a file system may hang
+            username, password = await asyncio.to_thread(credentials, self._config, self._url)
         known = username is not None or password is not None
         authenticator = Authenticator(username or "", password or "") if known else None
         options = SessionOptions(

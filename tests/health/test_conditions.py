@@ -119,16 +119,20 @@ def test_what_was_decoded_or_damaged_says_nothing(folder: Path) -> None:
 
     assert told([replace(frame, origin="decoder") for frame in frames]) == []
     assert told([replace(frame, coverage=0.5) for frame in frames]) == []
+    assert told([replace(frame, unread="costly") for frame in frames]) == []
 
 
 async def test_events_of_the_stream(tmp_path: Path) -> None:
     shown = conditions.pictures(conditions.dark, before=4, during=3, after=3)
-    units = await collect(open_source(conditions.encode(tmp_path / "dark.mp4", shown, conditions.CAMERA)))
+    path = conditions.encode(tmp_path / "dark.mp4", shown, conditions.CAMERA | {"crf": "32"})
+    units = await collect(open_source(path))
     encoder = load_encoder("ovstream-tiny", mode="exact")
-    async with ovstream.open(MemorySource(units), encoder=encoder) as stream:
-        seen = set()
-        async for _ in stream:
-            seen |= set(stream.conditions)
+    seen: set[str] = set()
+    stream = ovstream.open(
+        MemorySource(units), encoder=encoder, observe=lambda _trace: seen.update(stream.conditions)
+    )
+    async with stream:
+        await stream.run()
         told = [(one.kind, one.detail) async for one in stream.events()]
     kinds = [kind for kind, _ in told if kind in ("dark", "recovered")]
     assert kinds == ["dark", "recovered"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovstream.health.latch import Latch
@@ -29,6 +29,7 @@ def test_silence_changes_nothing() -> None:
     assert latch.update(True, 11.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([True, False, None]), st.integers(0, 3)), max_size=40))
 def test_states_last_as_long_as_they_must(steps: list[tuple[bool | None, int]]) -> None:
     latch, now, changes = Latch(on_seconds=2.0, off_seconds=1.0), 0, []

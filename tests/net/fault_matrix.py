@@ -1,6 +1,6 @@
 """Every fault of `fault_server` against a client: what happened, how fast it recovered, what was lost.
 
-python -m tests.net.fault_matrix    # prints the table in Markdown, for both backends
+python -m tests.net.fault_matrix --write docs/ingest.md    # without --write it prints the table
 """
 
 from __future__ import annotations
@@ -231,26 +231,47 @@ async def run_all(
 
 
 def table(reports: dict[Key, Report | None]) -> str:
-    """The outcome in Markdown."""
+    """The outcome in Markdown: a row per fault, a column per way to receive."""
+    ways = sorted({(key.backend, key.transport) for key in reports}, reverse=True)
+    ways.sort(key=lambda way: way[0] != "native")
     lines = [
-        "| fault | transport | backend | what happened | next picture after | lost | wrong, unflagged |",
-        "|---|---|---|---|---|---|---|",
+        "| fault | " + " | ".join(f"{backend}, {transport.upper()}" for backend, transport in ways) + " |",
+        "|---" * (len(ways) + 1) + "|",
     ]
-    for key, report in reports.items():
-        if report is None:
-            cells = [f"no pictures for {PATIENCE_SECONDS} s", "-", "-", "-"]
-        else:
-            recovered = report.recovered_seconds
-            took = "-" if recovered is None else f"{1000 * recovered:.0f} ms"
-            cells = [report.outcome, took, str(report.lost), str(len(report.wrong) or "none")]
-        lines.append(f"| {' | '.join([*key, *cells])} |")
+    for name in dict.fromkeys(key.name for key in reports):
+        keys = [Key(name, transport, backend) for backend, transport in ways]
+        cells = [_cell(reports[key]) if key in reports else "" for key in keys]
+        lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join(lines)
 
 
-async def main(backends: list[str]) -> None:
+def _cell(report: Report | None) -> str:
+    """What happened, the time to the next picture, what was lost, and what was wrong without a word."""
+    if report is None:
+        return f"no pictures in {PATIENCE_SECONDS} s"
+    words = [] if report.outcome == "nothing" else [report.outcome]
+    if report.recovered_seconds is not None and report.outcome != "nothing":
+        words.append(f"{1000 * report.recovered_seconds:.0f} ms")
+    if report.lost:
+        words.append(f"{report.lost} lost")
+    if report.wrong:
+        words.append(f"**{len(report.wrong)} wrong**")
+    return ", ".join(words) or "nothing"
+
+
+def write(path: Path, text: str) -> None:
+    """Replaces what stands between the two marks of a document."""
+    before, begin, rest = path.read_text().partition("<!-- fault matrix -->\n")
+    _, end, after = rest.partition("<!-- end -->\n")
+    if not begin or not end:
+        raise SystemExit(f"{path} has no place for the table")
+    path.write_text(f"{before}{begin}\n{text}\n\n{end}{after}")
+
+
+async def main(backends: list[str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         units, other = await make_streams(Path(folder))
-    print(table(await run_all(backends, units=units, other=other, at_once=4)))
+    return table(await run_all(backends, units=units, other=other, at_once=4))
 
 
 if __name__ == "__main__":
@@ -258,4 +279,10 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backend", action="append", choices=("native", "ffmpeg"))
-    asyncio.run(main(parser.parse_args().backend or ["native", "ffmpeg"]))
+    parser.add_argument("--write", type=Path, help="put the table into this document instead")
+    given = parser.parse_args()
+    found = asyncio.run(main(given.backend or ["native", "ffmpeg"]))
+    if given.write:
+        write(given.write, found)
+    else:
+        print(found)

@@ -137,6 +137,10 @@ class FaultServer:
     def armed(self) -> bool:
         return self._armed
 
+    def rearm(self) -> None:
+        """Lets the fault happen once more."""
+        self._armed = True
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         session = Session(self, reader, writer)
@@ -157,7 +161,7 @@ class Session:
     def __init__(
         self, server: FaultServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self.server, self.behaviour = server, server.behaviour
+        self.server = server
         self.reader, self.writer = reader, writer
         self.nonce = os.urandom(8).hex()
         self.stale = server.behaviour.stale
@@ -165,6 +169,11 @@ class Session:
         self.heard = time.monotonic()
         self.udp: list[socket.socket] = []
         self.playing: asyncio.Task[None] | None = None
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """May change while the session lasts."""
+        return self.server.behaviour
 
     async def run(self) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
@@ -310,7 +319,7 @@ class Session:
             self.writer.write(b"OPTIONS * RTSP/1.0\r\nCSeq: 7\r\n\r\nNONSENSE * RTSP/1.0\r\nCSeq: 8\r\n\r\n")
         while time.monotonic() - self.heard <= 1.3 * behaviour.session_seconds:
             await asyncio.sleep(max(start + index * INTERVAL_SECONDS - time.monotonic(), 0))
-            unit = units[index % len(units)]
+            behaviour, unit = self.behaviour, units[index % len(units)]
             if index >= behaviour.at and behaviour.fault and self.server.armed:
                 due = behaviour.fault != "switch" or unit.keyframe
                 if due and self.server.strike():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ovstream
@@ -37,6 +37,7 @@ class Slow:
             self.now_ns += round(cost_seconds * SECOND)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 0.6), st.booleans(), st.booleans()), max_size=80),
     st.floats(0.2, 2.0),
