@@ -52,8 +52,8 @@ def probe(
 ) -> None:
     """Looks at what a camera sends and says, in plain words, what to change in its settings.
 
-    Nothing is decoded. The password may stand in the URL (percent-encoded) or in OVSTREAM_SOURCE__PASSWORD; it is
-    never shown. With --json errors are JSON too, with exit status 1.
+    Nothing is decoded. The password may stand in the URL (percent-encoded) or in OVSTREAM_SOURCE__PASSWORD.
+    It is never shown. With --json errors are JSON too, with exit status 1.
     """
     options = {"transport": transport.value, "backend": backend.value}
     try:

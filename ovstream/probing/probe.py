@@ -47,7 +47,7 @@ async def probe(
         ConfigError: An option makes no sense.
         SourceError: The source cannot be opened; the kind says why.
     """
-    config = stream_config(str(url), **options).source
+    config = stream_config(str(url), source=options).source
     told: list[tuple[EventKind, str]] = []
     source = open_source(str(url), config=config, on_event=lambda kind, detail: told.append((kind, detail)))
     pace, anatomy = Pace(), Anatomy()
