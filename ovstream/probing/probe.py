@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from ovstream.config import stream_config
+from ovstream.config import SourceConfig, stream_config
 from ovstream.errors import SourceTimeout
 from ovstream.probing.judge import judge
 from ovstream.probing.measure import Anatomy, Pace
@@ -41,13 +41,13 @@ async def probe(
         url: Anything that `ovstream.open` takes.
         seconds: How much of the stream to look at; it may end earlier.
         on_progress: Called in the event loop with the share done, 0..1.
-        **options: Of `SourceConfig`.
+        **options: Of `SourceConfig`, flat; others of `StreamConfig` are checked and not used.
 
     Raises:
         ConfigError: An option makes no sense.
         SourceError: The source cannot be opened; the kind says why.
     """
-    config = stream_config(str(url), source=options).source
+    config = _source_config(str(url), options)
     told: list[tuple[EventKind, str]] = []
     source = open_source(str(url), config=config, on_event=lambda kind, detail: told.append((kind, detail)))
     pace, anatomy = Pace(), Anatomy()
@@ -78,6 +78,18 @@ async def probe(
         raise SourceTimeout(f"{source.name} ended before its first picture")
     report = _report(source, pace, anatomy, codec=codec, opened_seconds=opened_seconds)
     return replace(report, findings=judge(report, live=source.live, told=told))
+
+
+def _source_config(url: str, options: dict[str, Any]) -> SourceConfig:
+    """Flat names mean the source, whatever other sections call theirs."""
+    own = {name: value for name, value in options.items() if name in SourceConfig.model_fields}
+    others = {name: value for name, value in options.items() if name not in own}
+    if own:
+        given = others.pop("source", {})
+        if isinstance(given, SourceConfig):
+            given = given.model_dump(include=given.model_fields_set)
+        others["source"] = {**given, **own}
+    return stream_config(url, **others).source
 
 
 def _parse(units: SimpleQueue[AccessUnit | None], anatomy: Anatomy, max_pixels: int) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import ovstream
-from ovstream.errors import SourceAuthError, SourceNotFound
+from ovstream.config import SourceConfig
+from ovstream.errors import ConfigError, SourceAuthError, SourceNotFound
 from ovstream.probing.judge import judge
 from ovstream.probing.report import ProbeReport
 from tests.cli.programs import ovstream as run_command
@@ -148,6 +149,19 @@ async def test_a_codec_without_parser_is_a_problem(clip: Callable[..., Path]) ->
 async def test_a_file_is_read_only_as_far_as_asked(clip: Callable[..., Path]) -> None:
     report = await ovstream.probe(clip(frames=100), seconds=1)
     assert report.pictures < 60
+
+
+async def test_options_of_every_form(clip: Callable[..., Path]) -> None:
+    path = clip(frames=5)
+    for options in (
+        {"backend": "native"},
+        {"source": {"backend": "native"}, "username": "me"},
+        {"source": SourceConfig(backend="native"), "username": "me"},
+        {"stream_id": "door", "plan": {"keep_ratio": 0.1}, "backend": "auto"},
+    ):
+        assert (await ovstream.probe(path, **options)).pictures == 5
+    with pytest.raises(ConfigError, match="backend"):
+        await ovstream.probe(path, backend="wrong")
 
 
 async def test_a_missing_file_is_an_error() -> None:
