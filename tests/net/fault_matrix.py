@@ -232,8 +232,9 @@ async def run_all(
 
 def table(reports: dict[Key, Report | None]) -> str:
     """The outcome in Markdown: a row per fault, a column per way to receive."""
-    ways = sorted({(key.backend, key.transport) for key in reports}, reverse=True)
-    ways.sort(key=lambda way: way[0] != "native")
+    ways = sorted(
+        {(key.backend, key.transport) for key in reports}, key=lambda way: (way[0] != "native", way[1])
+    )
     lines = [
         "| fault | " + " | ".join(f"{backend}, {transport.upper()}" for backend, transport in ways) + " |",
         "|---" * (len(ways) + 1) + "|",
