@@ -27,10 +27,11 @@ import aiortc.rtcrtpreceiver
 import av
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 
-from benchmarks.ingest import FPS, SETTLE_SECONDS, STAMP, TICKS, Meter, Result, encode, stamp
+from benchmarks.ingest import FPS, SETTLE_SECONDS, STAMP, Meter, Result, encode, stamp
 from ovstream.sources.webrtc import WhipEndpoint
 
 START_CODE = b"\0\0\0\1"
+TICKS = 90_000 // FPS
 
 
 class ClipTrack(MediaStreamTrack):
