@@ -42,11 +42,14 @@ class ClipTrack(MediaStreamTrack):
     def __init__(self, units: list[list[bytes]], phase_seconds: float) -> None:
         super().__init__()
         self._units = units
-        self._start = time.monotonic() + phase_seconds
+        self._phase_seconds = phase_seconds
+        self._start: float | None = None  # connecting takes its time
         self._index = 0
 
     async def recv(self) -> av.Packet:
         """The next picture, when its time has come."""
+        if self._start is None:
+            self._start = time.monotonic() + self._phase_seconds
         await asyncio.sleep(self._start + self._index / FPS - time.monotonic())
         nals = list(self._units[self._index % len(self._units)])
         at = next(i for i, nal in enumerate(nals) if nal[0] & 0x1F in (1, 5))
@@ -62,7 +65,7 @@ async def publish(units: list[list[bytes]], publishers: int, port: Connection) -
     connections = []
     for number in range(publishers):
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        track = ClipTrack(units, SETTLE_SECONDS / 2 + number * 0.618 % 1 / FPS)  # cameras are not in step
+        track = ClipTrack(units, number * 0.618 % 1 / FPS)  # cameras are not in step
         transceiver = connection.addTransceiver(track, direction="sendonly")
         codecs = RTCRtpSender.getCapabilities("video").codecs
         transceiver.setCodecPreferences([codec for codec in codecs if codec.name in ("H264", "rtx")])
