@@ -3,8 +3,11 @@
 Method: 1080p clips of the synthetic camera (x264, IPPP with an IDR picture every two seconds, CABAC and CAVLC; x265
 alike; libvpx, a key frame every two seconds) at several bit rates; one process pinned to one core; the parser and PyAV
 (`thread_count=1`) take turns over the same packets, the median CPU time of the rounds counts, which other processes
-disturb little. "slice Mbit/s" is bits of the stream per second of parser time.
+disturb little. "slice Mbit/s" is bits of the stream per second of parser time. "sampled" reads every fifth P picture
+and no I picture. Where they are installed, motion-vector-extractor (vectors only) and codec-video-prep (bit costs)
+take part on the clips that they can read; both come with an FFmpeg of their own.
 
+    pip install motion-vector-extractor codec-video-prep    # optional
     python benchmarks/parse.py [--frames 100] [--rounds 5] [--kbits 1000 2000] [--clips VP8]
 """
 
@@ -13,13 +16,16 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import av
-import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from rich.console import Console
@@ -85,8 +91,8 @@ def encode(pictures: list[av.VideoFrame], kbits: int, name: str) -> Clip:
     return Clip(name, CODECS.get(name, "h264"), units)
 
 
-def parse(clip: Clip, level: Level) -> int:
-    parser = Parser(clip.codec, level=level)
+def parse(clip: Clip, level: Level, **options: Any) -> int:
+    parser = Parser(clip.codec, level=level, **options)
     frames = [
         parser.parse(AccessUnit(clip.codec, data, pts=pts, time_base=Fraction(1, FPS), keyframe=False))
         for pts, data in enumerate(clip.units)
@@ -108,25 +114,61 @@ def decode(clip: Clip, *, motion: bool) -> int:
     return frames
 
 
-def measure(clip: Clip, rounds: int) -> list[float]:
-    """Median CPU seconds of: parser, parser without energy, PyAV decode, PyAV decode with vectors.
+def peer(name: str) -> Any:
+    """The module of another package, or None where it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
 
-    FFmpeg exports no vectors of H.265 and VP8: there the last two are the same.
-    """
-    contestants: list[Callable[[], int]] = [
-        lambda: parse(clip, "full"),
-        lambda: parse(clip, "motion"),
-        lambda: decode(clip, motion=False),
-        lambda: decode(clip, motion=True),
-    ]
-    seconds = np.zeros((rounds, len(contestants)))
-    for turn in range(rounds):
-        for column, run in enumerate(contestants):
-            begin = time.process_time()
-            frames = run()
-            seconds[turn, column] = time.process_time() - begin
-            assert frames == len(clip.units)
-    return [statistics.median(column) for column in seconds.T]
+
+def extract_motion(videocap: Any, path: Path) -> int:
+    """motion-vector-extractor: vectors of every picture, pixels left out."""
+    capture = videocap.VideoCap()
+    if not capture.open(str(path)):
+        raise RuntimeError(f"motion-vector-extractor cannot open {path.name}")
+    capture.set_decode_frames(False)
+    frames = 0
+    while capture.read()[0]:
+        frames += 1
+    capture.release()
+    return frames
+
+
+def contestants(clip: Clip, folder: Path) -> dict[str, Callable[[], int]]:
+    """Everybody who can read this clip; each reads all of it and counts the pictures."""
+    able: dict[str, Callable[[], int]] = {
+        "full": lambda: parse(clip, "full"),
+        "motion": lambda: parse(clip, "motion"),
+        "sampled": lambda: parse(clip, "full", every=5, skip_intra=True),
+        "PyAV": lambda: decode(clip, motion=False),
+    }
+    path = folder / f"{clip.name}.{ {'h264': '264', 'h265': '265'}.get(clip.codec, clip.codec) }"
+    path.write_bytes(b"".join(clip.units))
+    if clip.codec == "h264":  # FFmpeg exports no vectors of the others
+        able["PyAV + MVs"] = lambda: decode(clip, motion=True)
+        if videocap := peer("mvextractor.videocap"):
+            able["mv-extractor"] = lambda: extract_motion(videocap, path)
+    if clip.codec != "vp8" and (reader := peer("codec_video_prep.cv_reader_fast")):
+        able["codec-video-prep"] = lambda: len(reader.read_video_fast(str(path), export_bitcost=1))
+    return able
+
+
+def measure(clip: Clip, rounds: int) -> dict[str, float]:
+    """Median CPU seconds of each contestant, who take turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        able = contestants(clip, Path(folder))
+        seconds: dict[str, list[float]] = {name: [] for name in able}
+        for _ in range(rounds):
+            for name, run in able.items():
+                begin = time.process_time()
+                frames = run()
+                seconds[name].append(time.process_time() - begin)
+                assert frames == len(clip.units), name
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+PEERS = ("PyAV", "PyAV + MVs", "mv-extractor", "codec-video-prep")
 
 
 def main() -> None:
@@ -139,28 +181,21 @@ def main() -> None:
     options.add_argument("--clips", nargs="+", choices=CLIPS, default=CLIPS)
     chosen = options.parse_args()
     table = Table(title=f"1080p, one core, {chosen.frames} frames, median of {chosen.rounds}")
-    columns = (
-        "clip",
-        "kbit/s",
-        "parser fps",
-        "slice Mbit/s",
-        "motion level fps",
-        "PyAV fps",
-        "PyAV + MVs fps",
-    )
-    for name in (*columns, "parser / PyAV", "parser / PyAV + MVs", "motion level / PyAV"):
+    ours = ("full", "motion", "sampled")
+    ratios = ("full / PyAV", "motion / PyAV", "sampled / PyAV")
+    for name in ("clip", "kbit/s", "slice Mbit/s", *(f"{name} fps" for name in (*ours, *PEERS)), *ratios):
         table.add_column(name, justify="left" if name == "clip" else "right")
     pictures = camera(chosen.frames)
     clips = [encode(pictures, kbits, name) for name in chosen.clips for kbits in chosen.kbits]
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     for clip in clips:
         bits, frames = 8 * sum(map(len, clip.units)), len(clip.units)
-        full, motion, plain, vectors = measure(clip, chosen.rounds)
-        fps = [f"{frames / seconds:.0f}" for seconds in (full, motion, plain, vectors)]
-        rate = f"{bits * FPS / frames / 1000:.0f}"
-        ratios = (f"{plain / full:.2f}", f"{vectors / full:.2f}", f"{plain / motion:.2f}")
-        table.add_row(clip.name, rate, fps[0], f"{bits / full / 1e6:.0f}", *fps[1:], *ratios)
-    Console(width=140).print(table)
+        seconds = measure(clip, chosen.rounds)
+        rate, speed = f"{bits * FPS / frames / 1000:.0f}", f"{bits / seconds['full'] / 1e6:.0f}"
+        fps = [f"{frames / seconds[name]:.0f}" if name in seconds else "-" for name in (*ours, *PEERS)]
+        gains = [f"{seconds['PyAV'] / seconds[name]:.2f}" for name in ours]
+        table.add_row(clip.name, rate, speed, *fps, *gains)
+    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

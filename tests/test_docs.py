@@ -67,7 +67,8 @@ def sources() -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/architecture.md", "docs/glossary.md", "docs/operations.md"]
+    "name",
+    ["README.md", "docs/architecture.md", "docs/bitstream.md", "docs/glossary.md", "docs/operations.md"],
 )
 def test_names_in_documents_exist_in_the_code(name: str) -> None:
     code = sources()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples"
@@ -48,6 +49,20 @@ def test_inspect_file() -> None:
     drawn = lines[len(pictures) :]
     assert [len(line) for line in drawn] == [2 * 320 // 16] * (192 // 16)
     assert "@" in "".join(drawn), "the place with the most motion is the darkest"
+
+
+def test_metadata_only(tmp_path: Path) -> None:
+    archive = tmp_path / "planes.npz"
+    url = "synthetic:?seconds=2&width=320&height=192"
+    lines = finish(start("metadata_only.py", url, str(archive))).splitlines()
+    read = [line for line in lines if re.match(r" +\d+ P  bits", line)]
+    unread = re.fullmatch(r"(\d+) pictures were left unread", lines[-2])
+    assert unread is not None
+    assert len(read) + int(unread[1]) == 50
+    assert len(read) <= 11
+    with np.load(archive) as planes:
+        assert planes["bit_cost"].shape == (12, 20)
+        assert planes["mv"].shape == (2, 48, 80, 2)
 
 
 def test_iterate() -> None:

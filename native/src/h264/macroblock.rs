@@ -464,12 +464,15 @@ impl<S: Syntax> SliceParser<'_, S, false> {
     /// `still` tells that A and B are available and that A stands still, so that this one does, too (8.4.1.1). Returns whether it stands still.
     #[inline(always)]
     pub fn p_skip(&mut self, address: usize, x: usize, still: bool, position: u64) -> bool {
-        let mut block = Block { ref_idx: [0, -1], ..self.skipped };
-        if !still {
-            block.mv[0] = self.field_at(self.place_at(address, x)).p_skip();
+        let mv = if still { [0, 0] } else { self.field_at(self.place_at(address, x)).p_skip() };
+        let bit_cost = position.wrapping_sub(self.position) as u32;
+        self.position = position;
+        if let Some(slot) = self.blocks.get_mut(address) {
+            // Copied as a whole, then amended: a record put together field by field costs three times as much.
+            *slot = self.skipped;
+            (slot.ref_idx, slot.mv[0], slot.bit_cost) = ([0, -1], mv, bit_cost);
         }
-        self.store_at(address, block, position);
-        block.mv[0] == [0, 0]
+        mv == [0, 0]
     }
 
     /// Whether a macroblock at `address` in column `x` has A and B.

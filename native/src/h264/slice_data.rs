@@ -397,7 +397,7 @@ impl SliceParser<'_, CabacReader<'_>, false> {
     /// Number of available neighbours (A, B) that were not skipped: the context of mb_skip_flag.
     #[inline(always)]
     fn unskipped_neighbours(&self, address: usize, x: usize, left_skipped: bool) -> usize {
-        let left = x > 0 && address > self.first && !left_skipped;
+        let left = (x > 0) & (address > self.first) & !left_skipped;
         let columns = self.columns.len();
         let above = address >= self.first.wrapping_add(columns)
             && self

@@ -61,6 +61,11 @@ impl Default for Cells {
 }
 
 impl Cells {
+    /// Forgets the tree block in which a damaged segment broke off.
+    pub fn clear(&mut self) {
+        self.used = 0;
+    }
+
     fn cell(&mut self, index: usize) -> &mut SharedCell {
         let index = index & 15;
         if self.used >> index & 1 == 0 {

@@ -163,6 +163,7 @@ pub fn parse_slice_data(
     if start as u64 * 8 >= payload_bits {
         return Err(Error::invalid("slice_segment_data", start as u64 * 8));
     }
+    state.cells.clear();
     let (sps, pps) = (&*input.sets.sps, &*input.sets.pps);
     let engine = Engine::new(input.rbsp, start);
     let follows = |entry: &crate::picture::RefEntry| entry.poc.wrapping_sub(input.poc) > 0;
