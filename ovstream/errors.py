@@ -18,6 +18,7 @@ OvstreamError
 │       └── SourceCodecError     it sends video that nobody here reads
 ├── DecodeError                  the decoder gave no picture
 ├── ModelError                   a model folder or checkpoint is wrong, partial or foreign
+├── RecordingError               a recording cannot be read or written
 ├── StoreError                   a folder of embeddings cannot be read or written
 ├── WireError                    a message that is not ours, or of an unknown major version
 └── FencedError                  another publisher has taken this stream over
@@ -118,6 +119,10 @@ class DecodeError(OvstreamError):
 
 class ModelError(OvstreamError):
     """A model folder or checkpoint is wrong, partial or foreign."""
+
+
+class RecordingError(OvstreamError):
+    """A recording cannot be read or written."""
 
 
 class StoreError(OvstreamError):

@@ -199,6 +199,16 @@ class PublishConfig(Section):
     )
 
 
+class RecordConfig(Section):
+    """What the bitstream said, written down without pixels."""
+
+    path: str | None = Field(
+        default=None,
+        description="file to make, or an existing folder: a file of the stream's name and time in it",
+    )
+    max_megabytes: int | None = Field(default=1000, ge=1, description="size at which the recording ends")
+
+
 class SinkConfig(BaseModel):
     """Another place where embeddings go: a type, and the options of that type."""
 
@@ -229,6 +239,7 @@ class StreamConfig(Section):
     plan: PlanConfig = PlanConfig()
     encode: EncodeConfig = EncodeConfig()
     publish: PublishConfig = PublishConfig()
+    record: RecordConfig = RecordConfig()
     sinks: tuple[SinkConfig, ...] = Field(
         default=(), description="other places where embeddings go, each a type with its options"
     )

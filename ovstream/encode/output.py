@@ -33,8 +33,8 @@ class Output:
     flops: int
     drift: float | None
     staleness: int
-    _state: EncoderState = field(repr=False)
-    _version: int = field(repr=False)
+    _state: EncoderState | None = field(default=None, repr=False)
+    _version: int = field(default=0, repr=False)
 
     @property
     def tokens(self) -> FloatArray:
@@ -45,6 +45,8 @@ class Output:
         Raises:
             ConfigError: The state has encoded something else since.
         """
+        if self._state is None:
+            raise ConfigError("there are no tokens without a state: a recording holds none")
         if self._state.version != self._version:
             raise ConfigError("these tokens are gone: the state has encoded again; read them before")
         return self._state.tokens.copy()

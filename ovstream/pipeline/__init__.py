@@ -4,6 +4,7 @@ from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.inspection import inspect
 from ovstream.pipeline.latency import BOUNDS_SECONDS, Latency
 from ovstream.pipeline.outputs import Outputs
+from ovstream.pipeline.replay import Replay, Replayed
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.stream import Stream, encoder_of, iterate, open
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
@@ -15,6 +16,8 @@ __all__ = [
     "FrameTrace",
     "Latency",
     "Outputs",
+    "Replay",
+    "Replayed",
     "Stream",
     "StreamStats",
     "StreamWorker",

@@ -10,10 +10,10 @@ import numpy as np
 
 from ovstream.config import StreamConfig
 from ovstream.decode import Picture
-from ovstream.encode import Audit, Encoder, Fallback, Output, Scheduler
+from ovstream.encode import Audit, Fallback, Output, Scheduler
 from ovstream.errors import DecodeError
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
-from ovstream.pipeline.sight import PixelSight, SightFactory
+from ovstream.pipeline.sight import ModelFacts, SightFactory
 from ovstream.pipeline.stats import StreamStats
 from ovstream.plan import PatchGrid, Planner
 from ovstream.types import BoolArray, EventKind, FrameMetadata, Patches, PatchPlan
@@ -51,10 +51,10 @@ class Scene:
     Args:
         frame: The first picture; its size is that of all others.
         config: Of the stream.
-        encoder: Shared; the state is the scene's own.
+        model: Behind the vectors.
         stats: Counters to add to.
         on_event: Called with (kind, detail).
-        sight: Makes what looks at the pictures; None: `PixelSight`.
+        sight: Makes what looks at the pictures.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Scene:
         frame: FrameMetadata,
         config: StreamConfig,
         *,
-        encoder: Encoder,
+        model: ModelFacts,
         stats: StreamStats,
         on_event: Callable[[EventKind, str], None],
-        sight: SightFactory | None = None,
+        sight: SightFactory,
     ) -> None:
-        info, options = encoder.info, config.encode
+        info, options = model.info, config.encode
         self.size = frame.width, frame.height
         grid = PatchGrid.fit(*self.size, max_tokens=min(config.plan.max_tokens, info.max_tokens))
         self.grid = grid.shape
@@ -75,16 +75,16 @@ class Scene:
         self._config, self._stats, self._on_event = config, stats, on_event
         self._planner = Planner(grid, config.plan)
         self._pictures = 0
-        self._sight = (sight or PixelSight)(self.grid, self.size, encoder=encoder, config=options)
-        unlimited = config.plan.everything or encoder.mode == "dense"
+        self._sight = sight(self.grid, self.size)
+        unlimited = config.plan.everything or model.mode == "dense"
         self._scheduler = Scheduler(
             budget=math.inf if unlimited else options.max_flops,
             dense_above=config.plan.dense_above,
             max_drift=options.max_drift,
-            fallback=Fallback() if encoder.mode == "fast" and not unlimited else None,
+            fallback=Fallback() if model.mode == "fast" and not unlimited else None,
         )
         self._audit = Audit(every_seconds=options.audit_seconds, min_fidelity=options.min_fidelity)
-        self._dense_flops = encoder.dense_flops(self.grid)
+        self._dense_flops = model.dense_flops(self.grid)
 
     @property
     def masked(self) -> BoolArray:

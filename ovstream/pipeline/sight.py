@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +11,24 @@ import numpy.typing as npt
 from ovstream.config import EncodeConfig
 from ovstream.decode import PatchCropper, Picture
 from ovstream.encode import CollapseWatch, Encoder, Output
-from ovstream.types import BoolArray, Patches
+from ovstream.types import BoolArray, ModelInfo, Patches
 
 Indices = npt.NDArray[np.int32]
+
+
+class ModelFacts(Protocol):
+    """What a scene must know of the model beside what it sees by it; `Encoder` is one."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What a subscriber must know."""
+
+    @property
+    def mode(self) -> str:
+        """How it encodes."""
+
+    def dense_flops(self, grid: tuple[int, int]) -> int:
+        """Operations of a whole pass."""
 
 
 class Sight(Protocol):
@@ -42,13 +58,8 @@ class Sight(Protocol):
         """Complains when different pictures give the same vector; asked after whole passes."""
 
 
-class SightFactory(Protocol):
-    """Makes the sight of a scene."""
-
-    def __call__(
-        self, grid: tuple[int, int], size: tuple[int, int], *, encoder: Encoder, config: EncodeConfig
-    ) -> Sight:
-        """See `PixelSight`."""
+SightFactory = Callable[[tuple[int, int], tuple[int, int]], Sight]
+"""Makes the sight of a scene from (rows, cols) of patches and (width, height) of the pictures."""
 
 
 class PixelSight:

@@ -24,6 +24,7 @@ from ovstream.pipeline.latency import Latency
 from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
+from ovstream.pipeline.tape import open_tape
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.sinks import Sink
 from ovstream.sources import Source, open_source
@@ -221,16 +222,25 @@ class Stream:
         self._sinks += self._outputs.of(config)
         if self._source is None:
             self._source = open_source(config.url, config=config.source, on_event=self._from_source)
-        epoch, next_seq = self._resume()
+        restore, (epoch, next_seq) = self._restore, self._resume()
+        tape = open_tape(
+            config,
+            encoder=self._encoder,
+            stats=self.stats,
+            epoch=max(restore.epoch + 1 if restore else 0, epoch),
+            next_seq=max(restore.next_seq if restore else 0, next_seq),
+            on_event=lambda detail: self._from_source("error", detail),
+        )
         self._worker = StreamWorker(
             config,
             encoder=self._encoder,
             stats=self.stats,
-            restore=self._restore,
+            restore=restore,
             first_epoch=epoch,
             first_seq=next_seq,
             on_event=self._from_source,
             observe=self._observe,
+            tape=tape,
         )
         known = self._worker.checkpoint
         self._announce(known.epoch, known.next_seq)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,10 +15,12 @@ from ovstream.encode import Encoder, Output
 from ovstream.errors import DecodeError, InvalidBitstream
 from ovstream.health import Condition, HealthMonitor
 from ovstream.pipeline.effort import FULL_EFFORT
-from ovstream.pipeline.metadata import MetadataReader, Reading
-from ovstream.pipeline.pixels import PixelStore
+from ovstream.pipeline.metadata import Reading
+from ovstream.pipeline.parts import Parts
 from ovstream.pipeline.scene import Analysis, Scene
+from ovstream.pipeline.sight import ModelFacts
 from ovstream.pipeline.stats import StreamStats
+from ovstream.pipeline.tape import Tape
 from ovstream.types import (
     AccessUnit,
     BoolArray,
@@ -62,7 +65,7 @@ class StreamWorker:
 
     Args:
         config: Of the stream.
-        encoder: Shared by any number of workers; the worker's state is its own.
+        encoder: Shared by any number of workers; the worker's state is its own. With `parts`, facts are enough.
         stats: Counters to add to.
         restore: Where an earlier worker of the same stream stopped.
         first_epoch: Lowest epoch to begin with.
@@ -70,13 +73,15 @@ class StreamWorker:
         on_event: Called with (kind, detail) when something happens beside the frames.
         observe: Called with a `FrameTrace` after every picture.
         wall_clock_ns: Unix time in nanoseconds.
+        parts: What touches bytes and pixels; None: parser, decoder and model.
+        tape: Writes down what happens.
     """
 
     def __init__(
         self,
         config: StreamConfig,
         *,
-        encoder: Encoder,
+        encoder: Encoder | ModelFacts,
         stats: StreamStats,
         restore: Checkpoint | None = None,
         first_epoch: int = 0,
@@ -84,6 +89,8 @@ class StreamWorker:
         on_event: Callable[[EventKind, str], None] = lambda kind, detail: None,
         observe: Callable[[FrameTrace], None] | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
+        parts: Parts | None = None,
+        tape: Tape | None = None,
     ) -> None:
         self._config = config
         self._encoder = encoder
@@ -91,8 +98,12 @@ class StreamWorker:
         self._on_event = on_event
         self._observe = observe
         self._wall_clock_ns = wall_clock_ns
-        self._reader = MetadataReader(max_pixels=config.source.max_pixels, config=config.bitstream)
-        self._pixels = PixelStore(config.source, stats)
+        if parts is None:
+            assert isinstance(encoder, Encoder), "facts see nothing: they need parts"
+            parts = Parts.real(config, stats, encoder)
+        parts = parts if tape is None else tape.listen(parts)
+        self._reader, self._pixels, self._sight = parts.reader, parts.pixels, parts.sight
+        self._tape = tape
         self._scene: Scene | None = None
         self._source_epoch = 0
         self._epoch = max(restore.epoch + 1 if restore else 0, first_epoch)
@@ -150,12 +161,17 @@ class StreamWorker:
 
         Damaged bits are counted, never raised: the stream goes on with the next unit.
         """
+        with self._taped(unit) as results:
+            results += self._process(unit)
+        return results
+
+    def _process(self, unit: AccessUnit) -> list[Embedding]:
         if unit.epoch != self._source_epoch or (unit.params_changed and self._scene is not None):
             self._restart(unit.epoch)
         self._lost |= unit.discontinuity
         try:
             with self._stats.clock("parse"):
-                readings = self._reader.read(unit)
+                readings: Sequence[Reading] = self._reader.read(unit)
         except (InvalidBitstream, DecodeError) as error:
             if not self._stats.parse_errors:
                 self._on_event("error", f"damaged picture: {error}")
@@ -167,13 +183,27 @@ class StreamWorker:
 
     def flush(self) -> list[Embedding]:
         """Takes what a fallback decoder still holds through the stages, at the end of a stream."""
-        return [one for reading in self._reader.flush() for one in self._take(reading)]
+        with self._taped(None) as results:
+            results += [one for reading in self._reader.flush() for one in self._take(reading)]
+        return results
+
+    @contextlib.contextmanager
+    def _taped(self, unit: AccessUnit | None) -> Iterator[list[Embedding]]:
+        """Writes down what happens inside, and the results put into the list."""
+        results: list[Embedding] = []
+        if self._tape is not None:
+            self._tape.begin(unit, effort=self.effort)
+        yield results
+        if self._tape is not None:
+            self._tape.end(results)
 
     def close(self) -> None:
         """Frees decoders; the worker cannot be used afterwards."""
         self._reader.close()
         self._pixels.close()
         self._scene = None
+        if self._tape is not None:
+            self._tape.close()
 
     def _restart(self, source_epoch: int) -> None:
         """Begins a new epoch: nothing seen before may be used for what comes."""
@@ -184,7 +214,7 @@ class StreamWorker:
         self._capture_times_ns.clear()
         self._pixels.close()
 
-    def _finish(self, unit: AccessUnit, readings: list[Reading]) -> list[Embedding]:
+    def _finish(self, unit: AccessUnit, readings: Sequence[Reading]) -> list[Embedding]:
         native = all(reading.picture is None for reading in readings)
         if readings and not native and not self._stats.frames_fallback:
             self._on_event("fallback", self._reader.fallback_reason or "no parser for this stream")
@@ -316,9 +346,10 @@ class StreamWorker:
             self._scene = Scene(
                 frame,
                 self._config,
-                encoder=self._encoder,
+                model=self._encoder,
                 stats=self._stats,
                 on_event=self._on_event,
+                sight=self._sight,
             )
         return self._scene
 

@@ -1,0 +1,248 @@
+"""The file: a header, then chunks that are each whole or absent.
+
+```
+"OVSREC1", line feed
+chunk*  =  "CHNK" | payload bytes u32 | crc32 of the payload u32 | entries u32 | first time (UTC, ns) i64 | payload
+```
+
+Numbers are little-endian. A payload is deflated (zlib): the header's is one msgpack map, any other a sequence of
+msgpack maps, one per access unit. A chunk starts at a keyframe where there is one, so reading may start at any
+chunk that does.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import msgpack
+
+from ovstream.errors import RecordingError
+from ovstream.recording.entries import UnitEntry
+from ovstream.recording.header import Header
+
+MAGIC = b"OVSREC1\n"
+_CHUNK = struct.Struct("<4sIIIq")
+_MARK = b"CHNK"
+_LEVEL = 6
+_MAX_CHUNK_BYTES = 64 * 2**20  # deflated; a damaged length must not ask for more
+_MAX_INFLATED_BYTES = 512 * 2**20
+_CHUNK_UNITS = 250
+_CHUNK_BYTES = 8 * 2**20  # before deflating
+
+
+class RecordingWriter:
+    """Appends access units to a new file.
+
+    A chunk is written out when a keyframe begins the next, or the chunk is full; what a crash leaves is whole up to the
+    last chunk.
+
+    Args:
+        path: Made anew; an existing file is refused.
+        header: What the replay must know.
+        max_bytes: The file ends when it is larger, see `full`; None: no bound.
+
+    Raises:
+        RecordingError: The file cannot be made.
+    """
+
+    def __init__(self, path: str | Path, header: Header, *, max_bytes: int | None = None) -> None:
+        self.path = Path(path)
+        self._max_bytes = max_bytes
+        self._packed: list[bytes] = []
+        self._packed_bytes = 0
+        self._first_ns = 0
+        try:
+            self._file: BinaryIO = self.path.open("xb")
+        except OSError as error:
+            raise RecordingError(f"{path}: {error.strerror}") from None
+        self._file.write(MAGIC)
+        self._write(msgpack.packb(header.as_map()), entries=0, first_ns=header.started_ns)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file, without what waits for its chunk."""
+        return self._file.tell()
+
+    @property
+    def full(self) -> bool:
+        """Whether `max_bytes` is reached; nothing more is taken then."""
+        return self._max_bytes is not None and self.size_bytes >= self._max_bytes
+
+    def add(self, entry: UnitEntry, *, now_ns: int) -> None:
+        """Takes what is known about one access unit.
+
+        Args:
+            entry: Of the unit.
+            now_ns: UTC, Unix.
+
+        Raises:
+            RecordingError: The disk refuses.
+        """
+        if self.full:
+            return
+        if self._packed and (
+            entry.keyframe or len(self._packed) >= _CHUNK_UNITS or self._packed_bytes >= _CHUNK_BYTES
+        ):
+            self.flush()
+        if not self._packed:
+            self._first_ns = now_ns
+        self._packed.append(msgpack.packb(entry.as_map()))
+        self._packed_bytes += len(self._packed[-1])
+
+    def flush(self) -> None:
+        """Writes the chunk that waits."""
+        if self._packed:
+            payload, entries = b"".join(self._packed), len(self._packed)
+            self._packed, self._packed_bytes = [], 0
+            self._write(payload, entries=entries, first_ns=self._first_ns)
+
+    def close(self) -> None:
+        """Writes what waits and closes the file; may be called twice."""
+        if not self._file.closed:
+            try:
+                self.flush()
+            finally:
+                self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, payload: bytes, *, entries: int, first_ns: int) -> None:
+        deflated = zlib.compress(payload, _LEVEL)
+        head = _CHUNK.pack(_MARK, len(deflated), zlib.crc32(deflated), entries, first_ns)
+        at = self._file.tell()
+        try:
+            self._file.write(head + deflated)
+            self._file.flush()
+        except OSError as error:
+            self._file.seek(at)  # what was written before stays readable
+            self._file.truncate()
+            raise RecordingError(f"{self.path}: {error.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a chunk lies."""
+
+    offset: int
+    size: int
+    crc: int
+    entries: int
+    first_ns: int
+
+
+class RecordingReader:
+    """Reads a file from its start or from a time.
+
+    A file that a crash cut short is read up to its last whole chunk; `damaged` says so.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        RecordingError: It is no recording, or of a later version.
+
+    Attributes:
+        header: What the replay must know.
+        entries: Access units in the file.
+        damaged: What is wrong behind the last whole chunk; empty when nothing is.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.damaged = ""
+        try:
+            self._file: BinaryIO = self.path.open("rb")
+        except OSError as error:
+            raise RecordingError(f"{path}: {error.strerror}") from None
+        try:
+            if self._file.read(len(MAGIC)) != MAGIC:
+                raise RecordingError(f"{path}: no recording of this version")
+            places = self._scan()
+            if not places:
+                raise RecordingError(f"{path}: the header is damaged")
+            (found,) = self._maps(places[0])
+            self.header = Header.from_map(found)
+        except BaseException:
+            self._file.close()
+            raise
+        self._places = places[1:]
+        self.entries = sum(place.entries for place in self._places)
+
+    def units(self, *, since_ns: int | None = None) -> Iterator[UnitEntry]:
+        """Yields access units in order.
+
+        Args:
+            since_ns: UTC, Unix: starts with the chunk that was being recorded then; None: the first.
+
+        Raises:
+            RecordingError: A chunk was changed after it was written.
+        """
+        first = 0
+        if since_ns is not None:
+            first = max((i for i, place in enumerate(self._places) if place.first_ns <= since_ns), default=0)
+        for place in self._places[first:]:
+            for found in self._maps(place):
+                yield UnitEntry.from_map(found)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _scan(self) -> list[_Place]:
+        """Finds all chunks by their heads; the last one is checked whole, since a crash may have cut it."""
+        end = os.fstat(self._file.fileno()).st_size
+        places: list[_Place] = []
+        offset = len(MAGIC)
+        while offset < end:
+            self._file.seek(offset)
+            head = self._file.read(_CHUNK.size)
+            if len(head) < _CHUNK.size:
+                self.damaged = f"the head of a chunk at byte {offset} is cut"
+                break
+            mark, size, crc, entries, first_ns = _CHUNK.unpack(head)
+            if mark != _MARK or size > _MAX_CHUNK_BYTES:
+                self.damaged = f"no chunk at byte {offset}"
+                break
+            if offset + _CHUNK.size + size > end:
+                self.damaged = f"the chunk at byte {offset} is cut"
+                break
+            places.append(_Place(offset + _CHUNK.size, size, crc, entries, first_ns))
+            offset += _CHUNK.size + size
+        if places and zlib.crc32(self._bytes(places[-1])) != places[-1].crc:
+            self.damaged = f"the chunk at byte {places.pop().offset} is damaged"
+        return places
+
+    def _bytes(self, place: _Place) -> bytes:
+        self._file.seek(place.offset)
+        return self._file.read(place.size)
+
+    def _maps(self, place: _Place) -> Iterator[dict[str, Any]]:
+        data = self._bytes(place)
+        if zlib.crc32(data) != place.crc:
+            raise RecordingError(f"{self.path}: the chunk at byte {place.offset} is damaged")
+        inflater = zlib.decompressobj()
+        try:
+            payload = inflater.decompress(data, _MAX_INFLATED_BYTES)
+            if inflater.unconsumed_tail:
+                raise RecordingError(f"{self.path}: the chunk at byte {place.offset} is too large")
+            unpacker = msgpack.Unpacker(raw=False, max_buffer_size=_MAX_INFLATED_BYTES, max_ext_len=0)
+            unpacker.feed(payload)
+            yield from unpacker
+        except (zlib.error, ValueError, msgpack.UnpackException) as error:
+            raise RecordingError(f"{self.path}: the chunk at byte {place.offset}: {error}") from None

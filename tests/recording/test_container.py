@@ -1,0 +1,155 @@
+"""The file gives back what it was given, and what a crash or a flipped bit leaves of it is told apart."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovstream.errors import RecordingError
+from ovstream.recording import (
+    Decoded,
+    Differed,
+    Encoded,
+    Header,
+    Probed,
+    RecordingReader,
+    RecordingWriter,
+    UnitEntry,
+    Watched,
+)
+from ovstream.recording.planes import pack_frame, unpack_frame
+from ovstream.types import BLOCK_DTYPE, SPLIT_DTYPE, AccessUnit, FrameMetadata, ModelInfo
+
+START_NS = 1_790_000_000 * 10**9
+INFO = ModelInfo("small", "d" * 16, True, 8, 14, 4, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+HEADER = Header(
+    "door", START_NS, 7, 40, {"plan": {"keep_ratio": 0.1}}, INFO, "fast", (10, 20, 30, 40), "1.2.3"
+)
+
+
+def frame(seed: int = 0, *, rows: int = 3, cols: int = 5) -> FrameMetadata:
+    rng = np.random.default_rng(seed)
+    blocks = np.frombuffer(rng.bytes(rows * cols * BLOCK_DTYPE.itemsize), BLOCK_DTYPE).reshape(rows, cols)
+    splits = np.frombuffer(rng.bytes(2 * SPLIT_DTYPE.itemsize), SPLIT_DTYPE)
+    return FrameMetadata(
+        codec="h264", width=78, height=44, pts=seed, time_base=Fraction(1, 90000), keyframe=False, reference=True,
+        slice_type="P", poc=2 * seed, coverage=0.75, origin="bitstream", bits=1234, blocks=blocks, splits=splits,
+        errors=1, shown=False,
+    )  # fmt: skip
+
+
+def entry(number: int, *, keyframe: bool = False) -> UnitEntry:
+    some, vector = np.array([1, 3], np.int32), np.arange(8, dtype=np.float32) / 3
+    return UnitEntry(
+        unit=AccessUnit(
+            "h264", b"", number, Fraction(1, 25), keyframe, discontinuity=number == 3, capture_time_ns=number
+        ),
+        frames=(frame(number),),
+        steps=(
+            Decoded(damaged=False, error="", units=3),
+            Differed(some, np.array([True, False])),
+            Probed(some, some[:1]),
+            Encoded(some, some[:0], vector, None, 3, 999, 0.25, 4),
+            Watched("constant"),
+        ),
+        effort=(2, 0.5),
+        counters=(1, 2, 3),
+        published=((START_NS + number, 77),),
+    )
+
+
+def write(path: Path, *, units: int = 25) -> Path:
+    with RecordingWriter(path, HEADER) as writer:
+        for number in range(units):
+            writer.add(entry(number, keyframe=number % 10 == 0), now_ns=START_NS + number * 10**9)
+    return path
+
+
+def numbers(reader: RecordingReader, **options: int) -> list[int | None]:
+    return [one.unit.pts if one.unit else None for one in reader.units(**options)]
+
+
+@given(seed=st.integers(0, 2**32), rows=st.integers(1, 6), cols=st.integers(1, 6))
+def test_planes_come_back_to_the_bit(seed: int, rows: int, cols: int) -> None:
+    before = frame(seed, rows=rows, cols=cols)
+    after = unpack_frame(pack_frame(before))
+    for name in FrameMetadata.__slots__:
+        old, new = getattr(before, name), getattr(after, name)
+        assert old.tobytes() == new.tobytes() if isinstance(old, np.ndarray) else old == new, name
+
+
+def test_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    with RecordingReader(write(tmp_path / "a.ovr")) as reader:
+        assert reader.header == HEADER
+        assert (reader.entries, reader.damaged) == (25, "")
+        found = list(reader.units())
+    assert [one.as_map() for one in found] == [entry(i, keyframe=i % 10 == 0).as_map() for i in range(25)]
+
+
+def test_reads_from_a_time_on(tmp_path: Path) -> None:
+    with RecordingReader(write(tmp_path / "a.ovr")) as reader:
+        assert numbers(reader, since_ns=START_NS + 15 * 10**9) == list(range(10, 25))
+        assert numbers(reader, since_ns=START_NS - 1) == list(range(25))
+
+
+def test_every_cut_leaves_whole_chunks(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.ovr").read_bytes()
+    with RecordingReader(tmp_path / "a.ovr") as reader:
+        first = reader._places[0].offset - 24
+    path = tmp_path / "cut.ovr"
+    for end in range(first, len(whole), 97):
+        path.write_bytes(whole[:end])
+        with RecordingReader(path) as reader:
+            found = numbers(reader)
+            assert found == list(range(len(found)))
+            assert len(found) in (0, 10, 20)
+            assert reader.damaged or end == first or len(found) in (10, 20)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.99])
+def test_a_flipped_bit_is_noticed(tmp_path: Path, place: float) -> None:
+    data = bytearray(write(tmp_path / "a.ovr").read_bytes())
+    data[int(place * (len(data) - 1))] ^= 4
+    path = tmp_path / "b.ovr"
+    path.write_bytes(data)
+    assert "b.ovr" in complaint(path)
+
+
+def complaint(path: Path) -> str:
+    """What is said about a damaged file, at the latest when the damaged chunk is read."""
+    try:
+        with RecordingReader(path) as reader:
+            found = numbers(reader)
+            assert found == list(range(len(found)))
+            return f"{path}: {reader.damaged}" if reader.damaged else ""
+    except RecordingError as error:
+        return str(error)
+
+
+def test_what_was_there_is_not_overwritten(tmp_path: Path) -> None:
+    write(tmp_path / "a.ovr")
+    with pytest.raises(RecordingError, match="exists"):
+        RecordingWriter(tmp_path / "a.ovr", HEADER)
+
+
+def test_the_file_ends_at_its_size(tmp_path: Path) -> None:
+    with RecordingWriter(tmp_path / "a.ovr", HEADER, max_bytes=20_000) as writer:
+        for number in range(2000):
+            writer.add(entry(number, keyframe=number % 10 == 0), now_ns=START_NS)
+        assert writer.full
+        assert writer.size_bytes < 40_000
+    with RecordingReader(tmp_path / "a.ovr") as reader:
+        assert numbers(reader) == list(range(reader.entries))
+
+
+@pytest.mark.parametrize("data", [b"", b"OVSREC1\n", b"OVSREC9\n" + bytes(99), b"RIFF" + bytes(400)])
+def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "x.ovr"
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=r"x\.ovr"):
+        RecordingReader(path)
