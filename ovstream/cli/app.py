@@ -16,6 +16,7 @@ from ovstream.cli.export import export
 from ovstream.cli.inspect import inspect
 from ovstream.cli.listen import listen
 from ovstream.cli.probe import probe
+from ovstream.cli.record import record, replay
 from ovstream.cli.run import run
 from ovstream.cli.search import search
 from ovstream.cli.serve import serve
@@ -50,6 +51,8 @@ def _main(
     """Takes the options that stand before the verb."""
 
 
-for verb in (demo, discover, probe, run, serve, top, listen, inspect, search, bench, export, doctor):
+for verb in (
+    demo, discover, probe, run, serve, top, listen, inspect, record, replay, search, bench, export, doctor,
+):  # fmt: skip
     app.command()(verb)
 app.add_typer(config, name="config")

@@ -22,7 +22,17 @@ from ovstream.pipeline.sight import Indices
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.tape import fingerprint
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
-from ovstream.recording import Decoded, Differed, Encoded, Header, Probed, Pushed, RecordingReader, UnitEntry, Watched
+from ovstream.recording import (
+    Decoded,
+    Differed,
+    Encoded,
+    Header,
+    Probed,
+    Pushed,
+    RecordingReader,
+    UnitEntry,
+    Watched,
+)
 from ovstream.recording.entries import Step
 from ovstream.types import AccessUnit, BoolArray, Embedding, Patches, StreamEvent
 

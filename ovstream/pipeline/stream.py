@@ -74,6 +74,7 @@ class Stream:
         self.config = config
         self.stats = StreamStats()
         self.latency = Latency()
+        self.recording: Path | None = None
         self._source = source
         self._encoder = encoder
         self._sinks = list(sinks)
@@ -231,6 +232,7 @@ class Stream:
             next_seq=max(restore.next_seq if restore else 0, next_seq),
             on_event=lambda detail: self._from_source("error", detail),
         )
+        self.recording = None if tape is None else tape.path
         self._worker = StreamWorker(
             config,
             encoder=self._encoder,

@@ -23,7 +23,17 @@ from ovstream.pipeline.metadata import Reading
 from ovstream.pipeline.parts import Parts, Pixels, Reader
 from ovstream.pipeline.sight import Indices, Sight
 from ovstream.pipeline.stats import StreamStats
-from ovstream.recording import Decoded, Differed, Encoded, Header, Probed, Pushed, RecordingWriter, UnitEntry, Watched
+from ovstream.recording import (
+    Decoded,
+    Differed,
+    Encoded,
+    Header,
+    Probed,
+    Pushed,
+    RecordingWriter,
+    UnitEntry,
+    Watched,
+)
 from ovstream.recording.entries import Step
 from ovstream.types import AccessUnit, BoolArray, Embedding, Patches
 from ovstream.wire import encode
@@ -48,6 +58,7 @@ class Tape:
         writer: Where to; closed by `close`.
         stats: Of the worker.
         on_event: Called with one sentence when the recording ends early.
+        events: Keep the event vectors of the encoder too.
         wall_clock_ns: UTC, Unix.
     """
 
@@ -57,9 +68,12 @@ class Tape:
         *,
         stats: StreamStats,
         on_event: Callable[[str], None],
+        events: bool = False,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.stats = stats
+        self.events = events
+        self.path = writer.path
         self._writer: RecordingWriter | None = writer
         self._on_event = on_event
         self._wall_clock_ns = wall_clock_ns
@@ -161,7 +175,7 @@ def open_tape(
     )
     most = config.record.max_megabytes
     writer = RecordingWriter(path, header, max_bytes=None if most is None else most * _MEGABYTE)
-    return Tape(writer, stats=stats, on_event=on_event)
+    return Tape(writer, stats=stats, on_event=on_event, events="event" in config.kinds)
 
 
 def fingerprint(embedding: Embedding) -> int:
@@ -268,7 +282,7 @@ class _Sight:
                 patches.indices,
                 np.zeros(0, np.int32) if probes is None else probes.indices,
                 output.scene,
-                output.event,
+                output.event if self._tape.events else None,
                 output.n_updated,
                 output.flops,
                 output.drift,

@@ -112,7 +112,9 @@ class Watched:
 
 
 Step = Pushed | Decoded | Differed | Probed | Encoded | Watched
-_STEPS: dict[str, type[Step]] = {one.tag: one for one in (Pushed, Decoded, Differed, Probed, Encoded, Watched)}
+_STEPS: dict[str, type[Step]] = {
+    one.tag: one for one in (Pushed, Decoded, Differed, Probed, Encoded, Watched)
+}
 _CODES = {"i": np.dtype("<i4"), "f": np.dtype("<f4"), "b": np.dtype("?")}
 
 

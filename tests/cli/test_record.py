@@ -1,0 +1,39 @@
+"""`ovstream record` and `ovstream replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.programs import ovstream
+
+CAMERA = "synthetic:?seconds=2&width=320&height=192"
+
+
+def test_what_was_recorded_runs_again(tmp_path: Path) -> None:
+    file = tmp_path / "door.ovr"
+    told = ovstream("record", CAMERA, str(file), "--stream-id", "door")
+    assert "50 pictures" in told
+    again = ovstream("replay", str(file))
+    assert (
+        "51 of 51 access units gave the recorded embeddings to the bit" in again
+    )  # the last: what was held back
+    other = ovstream("replay", str(file), "--keep-ratio", "0.02")
+    assert "would have taken" in other
+    assert "not in the recording" in other
+
+
+def test_a_change_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "door.ovr"
+    ovstream("record", CAMERA, str(file), "--seconds", "30")
+    data = bytearray(file.read_bytes())
+    data[-20] ^= 1
+    file.write_bytes(data)
+    told = ovstream("replay", str(file), status=0)
+    assert "the file is damaged" in told
+
+
+def test_mistakes_are_explained(tmp_path: Path) -> None:
+    assert "No such file" in ovstream("replay", str(tmp_path / "none.ovr"), status=1)
+    (tmp_path / "x.ovr").write_text("hello")
+    assert "no recording" in ovstream("replay", str(tmp_path / "x.ovr"), status=1)
+    assert "exists" in ovstream("record", CAMERA, str(tmp_path / "x.ovr"), status=1)
