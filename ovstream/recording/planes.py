@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ovstream.types import BLOCK_DTYPE, SPLIT_DTYPE, FrameMetadata
 
-_APART = ("time_base", "blocks", "splits")
+_LISTS = {"list_ends": np.dtype("<u4"), "list_pocs": np.dtype("<i4")}
+_APART = ("time_base", "blocks", "splits", *_LISTS)
 _PLAIN = tuple(one.name for one in fields(FrameMetadata) if one.name not in _APART)
 _MAX_CELLS = 1 << 20  # 16384 x 16384 luma samples
 
@@ -26,6 +27,7 @@ def pack_frame(frame: FrameMetadata) -> list[Any]:
         [rows, cols],
         _by_field(frame.blocks),
         _by_field(frame.splits),
+        [getattr(frame, name).astype(dtype).tobytes() for name, dtype in _LISTS.items()],
     ]
 
 
@@ -35,7 +37,7 @@ def unpack_frame(found: list[Any]) -> FrameMetadata:
     Raises:
         ValueError: It is something else.
     """
-    plain, (over, under), (rows, cols), blocks, splits = found
+    plain, (over, under), (rows, cols), blocks, splits, lists = found
     if not 0 < rows * cols <= _MAX_CELLS:
         raise ValueError(f"a picture of {rows}x{cols} cells")
     return FrameMetadata(
@@ -43,6 +45,8 @@ def unpack_frame(found: list[Any]) -> FrameMetadata:
         time_base=Fraction(over, under),
         blocks=_by_cell(blocks, BLOCK_DTYPE, rows * cols).reshape(rows, cols),
         splits=_by_cell(splits, SPLIT_DTYPE, len(splits) // SPLIT_DTYPE.itemsize),
+        list_ends=np.frombuffer(lists[0], _LISTS["list_ends"]),
+        list_pocs=np.frombuffer(lists[1], _LISTS["list_pocs"]),
     )
 
 
