@@ -119,7 +119,9 @@ class Monitor:
         )
         if second.activity > 0.02:
             self.last_motion = second.time
-        self._activity = self._novelty = 0.0
+        if self.trace is not None:  # a second without a picture shows what the last one did
+            scores = self.trace.scores
+            self._activity, self._novelty = scores.activity.get(WHOLE, 0.0), scores.novelty.get(WHOLE, 0.0)
         self.seconds.append(second)
 
     def window(self, seconds: int = WINDOW_SECONDS) -> list[Second]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -102,3 +103,44 @@ def test_own_model() -> None:
 def test_examples_stay_small_and_are_tested(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 60
     assert f'"{path.name}"' in Path(__file__).read_text()
+
+
+def test_monitoring_calls_the_webhook() -> None:
+    lines = finish(
+        start("monitoring.py", "synthetic:?seconds=5&speed=4&width=320&height=192&fps=10")
+    ).splitlines()
+    told = [line for line in lines if line.startswith("webhook: ")]
+    assert told[0].startswith("webhook: someone there: start: motion")
+    assert "in 'left half'" in told[0]
+    assert lines[-1] == "50 pictures"
+
+
+def test_the_robot_takes_the_newest_only() -> None:
+    lines = finish(start("robot.py", "synthetic:?seconds=2&speed=6&fps=20&width=320&height=192")).splitlines()
+    assert re.match(r"turn to 0\.\d\d, 0\.\d\d \(\d+ patches\)", lines[0])
+    found = re.fullmatch(r"(\d+) events, acted on (\d+), skipped (\d+), too late (\d+)", lines[-1])
+    assert found is not None
+    came, acted, skipped, late = map(int, found.groups())
+    assert came == acted + skipped + late
+    assert acted == len(lines) - 1 > 0
+    assert skipped > 0, "an action takes longer than a picture"
+
+
+def test_the_service_in_somebody_elses_app() -> None:
+    from starlette.testclient import TestClient
+
+    module = runpy.run_path(str(FOLDER / "embed_service.py"))
+    with TestClient(module["make_app"]()) as client:
+        assert [one["id"] for one in client.get("/cameras/api/streams").json()] == ["door"]
+        assert client.get("/door").json()["state"] in ("starting", "live", "waiting")
+        assert "ovstream" in client.get("/cameras/").text
+
+
+def test_similar_finds_the_moment_itself_first() -> None:
+    lines = finish(
+        start("similar.py", "synthetic:?seconds=3&objects=5&speed=5&noise=1&width=320&height=192", "1.0")
+    )
+    found = [(float(when), float(like)) for when, like in re.findall(r"(\d+\.\d+) s +(\d\.\d{3})", lines)]
+    assert found[0] == (1.0, 1.0)
+    assert [like for _, like in found] == sorted((like for _, like in found), reverse=True)
+    assert len(found) >= 3

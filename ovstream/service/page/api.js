@@ -9,9 +9,12 @@ function headers(more = {}) {
   return token ? { ...more, authorization: `Bearer ${token}` } : more;
 }
 
+// Relative to the page: the service may be mounted below another one.
+const at = (path) => new URL(path.slice(1), document.baseURI);
+
 async function send(path, options = {}) {
   for (;;) {
-    const answer = await fetch(path, { ...options, headers: headers(options.headers) });
+    const answer = await fetch(at(path), { ...options, headers: headers(options.headers) });
     if (answer.status !== 401) return answer;
     token = await askForToken(Boolean(token));
     sessionStorage.setItem("token", token);
