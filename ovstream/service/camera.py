@@ -162,7 +162,8 @@ class Camera:
         """Writes the checkpoint, where there is a place for it."""
         checkpoint = self.checkpoint()
         if self._shared.state is not None and checkpoint is not None:
-            self._shared.state.save(checkpoint)
+            with contextlib.suppress(OSError):  # a full disk is no reason to stop a stream
+                self._shared.state.save(checkpoint)
 
     def tick(self) -> None:
         """Once a second: closes the second, and looks for a stream that hangs or has grown too large."""

@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class StateFolder:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
+        self._lock = threading.Lock()
+        self._newest: dict[str, tuple[int, int]] = {}
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._folder):
@@ -46,13 +49,31 @@ class StateFolder:
             return None
         return found if found.stream_id == stream_id else None
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Writes a checkpoint."""
-        self._replace(self._path(checkpoint.stream_id), encode_checkpoint(checkpoint))
+    def save(self, checkpoint: Checkpoint, *, durable: bool = True) -> None:
+        """Writes a checkpoint, from any thread; one older than what was written before is left out.
+
+        Args:
+            checkpoint: Of a stream.
+            durable: Wait until the disk has it; else a crash of the machine, not of the process, may lose it.
+        """
+        stand = checkpoint.epoch, checkpoint.next_seq
+        with self._lock:
+            if stand >= self._newest.get(checkpoint.stream_id, (0, 0)):
+                self._replace(
+                    self._path(checkpoint.stream_id), encode_checkpoint(checkpoint), durable=durable
+                )
+                self._newest[checkpoint.stream_id] = stand
+
+    def save_all(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Writes many without waiting for the disk; a full one is no reason to stop a stream."""
+        for checkpoint in checkpoints:
+            with contextlib.suppress(OSError):
+                self.save(checkpoint, durable=False)
 
     def forget(self, stream_id: str) -> None:
         """Removes a checkpoint: the stream is gone for good."""
-        with contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError):
+            self._newest.pop(stream_id, None)
             self._path(stream_id).unlink()
 
     def load_added(self) -> list[dict[str, Any]]:
@@ -79,13 +100,14 @@ class StateFolder:
     def _path(self, stream_id: str) -> Path:
         return self._folder / f"{stream_id}{_SUFFIX}"
 
-    def _replace(self, path: Path, data: bytes) -> None:
+    def _replace(self, path: Path, data: bytes, *, durable: bool = True) -> None:
         handle, name = tempfile.mkstemp(dir=self._folder)  # mode 0600
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(name, path)
         except BaseException:
             with contextlib.suppress(OSError):

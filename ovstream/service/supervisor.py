@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +81,7 @@ class Supervisor:
         self._ticker: asyncio.Task[None] | None = None
         self._ticked_at = float("-inf")
         self._saved_at = float("-inf")
+        self._saving: asyncio.Task[None] | None = None
         self._cpu_seen: tuple[float, float] | None = None
 
     async def __aenter__(self) -> Self:
@@ -236,6 +236,8 @@ class Supervisor:
         if ticker is not None:
             ticker.cancel()
             await asyncio.wait({ticker})
+        if self._saving is not None:
+            await asyncio.wait({self._saving})
         stops = [asyncio.create_task(camera.stop()) for camera in self.cameras.values()]
         if stops:
             await asyncio.wait(stops, timeout=self.config.drain_seconds)
@@ -272,11 +274,16 @@ class Supervisor:
             camera.tick()
         self._measure_cpu(now)
         self._balance(now)
-        if self._state is not None and now - self._saved_at >= self.config.checkpoint_seconds:
-            self._saved_at = now
-            for camera in self.cameras.values():
-                with contextlib.suppress(OSError):  # a full disk must not stop a stream
-                    camera.save()
+        self._save(now)
+
+    def _save(self, now: float) -> None:
+        """Writes all checkpoints now and then, in a thread: a slow disk must not stop the loop."""
+        due = now - self._saved_at >= self.config.checkpoint_seconds
+        if self._state is None or not due or (self._saving is not None and not self._saving.done()):
+            return
+        self._saved_at = now
+        stands = [stand for camera in self.cameras.values() if (stand := camera.checkpoint()) is not None]
+        self._saving = asyncio.create_task(asyncio.to_thread(self._state.save_all, stands))
 
     def _measure_cpu(self, now: float) -> None:
         seconds = time.process_time()

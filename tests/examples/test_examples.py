@@ -123,7 +123,6 @@ def test_the_robot_takes_the_newest_only() -> None:
     came, acted, skipped, late = map(int, found.groups())
     assert came == acted + skipped + late
     assert acted == len(lines) - 1 > 0
-    assert skipped > 0, "an action takes longer than a picture"
 
 
 def test_the_service_in_somebody_elses_app() -> None:

@@ -98,6 +98,19 @@ def test_checkpoints_survive_damage_and_are_private(tmp_path: Path) -> None:
         folder.load_added()
 
 
+def test_an_older_checkpoint_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    stands = [
+        Checkpoint("one", epoch, seq, None, Fraction(1), "d")
+        for epoch, seq in ((7, 5), (8, 6), (7, 9), (8, 4))
+    ]
+    folder.save_all(stands)
+    assert folder.load("one") == stands[1]
+    folder.forget("one")
+    folder.save(stands[0])
+    assert folder.load("one") == stands[0]
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="state_folder"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import ovstream
+from ovstream.cli.app import app
 from ovstream.errors import InsecureBindError
 from ovstream.service.server import serve
 from tests.service.running import TOKEN, Running, camera_clip, service, stream, write
@@ -194,6 +197,13 @@ def test_a_camera_can_be_probed_before_it_is_added(running: Running, clip: Path)
     assert (found["codec"], found["width"], found["height"]) == ("h264", 320, 192)
     assert found["findings"]
     assert running.http.post("/api/probe", json={"url": "/no/such/file.mp4"}).status_code == 422
+
+
+def test_top_shows_the_streams(running: Running) -> None:
+    result = CliRunner().invoke(app, ["top", running.address, "--once"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert "CPU" in result.output
+    assert re.search(r"^ *steady +live +\d", result.output, re.M)
 
 
 def test_browsers_of_other_sites_get_nothing(running: Running) -> None:

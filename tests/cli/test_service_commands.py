@@ -1,0 +1,57 @@
+"""`config`, `bench` and `top` say what they promise."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ovstream.cli.app import app
+from ovstream.errors import ConfigError
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_schema_is_json() -> None:
+    schema = json.loads(run("config", "schema"))
+    assert schema["properties"].keys() == {"streams", "service", "defaults"}
+
+
+def test_a_file_is_checked_without_starting_anything(tmp_path: Path) -> None:
+    file = tmp_path / "o.yaml"
+    file.write_text("streams:\n  - {url: 'synthetic:', stream_id: one}\n")
+    assert "good. Streams: one" in run("config", "check", str(file))
+    file.write_text("streams:\n  - url: x\n    plan: {keep_ration: 1}\n")
+    with pytest.raises(ConfigError, match=r"o\.yaml:3: streams\[0\]\.plan\.keep_ration"):
+        run("config", "check", str(file))
+
+
+def test_bench_counts_cameras_and_draws(tmp_path: Path) -> None:
+    picture = tmp_path / "bench.png"
+    printed = run("bench", "--size", "160x96", "--fps", "5", "--seconds", "3", "--png", str(picture))
+    rows = re.findall(
+        r"^ *(quiet|usual|busy) +([\d.]+)% +([\d.]+)% +([\d.]+) times +(\d+) +(\d+)", printed, re.M
+    )
+    assert [row[0] for row in rows] == ["quiet", "usual", "busy"]
+    quiet, busy = rows[0], rows[2]
+    assert float(quiet[1]) < float(quiet[2]), (
+        "a quiet camera costs less than decoding and encoding everything"
+    )
+    assert int(quiet[4]) >= int(busy[4])
+    with Image.open(picture) as drawn:
+        assert drawn.size == (1100, 560)
+
+
+def test_top_says_when_nobody_answers() -> None:
+    with pytest.raises(ConfigError, match="ovstream serve"):
+        run("top", "http://127.0.0.1:9", "--once")
+    with pytest.raises(ConfigError, match="http://"):
+        run("top", "file:///etc/passwd", "--once")
