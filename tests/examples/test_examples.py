@@ -139,7 +139,7 @@ def test_similar_finds_the_moment_itself_first() -> None:
     lines = finish(
         start("similar.py", "synthetic:?seconds=3&objects=5&speed=5&noise=1&width=320&height=192", "1.0")
     )
-    found = [(float(when), float(like)) for when, like in re.findall(r"(\d+\.\d+) s +(\d\.\d{3})", lines)]
+    found = [(float(when), float(like)) for when, like in re.findall(r"(\d+\.\d+) s +(-?\d\.\d{3})", lines)]
     assert found[0] == (1.0, 1.0)
     assert [like for _, like in found] == sorted((like for _, like in found), reverse=True)
     assert len(found) >= 3
