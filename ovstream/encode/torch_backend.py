@@ -108,8 +108,9 @@ class TorchBackend:
     def _run(self, jobs: list[Job]) -> None:
         lanes = [_Lane(job, self.device) for job in jobs]
         table = self._rotation(np.concatenate([job.positions for job in jobs]))
-        x = F.linear(self._put(np.concatenate([job.patches for job in jobs])), self._weights["embed"])
-        x = self._norm(x, "layernorm_pre")
+        patches = self._put(np.concatenate([job.patches for job in jobs]))
+        x = F.linear(patches, self._weights["embed"], self._weights.get("embeddings.patch_embedding.bias"))
+        x = self._norm(x, "layernorm_pre") if self._config.pre_norm else x
         for index in range(self._config.num_hidden_layers):
             x = self._layer(x, index, table, lanes)
         if not self._config.use_head:

@@ -32,6 +32,8 @@ class VisionConfig:
         rope_theta: Base of the rotation frequencies.
         rope: "onevision" is what the released weights were trained with, "rotary" a true rotation: see `rope.py`.
         use_head: With `layernorm_post` and the pooling head.
+        pre_norm: With `layernorm_pre`; without it the contrast of a patch reaches the layers.
+        patch_bias: The patch embedding adds a vector.
     """
 
     hidden_size: int
@@ -44,6 +46,8 @@ class VisionConfig:
     rope_theta: float = 10_000.0
     rope: Rope = "onevision"
     use_head: bool = True
+    pre_norm: bool = True
+    patch_bias: bool = False
 
     def __post_init__(self) -> None:
         for field in (
@@ -106,6 +110,7 @@ class VisionConfig:
 
 
 PRESETS: Mapping[str, VisionConfig] = {
+    "nano": VisionConfig(192, 12, 3, 768, image_size=224, rope="rotary", pre_norm=False, patch_bias=True),
     "tiny": VisionConfig(192, 12, 3, 768, image_size=224),
     "small": VisionConfig(384, 12, 6, 1536, image_size=224),
     "base": VisionConfig(768, 12, 12, 3072),

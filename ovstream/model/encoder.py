@@ -61,7 +61,9 @@ class OneVisionEncoder(nn.Module):
         self.config = config
         self.digest = ""
         self.embeddings = PatchEmbedding(config)
-        self.layernorm_pre = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layernorm_pre: nn.Module = nn.Identity()
+        if config.pre_norm:
+            self.layernorm_pre = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.encoder = Layers(config)
         self.rope = Rope(config)
         self.layernorm_post: nn.Module = nn.Identity()

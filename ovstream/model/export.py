@@ -1,15 +1,17 @@
 """Writes the folder that `ovstream.encode` runs.
 
-As a program it writes the embedded default model, bit for bit the same wherever it runs:
+As a program it writes the graphs of an exported folder again from its weights, bit for bit the same wherever it runs:
 
 ```
-python -m ovstream.model.export ovstream/models/ovstream-tiny
+python -m ovstream.model.export ovstream/models/ov-nano
 ```
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from ovstream.model.config import PRESETS, VisionConfig
+from ovstream.model.config import VisionConfig
 from ovstream.model.encoder import OneVisionEncoder, grid_positions
 from ovstream.model.folder import (
     CLIP_MEAN,
@@ -36,10 +38,6 @@ from ovstream.model.graph import build_graph
 from ovstream.model.layers import PatchEmbedding, PoolingHead
 from ovstream.model.weights import dequantise, quantise, random_weights, write_tensors
 
-DEFAULT_NAME = "ovstream-tiny"
-DEFAULT_SEED = 20260208
-DEFAULT_LICENCE = "Apache-2.0; random weights made by ovstream, trained on nothing"
-
 
 def export_model(
     model: OneVisionEncoder,
@@ -49,6 +47,7 @@ def export_model(
     trained: bool,
     licence: str = "as the checkpoint it was exported from",
     weights: Precision = "float32",
+    spare: Collection[str] = (),
     max_tokens: int = 1024,
     mean: tuple[float, float, float] = CLIP_MEAN,
     std: tuple[float, float, float] = CLIP_STD,
@@ -63,6 +62,7 @@ def export_model(
         licence: Of the weights, one sentence.
         weights: "float32" keeps the weights and adds int8 ones for the mode "fast"; "int8" holds the matrices of
             all modes as int8 rows, a quarter of the size, and so rounds what "exact" computes with.
+        spare: Parts of keys whose matrices no mode rounds, such as "head.".
         max_tokens: Most patches that a state may hold.
         mean: RGB mean of the normalisation, in 0..1.
         std: RGB standard deviation, in 0..1.
@@ -73,7 +73,7 @@ def export_model(
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().float().cpu().numpy() for key, value in model.state_dict().items()}
-    rounded = quantise(tensors)
+    rounded = quantise(tensors, spare=spare)
     coarse = dequantise({key: torch.from_numpy(value) for key, value in rounded.items()})
     kept = {key: torch.from_numpy(value) for key, value in tensors.items()}
     if weights == "int8":
@@ -96,12 +96,7 @@ def export_model(
         golden=golden,
         tolerance_int8=_int8_tolerance(model_from(model.config, coarse), golden),
     )
-    precisions: tuple[Precision, Precision] = ("float32", "int8")
-    for precision in precisions:
-        graph = build_graph(model.config, target / manifest.weights_name(precision), precision=precision)
-        (target / graph_name(precision)).write_bytes(graph)
-        onnx.checker.check_model(target / graph_name(precision))
-    manifest.write(target)
+    _write(manifest, target)
     return manifest
 
 
@@ -118,16 +113,29 @@ def random_model(config: VisionConfig, *, seed: int) -> OneVisionEncoder:
     return model_from(config, {key: torch.from_numpy(value) for key, value in drawn.items()})
 
 
-def export_default(folder: str | Path) -> ModelFolder:
-    """Writes the embedded default model: the same weights and graphs on every machine."""
-    return export_model(
-        random_model(PRESETS["tiny"], seed=DEFAULT_SEED),
-        folder,
-        model_id=DEFAULT_NAME,
-        trained=False,
-        licence=DEFAULT_LICENCE,
-        weights="int8",
-    )
+def rebuild(folder: str | Path) -> ModelFolder:
+    """Writes the graphs and the configuration of an exported folder again; its weights stay as they are.
+
+    Raises:
+        ModelError: It is no exported folder.
+    """
+    target = Path(folder)
+    known = ModelFolder.read(target)
+    manifest = dataclasses.replace(known, golden=_golden(OneVisionEncoder.from_pretrained(target)))
+    _write(manifest, target)
+    return manifest
+
+
+def _write(manifest: ModelFolder, target: Path) -> None:
+    """Graphs over the weights that lie there, and `config.json`."""
+    precisions: tuple[Precision, Precision] = ("float32", "int8")
+    for precision in precisions:
+        weights = target / manifest.weights_name(precision)
+        (target / graph_name(precision)).write_bytes(
+            build_graph(manifest.architecture, weights, precision=precision)
+        )
+        onnx.checker.check_model(target / graph_name(precision))
+    manifest.write(target)
 
 
 @torch.no_grad()
@@ -173,10 +181,10 @@ def _digits(vector: npt.NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def main() -> None:
-    """Writes the default model to the folder on the command line."""
-    parser = argparse.ArgumentParser(description="Writes the embedded default model.")
+    """Writes the graphs of the folder on the command line again."""
+    parser = argparse.ArgumentParser(description="Writes the graphs of an exported model folder again.")
     parser.add_argument("folder", type=Path)
-    manifest = export_default(parser.parse_args().folder)
+    manifest = rebuild(parser.parse_args().folder)
     print(f"{manifest.model_id} {manifest.digest}")
 
 

@@ -144,7 +144,8 @@ class EncoderGraph(Nodes):
 
     def embed(self, patches: str, slots: str) -> str:
         """(n, P) -> (n, D); `slots`, (n,), are for models that add something to each place."""
-        return self.norm(self.linear(patches, ["embeddings.patch_embedding."], bias=False), "layernorm_pre")
+        x = self.linear(patches, ["embeddings.patch_embedding."], bias=self.config.patch_bias)
+        return self.norm(x, "layernorm_pre") if self.config.pre_norm else x
 
     def last_norm(self, x: str) -> str:
         """(n, D) -> (n, D), after all layers."""

@@ -131,14 +131,14 @@ class PoolingHead(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Linear map of patches, without bias."""
+    """Linear map of patches; the released models have no bias."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.patch_embedding = nn.Conv2d(
-            3, config.hidden_size, config.patch_size, stride=config.patch_size, bias=False
+            3, config.hidden_size, config.patch_size, stride=config.patch_size, bias=config.patch_bias
         )
 
     def forward(self, patches: Tensor) -> Tensor:
         """(B, N, 3 * patch * patch), in the order channel, row, column -> (B, N, D)."""
-        return F.linear(patches, self.patch_embedding.weight.flatten(1))
+        return F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)

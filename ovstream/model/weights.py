@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +107,18 @@ def is_linear(key: str, shape: tuple[int, ...]) -> bool:
     return key.endswith("weight") and len(shape) > 1
 
 
-def quantise(tensors: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
+def quantise(tensors: Mapping[str, npt.NDArray[np.float32]], *, spare: Collection[str] = ()) -> Arrays:
     """Holds the matrices as int8 rows with one float32 scale a row; the rest stays float32.
 
     Symmetric, without zero point: w = q * scale, q in -127..127, scale = max|row| / 127.
+
+    Args:
+        tensors: By official key.
+        spare: Parts of keys whose matrices stay float32 too.
     """
     out: Arrays = {}
     for key, value in tensors.items():
-        if not is_linear(key, value.shape):
+        if not is_linear(key, value.shape) or any(part in key for part in spare):
             out[key] = value
             continue
         rows = value.reshape(len(value), -1)

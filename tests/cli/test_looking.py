@@ -25,7 +25,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
     told = ovstream("demo", "--seconds", "3", "--out", str(tmp_path))
     assert "75 of 75 embeddings came back over ZeroMQ, 0 lost" in told
-    assert "untrained weights" in told
+    assert "untrained" not in told
     assert "less CPU" in told
     with Image.open(tmp_path / "contact-sheet.png") as sheet:
         pixels = np.asarray(sheet.convert("L"))
@@ -84,7 +84,7 @@ def test_sheets_hold_every_tile() -> None:
 
 
 def test_export_writes_a_folder_that_runs(tmp_path: Path) -> None:
-    source = Path(ovstream_package.__file__).parent / "models" / "ovstream-tiny"
+    source = Path(ovstream_package.__file__).parent / "models" / "ov-nano"
     told = ovstream("export", str(source), str(tmp_path / "mine"), "--model-id", "mine", "--weights", "int8")
     assert "mine" in told
     assert "exact" in told

@@ -34,18 +34,18 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_embedded_model_loads_quickly_and_says_that_it_is_untrained() -> None:
+def test_the_embedded_model_loads_quickly_and_says_that_it_was_trained() -> None:
     start = time.process_time()
     encoder = load_encoder()
     assert time.process_time() - start < 1.0
     info = encoder.info
-    assert (info.model_id, info.trained, info.dim, info.patch_px) == ("ovstream-tiny", False, 192, 14)
+    assert (info.model_id, info.trained, info.dim, info.patch_px) == ("ov-nano", True, 192, 14)
     assert info.max_tokens == 1024
 
 
 @pytest.mark.parametrize(("mode", "limit"), [("exact", 1e-4), ("dense", 1e-4), ("fast", 0.1)])
 def test_self_test_of_the_embedded_model(mode: str, limit: float) -> None:
-    assert load_encoder("ovstream-tiny", mode=mode).golden_error < limit
+    assert load_encoder("ov-nano", mode=mode).golden_error < limit
 
 
 def test_import_is_light_and_running_needs_no_torch() -> None:
@@ -54,7 +54,7 @@ def test_import_is_light_and_running_needs_no_torch() -> None:
     code = (
         "import sys; sys.modules.update(torch=None, onnx=None, safetensors=None)\n"
         "import numpy, ovstream.encode as e\n"
-        "print(e.load_encoder('ovstream-tiny').encode_image(numpy.zeros((40, 60, 3), 'uint8')).scene.shape)"
+        "print(e.load_encoder('ov-nano').encode_image(numpy.zeros((40, 60, 3), 'uint8')).scene.shape)"
     )
     assert python(code) == "(192,)"
 
@@ -71,7 +71,7 @@ def test_missing_torch_names_the_extra() -> None:
 
 
 def test_an_unknown_name_lists_the_embedded_models() -> None:
-    with pytest.raises(ModelError, match=r"neither a folder nor an embedded model \(ovstream-tiny\)"):
+    with pytest.raises(ModelError, match=r"neither a folder nor an embedded model \(ov-nano\)"):
         load_encoder("ovstream-gigantic")
 
 

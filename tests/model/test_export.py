@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +13,31 @@ import pytest
 import torch
 
 from ovstream.encode import load_encoder
+from ovstream.encode.images import image_patches
 from ovstream.model import OneVisionEncoder, export_model
-from ovstream.model.export import export_default
+from ovstream.model.export import random_model, rebuild
 from ovstream.model.folder import ModelFolder
 from ovstream.model.graph import build_graph
 
 from .models import NANO, nano
 
-EMBEDDED = Path(__file__).parents[2] / "ovstream" / "models" / "ovstream-tiny"
+EMBEDDED = Path(__file__).parents[2] / "ovstream" / "models" / "ov-nano"
 
 
-def test_the_embedded_default_can_be_made_again(tmp_path: Path) -> None:
-    manifest = export_default(tmp_path)
+def test_the_graphs_of_the_embedded_default_can_be_made_again(tmp_path: Path) -> None:
     shipped = ModelFolder.read(EMBEDDED)
-    assert manifest.digest == shipped.digest
-    assert not shipped.trained
-    for name in ("weights.safetensors", "float32.onnx", "int8.onnx"):
+    assert shipped.trained
+    for name in ("weights.safetensors", "config.json"):
+        shutil.copy(EMBEDDED / name, tmp_path)
+    manifest = rebuild(tmp_path)
+    for name in ("float32.onnx", "int8.onnx"):
         assert (tmp_path / name).read_bytes() == (EMBEDDED / name).read_bytes(), name
+    assert manifest.digest == shipped.digest
     assert np.allclose(manifest.golden, shipped.golden, atol=1e-4)
 
 
 def test_the_embedded_default_is_small() -> None:
-    assert sum(path.stat().st_size for path in EMBEDDED.iterdir()) < 6.5e6
+    assert sum(path.stat().st_size for path in EMBEDDED.iterdir()) < 9.5e6
     parameters = sum(p.numel() for p in OneVisionEncoder.from_pretrained(EMBEDDED).parameters())
     assert 5.0e6 < parameters < 6.0e6
 
@@ -76,9 +81,8 @@ def test_weights_are_not_copied_into_the_graph() -> None:
 @pytest.mark.parametrize("use_head", [True, False])
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_onnx_equals_torch(tmp_path: Path, rope: str, use_head: bool, weights: str) -> None:
-    export_model(
-        nano(rope=rope, use_head=use_head), tmp_path, model_id="nano", trained=False, weights=weights
-    )
+    model = nano(rope=rope, use_head=use_head)
+    export_model(model, tmp_path, model_id="nano", trained=False, weights=weights)
     encoder = load_encoder(tmp_path, mode="exact")
     positions = np.array([(t, h, w) for h, t in ((0, 0), (1, 40), (2, 63)) for w in range(5)])
     patches = np.random.default_rng(0).standard_normal((15, 3, 14, 14), np.float32)
@@ -91,6 +95,32 @@ def test_onnx_equals_torch(tmp_path: Path, rope: str, use_head: bool, weights: s
     scene = tokens.mean(1) if pooled is None else pooled
     assert np.abs(output.tokens - tokens[0].numpy()).max() < 1e-4
     assert np.abs(output.scene - scene[0].numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+def test_patches_with_a_bias_and_no_first_norm(tmp_path: Path, backend: str) -> None:
+    config = dataclasses.replace(NANO, pre_norm=False, patch_bias=True)
+    export_model(random_model(config, seed=3), tmp_path, model_id="nano", trained=False)
+    encoder = load_encoder(tmp_path, mode="exact", backend=backend)
+    image = np.random.default_rng(2).integers(0, 256, (56, 56, 3), np.uint8)
+    patches = image_patches(image, encoder.info, max_tokens=16)
+    model = OneVisionEncoder.from_pretrained(tmp_path)
+    assert not any("layernorm_pre" in key for key in model.state_dict())
+    with torch.no_grad():
+        _, scene = model.encode_tokens(
+            torch.from_numpy(patches.pixels).flatten(1)[None], torch.from_numpy(patches.positions())[None]
+        )
+    found = encoder.encode_patches(encoder.new_state(patches.grid), patches).scene
+    assert np.abs(found - scene[0].numpy()).max() < 1e-4
+
+
+def test_spared_matrices_are_not_rounded(tmp_path: Path) -> None:
+    model = nano()
+    export_model(model, tmp_path, model_id="nano", trained=False, weights="int8", spare=("head.",))
+    kept = OneVisionEncoder.from_pretrained(tmp_path).state_dict()
+    for key, value in model.state_dict().items():
+        rounded = not torch.equal(kept[key], value)
+        assert rounded == (key.endswith("weight") and value.dim() > 1 and "head." not in key), key
 
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])

@@ -44,7 +44,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> list[SentUnit]:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder("ovstream-tiny", mode="exact")
+    return load_encoder("ov-nano", mode="exact")
 
 
 def quick(**changes: object) -> SourceConfig:

@@ -30,7 +30,7 @@ async def _read(path: Path) -> list[AccessUnit]:
 
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
-    return load_encoder("ovstream-tiny", mode="exact")
+    return load_encoder("ov-nano", mode="exact")
 
 
 @pytest.fixture(scope="session")

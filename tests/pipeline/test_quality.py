@@ -15,7 +15,7 @@ PLAIN = {"x264-params": "bframes=0:keyint=250"}
 
 @pytest.fixture(scope="module")
 def fast() -> Encoder:
-    return load_encoder("ovstream-tiny", mode="fast")
+    return load_encoder("ov-nano", mode="fast")
 
 
 def test_drift_travels_with_every_embedding(fast: Encoder, units: Units) -> None:
