@@ -1,35 +1,39 @@
-"""How many embeddings a second go from a publisher to a subscriber on one core, and how late are they?
+"""How many embeddings a second go from publishers to subscribers on one core, how late, and for how much CPU?
 
-Publisher and subscriber are two processes pinned to the same core, over TCP on this machine. Throughput:
-as fast as the subscriber asks for more (a window of messages, so that none is lost). Latency: at 1000
-messages a second, from before `encode` to after `decode`. CPU: both processes together, per message of the
-throughput run; unlike the other columns it hardly depends on what else the core does. "raw" is pyzmq alone with frames of the same
-sizes, without encoding, in the same run.
+All processes are pinned to the same core, over TCP on this machine. Throughput: as fast as the subscriber asks for
+more (a window of messages, so that none is lost). Latency: at 1000 messages a second, from before `encode` to after
+`decode`. CPU: of publishers and subscriber together per message of the throughput run; unlike the other columns it
+hardly depends on what else the core does. "raw" is pyzmq alone, PUB and SUB with frames of the same sizes and the
+same encryption, without encoding; "ratio" is the CPU against it, in the same run.
 
-    python benchmarks/publish.py [--seconds 3] [--core 0]
+    python -m benchmarks.publish [--seconds 2] [--core 0] [--quick]
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
+import itertools
+import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import zmq
 
 from ovstream.config import PublishConfig
-from ovstream.publish import Publisher, subscribe
+from ovstream.publish import KeyPair, Publisher, SubscriberKeys, subscribe
+from ovstream.publish.keys import ALLOWED, PUBLISHER_KEY, save_key, write_allowed
 from ovstream.types import Embedding
 from ovstream.wire import encode
 
-DIMS = (192, 1024)
 RATE_HZ = 1000
 # Messages on their way are at most 1.5 windows. ZeroMQ learns of read messages in steps of half its
 # high-water mark (1000), so only half of it is sure to be free.
@@ -38,43 +42,67 @@ GRID = (14, 14)
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        kib: Of the vector: 512 or 2048 numbers of 16 bits.
+        curve: Encrypted.
+        journal: Kept on disk; otherwise in memory.
+        publishers: Processes that send to one subscriber.
+        listeners: Further subscribers of the first publisher.
+        raw: pyzmq alone.
+    """
+
+    kib: int = 4
+    curve: bool = False
+    journal: bool = False
+    publishers: int = 1
+    listeners: int = 0
+    raw: bool = False
+
+    def __str__(self) -> str:
+        """The first columns of a row."""
+        sender = "raw pyzmq" if self.raw else "ovstream"
+        journal = "" if self.raw else "disk" if self.journal else "memory"
+        return f"| {sender} | {self.kib} KB | {'CURVE' if self.curve else 'plain'} | {journal} | {self.publishers} | {self.listeners + 1} "
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """Of one run: messages per second, CPU per message, ages at `RATE_HZ`, lost messages."""
+    """Of one run: messages per second, CPU per message, ages at `RATE_HZ`."""
 
     throughput_hz: float
     cpu_us: float
-    ages_ms: list[float]
-    lost: int = 0
+    ages_ms: Sequence[float]
 
-    def row(self, name: str, dim: int) -> str:
-        """A line of the table."""
+    def columns(self, raw: Result | None) -> str:
+        """The other columns of a row."""
         p50, p99 = np.percentile(self.ages_ms, [50, 99])
-        return f"{name:9} {dim:5} {self.throughput_hz:11,.0f} {self.cpu_us:11.0f} {p50:9.2f} {p99:9.2f} {self.lost:6}"
+        ratio = f"{self.cpu_us / raw.cpu_us:.1f}" if raw else ""
+        return f"| {self.throughput_hz:,.0f} | {self.cpu_us:.0f} | {ratio} | {p50:.2f} | {p99:.2f} |"
 
 
-def sample(dim: int) -> Embedding:
+def sample(kib: int, name: str = "cam") -> Embedding:
     """An embedding as a pipeline makes them, with a tenth of the patches changed."""
     random = np.random.default_rng(0)
     names = "frames_parsed frames_decoded frames_encoded patches_encoded patches_total source_lost parse_errors dropped"
     return Embedding(
-        stream_id="cam", epoch=0, seq=0, pts_seconds=12.5, capture_time_ns=time.time_ns(), publish_time_ns=0,
-        kind="scene", vector=random.standard_normal(dim, np.float32), changed=random.random(GRID) < 0.1,
+        stream_id=name, epoch=0, seq=0, pts_seconds=12.5, capture_time_ns=time.time_ns(), publish_time_ns=0,
+        kind="scene", vector=random.standard_normal(kib * 512, np.float32), changed=random.random(GRID) < 0.1,
         action="sparse", reason="change", keep_ratio=0.1, decoded=True, drift=0.01, staleness_frames=7,
         model_id="ovstream-tiny", model_digest="0123456789abcdef", trained=False,
         counters=dict.fromkeys(names.split(), 123_456),
     )  # fmt: skip
 
 
-def with_place(one: Embedding, seq: int) -> Embedding:
-    """The same embedding with the next number and the present time."""
-    values = {name: getattr(one, name) for name in Embedding.__dataclass_fields__}
-    return Embedding(**{**values, "seq": seq, "publish_time_ns": time.time_ns()})
-
-
-def raw_sender(dim: int) -> tuple[str, Callable[[int], None]]:
+def raw_sender(case: Case, keys: Path) -> tuple[str, Callable[[int], None]]:
     """(endpoint, send) of pyzmq alone: the frames of one message, with the time in place of the first header bytes."""
-    topic, header, *payload = encode(sample(dim))
+    topic, header, *payload = encode(sample(case.kib))
     socket = zmq.Context().socket(zmq.PUB)
+    if case.curve:
+        socket.curve_server = True
+        socket.curve_secretkey = _pair(keys, PUBLISHER_KEY).secret.encode()
     port = socket.bind_to_random_port("tcp://127.0.0.1")
 
     def send(seq: int) -> None:
@@ -84,138 +112,265 @@ def raw_sender(dim: int) -> tuple[str, Callable[[int], None]]:
     return f"tcp://127.0.0.1:{port}", send
 
 
-def ovstream_sender(dim: int) -> tuple[str, Callable[[int], None]]:
-    """(endpoint, send) of a `Publisher`."""
-    one = sample(dim)
-    publisher = Publisher("tcp://127.0.0.1:*", config=PublishConfig(linger_seconds=0))
-    return publisher.endpoint, lambda seq: publisher.publish(with_place(one, seq))
+def ovstream_sender(case: Case, keys: Path, number: int) -> tuple[str, Callable[[int], None]]:
+    """(endpoint, send) of a `Publisher`; the time to make an embedding is not counted as its own."""
+    one = sample(case.kib, f"cam{number}")
+    values = {name: getattr(one, name) for name in Embedding.__dataclass_fields__}
+    config = PublishConfig(
+        linger_seconds=0,
+        keys=str(keys) if case.curve else None,
+        journal=tempfile.mkdtemp(prefix="ovstream-bench-", dir=keys) if case.journal else None,
+    )
+    publisher = Publisher("tcp://127.0.0.1:*", config=config)
+    publisher.announce(one.stream_id)
+    return publisher.endpoint, lambda seq: publisher.publish(
+        Embedding(**{**values, "seq": seq, "publish_time_ns": time.time_ns()})
+    )
 
 
-def serve(dim: int, *, raw: bool) -> None:
+def serve(case: Case, keys: Path, number: int) -> None:
     """The publishing process: reads "N messages, at R per second" (R = 0: at once) from stdin, line by line."""
-    endpoint, send = raw_sender(dim) if raw else ovstream_sender(dim)
+    endpoint, send = raw_sender(case, keys) if case.raw else ovstream_sender(case, keys, number)
     print(endpoint, flush=True)
-    seq = 0
+    seq = itertools.count()
     for line in sys.stdin:
         count, rate = map(int, line.split())
         started = time.perf_counter()
-        for number in range(count):
+        for at in range(count):
             if rate:
-                time.sleep(max(0.0, started + number / rate - time.perf_counter()))
-            send(seq)
-            seq += 1
+                time.sleep(max(0.0, started + at / rate - time.perf_counter()))
+            send(next(seq))
 
 
-class Peer:
-    """The publishing process, seen from the subscriber."""
+def listen(case: Case, keys: Path, endpoint: str) -> None:
+    """Further subscribers, all in one process, that read and throw away."""
+    context = zmq.Context(io_threads=1)
+    poller = zmq.Poller()
+    for _ in range(case.listeners):
+        socket = context.socket(zmq.SUB)
+        _arm(socket, case, keys)
+        socket.subscribe("")
+        socket.connect(endpoint)
+        poller.register(socket, zmq.POLLIN)
+    print("ready", flush=True)
+    while True:
+        for socket, _ in poller.poll():
+            while socket.poll(0):
+                socket.recv_multipart()
 
-    def __init__(self, dim: int, *, raw: bool) -> None:
-        command = [sys.executable, __file__, "--serve", str(dim), *(["--raw"] if raw else [])]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.endpoint = self._process.stdout.readline().strip()
+
+class Peers:
+    """The other processes, seen from the subscriber."""
+
+    def __init__(self, case: Case, keys: Path) -> None:
+        self._processes: list[subprocess.Popen[str]] = []
+        self._publishers = [
+            self._start("serve", case, keys, str(number)) for number in range(case.publishers)
+        ]
+        self.endpoints = [self._line(one) for one in self._publishers]
+        if case.listeners:
+            self._line(self._start("listen", case, keys, self.endpoints[0]))
 
     def ask(self, count: int, *, rate: int = 0) -> None:
-        """Wants so many messages."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{count} {rate}\n")
-        self._process.stdin.flush()
+        """Wants so many messages, of all publishers together."""
+        share, rest = divmod(count, len(self._publishers))
+        for number, process in enumerate(self._publishers):
+            assert process.stdin is not None
+            process.stdin.write(f"{share + (number < rest)} {rate // len(self._publishers)}\n")
+            process.stdin.flush()
 
     def cpu_seconds(self) -> float:
-        """CPU time of both processes up to now."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU time of publishers and subscriber up to now."""
+        ticks = 0
+        for process in self._publishers:
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.communicate()
+        """Ends the processes."""
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+    def _start(self, role: str, case: Case, keys: Path, extra: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.publish",
+            "--role",
+            role,
+            json.dumps(asdict(case)),
+            str(keys),
+            extra,
+        ]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._processes.append(process)
+        return process
+
+    @staticmethod
+    def _line(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
 
 
-async def measure(dim: int, seconds: float) -> Result:
-    """Publisher and subscription."""
-    peer = Peer(dim, raw=False)
+def measure(case: Case, seconds: float, keys: Path) -> Result:
+    """Runs one case."""
+    peers = Peers(case, keys)
     try:
-        async with subscribe(peer.endpoint, policy="lossless") as events:
-            while not events.streams():
-                peer.ask(1)
-                await asyncio.sleep(0.05)
-            async with asyncio.timeout(seconds * 10 + 10):
-                started, cpu_before, received = time.perf_counter(), peer.cpu_seconds(), 0
-                peer.ask(WINDOW)
-                while time.perf_counter() - started < seconds:
-                    peer.ask(WINDOW // 2)
-                    for _ in range(WINDOW // 2):
-                        await anext(events)
-                    received += WINDOW // 2
-                throughput_hz = received / (time.perf_counter() - started)
-                cpu_us = (peer.cpu_seconds() - cpu_before) / received * 1e6
-                for _ in range(WINDOW):
-                    await anext(events)
-                count = int(seconds * RATE_HZ)
-                peer.ask(count, rate=RATE_HZ)
-                ages = []
-                for _ in range(count):
-                    await anext(events)
-                    ages.append(events.stats.age_ms)
-                return Result(throughput_hz, cpu_us, ages, events.stats.lost)
+        return _raw(case, seconds, keys, peers) if case.raw else _ovstream(case, seconds, keys, peers)
     finally:
-        peer.close()
+        peers.close()
 
 
-def measure_raw(dim: int, seconds: float) -> Result:
-    """The same with pyzmq alone."""
-    peer = Peer(dim, raw=True)
-    context = zmq.Context()
-    socket = context.socket(zmq.SUB)
+def _ovstream(case: Case, seconds: float, keys: Path, peers: Peers) -> Result:
+    mine = _subscriber_keys(keys) if case.curve else None
+    with subscribe(peers.endpoints, policy="lossless", keys=mine) as events:
+
+        def take() -> None:
+            while not isinstance(next(events), Embedding):
+                pass
+
+        with _trickle(peers, case.publishers):  # until all connections stand
+            while len(events.streams()) < case.publishers:
+                take()
+        result = _run(peers, seconds, take, lambda: events.stats.age_ms)
+        assert events.stats.lost == 0, events.stats
+        return result
+
+
+@contextlib.contextmanager
+def _trickle(peers: Peers, publishers: int) -> Iterator[None]:
+    """Asks every publisher for a message now and then."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(0.05):
+            peers.ask(publishers)
+
+    thread = threading.Thread(target=run)
+    thread.start()
     try:
-        socket.connect(peer.endpoint)
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _raw(case: Case, seconds: float, keys: Path, peers: Peers) -> Result:
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.linger = 0
+        socket.rcvtimeo = 20_000
+        _arm(socket, case, keys)
         socket.subscribe("")
-        socket.rcvtimeo = 5000
+        for endpoint in peers.endpoints:
+            socket.connect(endpoint)
         while not socket.poll(50):
-            peer.ask(1)
-        time.sleep(0.2)
+            peers.ask(case.publishers)
+        time.sleep(0.3)
         while socket.poll(0):
             socket.recv_multipart()
-        started, cpu_before, received = time.perf_counter(), peer.cpu_seconds(), 0
-        peer.ask(WINDOW)
-        while time.perf_counter() - started < seconds:
-            peer.ask(WINDOW // 2)
-            for _ in range(WINDOW // 2):
-                socket.recv_multipart()
-            received += WINDOW // 2
-        throughput_hz = received / (time.perf_counter() - started)
-        cpu_us = (peer.cpu_seconds() - cpu_before) / received * 1e6
-        for _ in range(WINDOW):
-            socket.recv_multipart()
-        count = int(seconds * RATE_HZ)
-        peer.ask(count, rate=RATE_HZ)
-        ages = []
-        for _ in range(count):
+        header = b""
+
+        def take() -> None:
+            nonlocal header
             header = socket.recv_multipart()[1]
-            ages.append((time.time_ns() - int.from_bytes(header[:8], "little")) * 1e-6)
-        return Result(throughput_hz, cpu_us, ages)
-    finally:
-        socket.close(linger=0)
-        context.term()
-        peer.close()
+
+        return _run(
+            peers, seconds, take, lambda: (time.time_ns() - int.from_bytes(header[:8], "little")) * 1e-6
+        )
+
+
+def _run(peers: Peers, seconds: float, take: Callable[[], None], age_ms: Callable[[], float]) -> Result:
+    started, cpu_before, received = time.perf_counter(), peers.cpu_seconds(), 0
+    peers.ask(WINDOW)
+    while time.perf_counter() - started < seconds:
+        peers.ask(WINDOW // 2)
+        for _ in range(WINDOW // 2):
+            take()
+        received += WINDOW // 2
+    throughput_hz = received / (time.perf_counter() - started)
+    cpu_us = (peers.cpu_seconds() - cpu_before) / received * 1e6
+    for _ in range(WINDOW):
+        take()
+    count = int(seconds * RATE_HZ)
+    peers.ask(count, rate=RATE_HZ)
+    ages = []
+    for _ in range(count):
+        take()
+        ages.append(age_ms())
+    return Result(throughput_hz, cpu_us, ages)
+
+
+def _pair(keys: Path, name: str) -> KeyPair:
+    from ovstream.publish.keys import load_pair
+
+    return load_pair(keys / name)
+
+
+def _subscriber_keys(keys: Path) -> SubscriberKeys:
+    return SubscriberKeys.load(keys / "me.key")
+
+
+def _arm(socket: zmq.Socket[bytes], case: Case, keys: Path) -> None:
+    if case.curve:
+        mine = _subscriber_keys(keys)
+        socket.curve_serverkey, socket.curve_publickey = mine.server.encode(), mine.public.encode()
+        socket.curve_secretkey = mine.secret.encode()
+
+
+def make_keys(folder: Path) -> None:
+    """Keys of a publisher and of one subscriber."""
+    server, mine = KeyPair.new(), KeyPair.new()
+    save_key(folder / PUBLISHER_KEY, server)
+    save_key(folder / "me.key", mine, server=server.public)
+    write_allowed(folder / ALLOWED, {mine.public: "me"})
+
+
+def cases(*, quick: bool) -> list[Case]:
+    """Each is preceded by pyzmq alone."""
+    chosen = [
+        Case(kib, curve, journal)
+        for kib in (1, 4)
+        for curve in (False, True)
+        for journal in (False, True)
+        if not quick or (kib == 4 and curve == journal)
+    ]
+    if not quick:
+        chosen += [Case(4, True, True, publishers=number) for number in (4, 16)]
+        chosen.append(Case(4, True, True, listeners=199))
+    return chosen
 
 
 def main() -> None:
+    """Prints the table, or plays one of the other roles."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each of the two parts of a case")
     parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)))
-    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--raw", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="4 KB only: plain, and CURVE with journal")
+    parser.add_argument("--role", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.serve is not None:
-        serve(arguments.serve, raw=arguments.raw)
+    if arguments.role:
+        role, case, keys, extra = arguments.role
+        if role == "listen":
+            listen(Case(**json.loads(case)), Path(keys), extra)
+        serve(Case(**json.loads(case)), Path(keys), int(extra))
         return
     os.sched_setaffinity(0, {arguments.core})
-    print("                 messages/s  us CPU/msg    p50 ms    p99 ms   lost")
-    for dim in DIMS:
-        print(asyncio.run(measure(dim, arguments.seconds)).row("ovstream", dim))
-        print(measure_raw(dim, arguments.seconds).row("raw pyzmq", dim))
+    print(
+        "| | vector | | kept in | publishers | subscribers | messages/s | us CPU | ratio | p50 ms | p99 ms |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    raw: dict[Case, Result] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        make_keys(Path(folder))
+        for case in cases(quick=arguments.quick):
+            plain = replace(case, raw=True, journal=False)
+            if plain not in raw:
+                raw[plain] = measure(plain, arguments.seconds, Path(folder))
+                print(f"{plain}{raw[plain].columns(None)}", flush=True)
+            result = measure(case, arguments.seconds, Path(folder))
+            print(f"{case}{result.columns(raw[plain])}", flush=True)
 
 
 if __name__ == "__main__":

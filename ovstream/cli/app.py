@@ -14,6 +14,7 @@ from ovstream.cli.discover import discover
 from ovstream.cli.doctor import doctor
 from ovstream.cli.export import export
 from ovstream.cli.inspect import inspect
+from ovstream.cli.keys import keys
 from ovstream.cli.listen import listen
 from ovstream.cli.probe import probe
 from ovstream.cli.record import record, replay
@@ -56,3 +57,4 @@ for verb in (
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(config, name="config")
+app.add_typer(keys, name="keys")

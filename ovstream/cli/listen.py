@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +22,13 @@ def listen(
     stream: Annotated[
         list[str] | None, typer.Option("--stream", "-s", help="Only this stream; may be repeated.")
     ] = None,
+    start: Annotated[
+        str, typer.Option(help="live, last, oldest, a number, or a time back from now: 90s, 10m, 2h.")
+    ] = "live",
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Key file that the publisher allows; see 'ovstream keys'.", show_default=False),
+    ] = None,
     count: Annotated[
         int | None, typer.Option("--count", "-n", help="Stop after this many.", min=1, show_default=False)
     ] = None,
@@ -30,18 +40,25 @@ def listen(
     ] = False,
 ) -> None:
     """Prints embeddings as they arrive, a line each, and says which sequence numbers are missing."""
-    run_until_stopped(_listen(endpoint, stream, count, until_end, json_lines))
-
-
-async def _listen(
-    endpoint: str, streams: list[str] | None, count: int | None, until_end: bool, json_lines: bool
-) -> None:
     subscription = subscribe(
         endpoint,
-        streams=streams,
+        streams=stream,
+        start=_start(start),
         policy="lossless",
+        keys=keys,
         until_end=until_end,
     )
+    run_until_stopped(_listen(endpoint, subscription, count, json_lines))
+
+
+def _start(text: str) -> str | int | timedelta:
+    """Reads --start."""
+    if match := re.fullmatch(r"(\d+)([smh])", text):
+        return timedelta(seconds=int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]])
+    return int(text) if text.isdigit() else text
+
+
+async def _listen(endpoint: str, subscription: Subscription, count: int | None, json_lines: bool) -> None:
     async with subscription:
         try:
             if not json_lines:

@@ -67,12 +67,16 @@ class Guard:
         return bool(before.keys() - self._allowed.keys())
 
     def answer(self, frames: Sequence[bytes]) -> list[bytes]:
-        """Answers one ZAP request: 200 for an allowed key, 400 for everything else."""
+        """Answers one ZAP request: 200 for an allowed key, 300 for another one, 400 for everything else.
+
+        After a 300 ("not now") ZeroMQ lets the other side try again: it gets in once its key is allowed.
+        """
         version, tag = (frames[0], frames[1]) if len(frames) > 1 else (b"1.0", b"")
-        name = self._name_of(frames)
+        key = _key_of(frames)
+        name = None if key is None else self._allowed.get(key)
         if name is None:
             self.stats.refused += 1
-            return [version, tag, b"400", b"not allowed", b"", b""]
+            return [version, tag, b"400" if key is None else b"300", b"not allowed", b"", b""]
         self.stats.accepted += 1
         return [version, tag, b"200", b"OK", name.encode(), b""]
 
@@ -84,13 +88,15 @@ class Guard:
         socket.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
-    def _name_of(self, frames: Sequence[bytes]) -> str | None:
-        if len(frames) != 7 or frames[0] != b"1.0":
-            return None
-        _, _, domain, _, _, mechanism, key = frames
-        if domain != DOMAIN.encode() or mechanism != b"CURVE" or len(key) != 32:
-            return None
-        return self._allowed.get(zmq.utils.z85.encode(key).decode())
+
+def _key_of(frames: Sequence[bytes]) -> str | None:
+    """The public key that a well-formed request asks about."""
+    if len(frames) != 7 or frames[0] != b"1.0":
+        return None
+    _, _, domain, _, _, mechanism, key = frames
+    if domain != DOMAIN.encode() or mechanism != b"CURVE" or len(key) != 32:
+        return None
+    return zmq.utils.z85.encode(key).decode()
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:

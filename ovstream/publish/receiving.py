@@ -12,6 +12,8 @@ from ovstream.publish.keys import SubscriberKeys
 from ovstream.wire import Request, encode_request
 from ovstream.wire.limits import MAX_PAYLOAD_BYTES
 
+# As numbers: the members of the enumerations cost several times what a call costs.
+_NOBLOCK, _RCVMORE = int(zmq.NOBLOCK), int(zmq.RCVMORE)
 _SOCKET_BUFFER_BYTES = 256 << 10  # kernel buffers hold old messages: keep them small
 _HIGH_WATER_MARK = 1000
 _REQUESTS_WAITING = 16
@@ -136,9 +138,12 @@ class ReceivingSockets:
 
 def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
     try:
-        return socket.recv_multipart(flags=zmq.NOBLOCK)
+        frames = [socket.recv(_NOBLOCK)]
     except zmq.Again:
         return None
+    while socket.get(_RCVMORE):
+        frames.append(socket.recv(_NOBLOCK))
+    return frames
 
 
 def _send(socket: zmq.Socket[bytes], frames: list[bytes]) -> None:

@@ -140,7 +140,7 @@ class Service:
             if now - max(self._asked_at, begin) > _IDLE_SECONDS:
                 return
             beat()
-            time.sleep(_BEAT_SECONDS)
+            self._stop.wait(_BEAT_SECONDS)
 
     def close(self) -> None:
         """Ends the threads and closes the sockets; may be called twice."""

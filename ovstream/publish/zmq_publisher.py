@@ -28,6 +28,8 @@ _SOCKET_BUFFER_BYTES = 256 << 10
 _PING_MS = 5_000  # ZMTP ping: drops subscribers that vanished without a word
 _PING_TIMEOUT_MS = 15_000
 _BACKLOG = 128
+_LAST = int(zmq.NOBLOCK)  # as numbers: adding members of the enumeration costs more than sending
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _PORT_TRIES = 50
 _MEMORY_BYTES = 16 << 20  # of messages kept for replay where no journal is configured
 
@@ -416,8 +418,11 @@ class Publisher:
         """Hands a message to the socket; PUB drops for slow subscribers and never blocks."""
         if self._service.revoked.is_set():
             self._cut_connections()
+        send = self._socket.send
         try:
-            self._socket.send_multipart(frames, flags=zmq.NOBLOCK)
+            for frame in frames[:-1]:
+                send(frame, _MORE)
+            send(frames[-1], _LAST)
         except zmq.Again:
             self._stats.refused += 1
             return False

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from ovstream.errors import WireError
 from ovstream.types import Action, BoolArray, Embedding, FloatArray, Kind
 from ovstream.wire import limits
-from ovstream.wire.fields import WIRE_MAJOR, Fields, check_topic, pack, stream_topic
+from ovstream.wire.fields import Fields, check_topic, pack
+from ovstream.wire.heads import MAP_OF_12, Constant, HeadMemory, check_shape
 
 VectorDtype = Literal["float16", "float32"]
 
 _CODES: dict[str, str] = {"float16": "<f2", "float32": "<f4"}
 _DTYPES: dict[str, np.dtype[Any]] = {"<f2": np.dtype("<f2"), "<f4": np.dtype("<f4")}
 _MAX_FLOAT16 = float(np.finfo(np.float16).max)
+_ACTIONS = frozenset(get_args(Action))
+_memory = HeadMemory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,44 +75,63 @@ def encode(
     Raises:
         WireError: The embedding is larger than `limits`, or its vector is not finite or misshapen.
     """
-    vector = embedding.vector
-    rows, cols = embedding.grid
-    _check_shape(embedding.kind, vector.shape, (rows, cols))
-    peak = float(np.abs(vector).max())
-    if not np.isfinite(peak):
-        raise WireError("the vector holds values that are not finite")
-    code = _CODES["float32" if peak > _MAX_FLOAT16 else dtype]
-    header: dict[str, Any] = {
-        "v": WIRE_MAJOR,
-        "id": embedding.stream_id,
-        "ep": embedding.epoch,
+    vector, changed = embedding.vector, embedding.changed
+    code = _CODES["float32" if _peak(vector) > _MAX_FLOAT16 else dtype]
+    key = (
+        embedding.stream_id,
+        embedding.epoch,
+        embedding.seq if first_seq is None else first_seq,
+        embedding.kind,
+        code,
+        vector.shape,
+        changed.shape,
+        embedding.model_id,
+        embedding.model_digest,
+        embedding.trained,
+    )
+    topic, head = _memory.topic_and_head(key)
+    drift = embedding.drift
+    rest = {
         "q": embedding.seq,
-        "q0": embedding.seq if first_seq is None else first_seq,
         "pq": previous_seq,
         "t": embedding.publish_time_ns,
         "ct": embedding.capture_time_ns,
         "pts": embedding.pts_seconds,
-        "k": embedding.kind,
-        "dt": code,
-        "sh": list(vector.shape),
-        "g": [rows, cols],
         "a": embedding.action,
         "r": embedding.reason,
         "kr": float(embedding.keep_ratio),
         "dec": bool(embedding.decoded),
-        "dr": None if embedding.drift is None else float(embedding.drift),
+        "dr": None if drift is None else float(drift),
         "sf": embedding.staleness_frames,
-        "m": embedding.model_id,
-        "md": embedding.model_digest,
-        "tr": embedding.trained,
         "c": embedding.counters,
     }
+    header = head + pack(rest)[1:]
+    if len(header) > limits.MAX_HEADER_BYTES:
+        raise WireError(f"header of {len(header)} bytes, at most {limits.MAX_HEADER_BYTES}")
     return [
-        stream_topic("e", embedding.stream_id).encode(),
-        pack(header),
+        topic,
+        header,
         vector.astype(_DTYPES[code]).tobytes(),
-        np.packbits(embedding.changed, axis=None, bitorder="little").tobytes(),
+        np.packbits(changed, axis=None, bitorder="little").tobytes(),
     ]
+
+
+def _peak(vector: FloatArray) -> float:
+    """An upper bound of the largest element, exact where it matters.
+
+    Raises:
+        WireError: An element is not finite, or there is none.
+    """
+    if not vector.size:
+        raise WireError("a vector without elements")
+    flat = vector.reshape(-1)
+    square = float(np.dot(flat, flat))  # one pass; at least the square of every element
+    if square <= _MAX_FLOAT16:
+        return math.sqrt(square)
+    peak = float(np.abs(vector).max())
+    if not math.isfinite(peak):
+        raise WireError("the vector holds values that are not finite")
+    return peak
 
 
 def decode(frames: Sequence[bytes]) -> Embedding:
@@ -124,47 +145,89 @@ def decode(frames: Sequence[bytes]) -> Embedding:
     """
     if len(frames) < 4:
         raise WireError(f"{len(frames)} frames; an embedding has four")
-    return parse_embedding(frames, Fields.unpack(frames[1])).embedding
+    return parse_embedding(frames).embedding
 
 
-def parse_embedding(frames: Sequence[bytes], fields: Fields) -> Published:
-    """Turns four frames, of which the header is already unpacked, into an embedding."""
+def parse_embedding(frames: Sequence[bytes]) -> Published:
+    """Turns four frames into an embedding."""
+    topic, header = frames[0], frames[1]
+    if len(header) > limits.MAX_HEADER_BYTES:
+        raise WireError(f"header of {len(header)} bytes, at most {limits.MAX_HEADER_BYTES}")
+    recalled = _memory.recall(topic, header)
+    if recalled is None:
+        fields = Fields.unpack(header)
+        constant = _constant(frames, fields)
+    else:
+        constant, rest = recalled
+        fields = Fields.unpack_rest(MAP_OF_12 + rest)
+    published = _published(frames, fields, constant)
+    if recalled is None:
+        _memory.remember(topic, header, constant)
+    return published
+
+
+def _constant(frames: Sequence[bytes], fields: Fields) -> Constant:
     stream_id = fields.stream_id()
     check_topic(frames, "e", stream_id)
-    seq = fields.integer("q")
-    first_seq = fields.integer("q0", high=seq)
     kind: Kind = fields.choice("k", Kind)
     grid = _grid(fields)
+    shape = fields.sizes("sh", high=max(limits.MAX_DIM, limits.MAX_GRID_PATCHES))
+    check_shape(kind, shape, grid)
+    code = fields.text("dt")
+    if code not in _DTYPES:
+        raise WireError(f"vector dtype {code!r}; this side reads {', '.join(_DTYPES)}")
+    return Constant(
+        stream_id,
+        fields.integer("ep"),
+        fields.integer("q0"),
+        kind,
+        code,
+        shape,
+        grid,
+        fields.text("m"),
+        fields.text("md"),
+        fields.flag("tr"),
+    )
+
+
+def _published(frames: Sequence[bytes], fields: Fields, constant: Constant) -> Published:
+    seq = fields.integer("q")
+    first_seq = constant.first_seq
+    if first_seq > seq:
+        raise WireError(f"'q0' must be a whole number in 0..{seq}")
     keep_ratio = fields.real("kr")
     if not 0 <= keep_ratio <= 1:
         raise WireError("'kr' must be in 0..1")
     embedding = Embedding(
-        stream_id=stream_id,
-        epoch=fields.integer("ep"),
-        seq=seq,
-        pts_seconds=fields.optional_real("pts"),
-        capture_time_ns=fields.optional_integer("ct", low=-limits.MAX_UINT),
-        publish_time_ns=fields.integer("t"),
-        kind=kind,
-        vector=_vector(frames[2], fields, kind, grid),
-        changed=_mask(frames[3], grid),
-        action=_action(fields),
-        reason=fields.text("r"),
-        keep_ratio=keep_ratio,
-        decoded=fields.flag("dec"),
-        drift=fields.optional_real("dr"),
-        staleness_frames=fields.integer("sf"),
-        model_id=fields.text("m"),
-        model_digest=fields.text("md"),
-        trained=fields.flag("tr"),
-        counters=fields.counters("c"),
+        constant.stream_id,
+        constant.epoch,
+        seq,
+        fields.optional_real("pts"),
+        fields.optional_integer("ct", low=-limits.MAX_UINT),
+        fields.integer("t"),
+        constant.kind,
+        _vector(frames[2], constant),
+        _mask(frames[3], constant.grid),
+        _action(fields),
+        fields.text("r"),
+        keep_ratio,
+        fields.flag("dec"),
+        fields.optional_real("dr"),
+        fields.integer("sf"),
+        constant.model_id,
+        constant.model_digest,
+        constant.trained,
+        fields.counters("c"),
     )
     previous_seq = fields.optional_integer("pq", low=first_seq, high=seq - 1)
     return Published(embedding, first_seq, previous_seq)
 
 
 def _action(fields: Fields) -> Action:
-    action: Action = fields.choice("a", Action)
+    value = fields.values.get("a")
+    if type(value) is str and value in _ACTIONS:
+        return cast(Action, value)
+    action: Action = fields.choice("a", Action)  # names what is wrong
     return action
 
 
@@ -175,32 +238,16 @@ def _grid(fields: Fields) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
-def _vector(payload: bytes, fields: Fields, kind: Kind, grid: tuple[int, int]) -> FloatArray:
+def _vector(payload: bytes, constant: Constant) -> FloatArray:
     """(D,) or (rows * cols, D) float32, owned by the result."""
-    shape = fields.sizes("sh", high=max(limits.MAX_DIM, limits.MAX_GRID_PATCHES))
-    _check_shape(kind, shape, grid)
-    code = fields.text("dt")
-    dtype = _DTYPES.get(code)
-    if dtype is None:
-        raise WireError(f"vector dtype {code!r}; this side reads {', '.join(_DTYPES)}")
+    shape, dtype = constant.shape, _DTYPES[constant.code]
     expected_bytes = math.prod(shape) * dtype.itemsize
     if len(payload) != expected_bytes:
         raise WireError(f"vector of {len(payload)} bytes where 'sh' and 'dt' say {expected_bytes}")
-    vector: npt.NDArray[Any] = np.frombuffer(payload, dtype)
-    if not np.isfinite(vector).all():
+    vector: FloatArray = np.frombuffer(payload, dtype).astype(np.float32)
+    if not math.isfinite(np.dot(vector, vector)) and not np.isfinite(vector).all():
         raise WireError("the vector holds values that are not finite")
-    return vector.astype(np.float32).reshape(shape)
-
-
-def _check_shape(kind: Kind, shape: tuple[int, ...], grid: tuple[int, int]) -> None:
-    """Bounds a vector: (D,), or (patches, D) for tokens."""
-    if not shape or not 1 <= shape[-1] <= limits.MAX_DIM:
-        raise WireError(f"a vector of shape {shape}; its length must be in 1..{limits.MAX_DIM}")
-    expected = (grid[0] * grid[1], shape[-1]) if kind == "tokens" else (shape[-1],)
-    if shape != expected:
-        raise WireError(f"a {kind} vector of shape {shape} on a grid of {grid}")
-    if math.prod(shape) * 4 > limits.MAX_PAYLOAD_BYTES:
-        raise WireError(f"a vector of shape {shape} is larger than {limits.MAX_PAYLOAD_BYTES} bytes")
+    return vector if len(shape) == 1 else vector.reshape(shape)
 
 
 def _mask(data: bytes, grid: tuple[int, int]) -> BoolArray:
@@ -208,7 +255,7 @@ def _mask(data: bytes, grid: tuple[int, int]) -> BoolArray:
     patches = grid[0] * grid[1]
     if len(data) != (patches + 7) // 8:
         raise WireError(f"a mask of {len(data)} bytes for {patches} patches")
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    if bits[patches:].any():
+    if patches % 8 and data[-1] >> patches % 8:
         raise WireError("the mask marks patches outside the grid")
-    return bits[:patches].view(np.bool_).reshape(grid)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=patches, bitorder="little")
+    return bits.view(np.bool_).reshape(grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,19 @@ class Fields:
         Raises:
             WireError: Too large, not a msgpack map with string keys, or of an unknown major version.
         """
+        fields = cls.unpack_rest(data)
+        major = fields.integer("v")
+        if major != WIRE_MAJOR:
+            raise WireError(f"wire version {major}, this side reads {WIRE_MAJOR}")
+        return fields
+
+    @classmethod
+    def unpack_rest(cls, data: bytes) -> Fields:
+        """Unpacks fields of a header whose version was checked before.
+
+        Raises:
+            WireError: Too large, or not a msgpack map with string keys.
+        """
         if len(data) > limits.MAX_HEADER_BYTES:
             raise WireError(f"header of {len(data)} bytes, at most {limits.MAX_HEADER_BYTES}")
         try:
@@ -69,11 +83,7 @@ class Fields:
             raise WireError(f"header is not msgpack: {error}") from None
         if not isinstance(values, dict):
             raise WireError(f"header is a {type(values).__name__}, not a map")
-        fields = cls(values)
-        major = fields.integer("v")
-        if major != WIRE_MAJOR:
-            raise WireError(f"wire version {major}, this side reads {WIRE_MAJOR}")
-        return fields
+        return cls(values)
 
     def integer(self, key: str, *, low: int = 0, high: int = limits.MAX_UINT) -> int:
         """Reads a whole number in [low, high]."""
@@ -149,7 +159,7 @@ class Fields:
         if type(value) is not dict or len(value) > limits.MAX_COUNTERS:
             raise WireError(f"'{key}' must be a map of at most {limits.MAX_COUNTERS} counters")
         for name, count in value.items():
-            if type(name) is not str or not name.isidentifier() or not name.isascii():
+            if type(name) is not str or not _is_counter(name):
                 raise WireError(f"'{key}' holds a name that is no identifier")
             if type(count) is not int or not 0 <= count <= limits.MAX_UINT:
                 raise WireError(f"'{key}' holds a count that is none")
@@ -160,6 +170,11 @@ class Fields:
             return self.values[key]
         except KeyError:
             raise WireError(f"header lacks '{key}'") from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_counter(name: str) -> bool:
+    return name.isidentifier() and name.isascii()
 
 
 def check_topic(frames: Sequence[bytes], prefix: Literal["e", "h", "s"], stream_id: str) -> None:

@@ -31,7 +31,7 @@ def parse(frames: Sequence[bytes]) -> Message:
     if prefix == b"e/":
         if len(frames) < 4:
             raise WireError(f"{len(frames)} frames; an embedding has four")
-        return parse_embedding(frames, Fields.unpack(frames[1]))
+        return parse_embedding(frames)
     if prefix == b"h/":
         return parse_heartbeat(frames, Fields.unpack(frames[1]))
     if prefix == b"s/":

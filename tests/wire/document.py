@@ -7,7 +7,17 @@ from pathlib import Path
 
 import msgpack
 
-from ovstream.wire import Heartbeat, Status, encode, encode_heartbeat, encode_status
+from ovstream.wire import (
+    Heartbeat,
+    Reply,
+    Request,
+    Status,
+    encode,
+    encode_heartbeat,
+    encode_reply,
+    encode_request,
+    encode_status,
+)
 from tests.wire.samples import example
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "wire-format.md"
@@ -29,15 +39,20 @@ def render() -> str:
     messages = {
         "An embedding": encode(example(), first_seq=0, previous_seq=73),
         "A heartbeat": encode_heartbeat(Heartbeat("door", 2, 0, 75, 1_790_000_000_100_000_000)),
+        "A request": encode_request(Request("get", 7, "door", "e", 70, 73)),
+        "A reply without messages": encode_reply(Reply("get", 7, "door", "e", 73, 74)),
         "The end": encode_status(Status("door", 2, 0, 75, 1_790_000_000_100_000_000, "ended")),
     }
     names = ("topic", "header", "vector", "changed patches")
+    alone = ("A request", "A reply without messages")  # one frame, without a topic
     parts = []
     for title, frames in messages.items():
         parts.append(f"### {title}")
-        for name, frame in zip(names, frames, strict=False):
+        for name, frame in zip(names if title not in alone else names[1:], frames, strict=False):
             parts.append(f"Frame `{name}`, {len(frame)} bytes:\n\n```\n{hex_dump(frame)}\n```")
-        parts.append(f"Its header as JSON:\n\n```json\n{json.dumps(msgpack.unpackb(frames[1]))}\n```")
+        parts.append(
+            f"Its header as JSON:\n\n```json\n{json.dumps(msgpack.unpackb(frames[0 if title in alone else 1]))}\n```"
+        )
     return "\n\n".join(parts)
 
 

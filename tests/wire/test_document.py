@@ -24,7 +24,23 @@ def test_every_key_is_described() -> None:
         key for line in re.findall(r"^\| (`.*?) \|", text, re.M) for key in re.findall(r"`(\w+)`", line)
     }
     header, _ = unpack(encode(example(), previous_seq=0, first_seq=0)[1], 0)
-    assert described >= header.keys() | {"nq", "st", "d"}
+    assert described >= header.keys() | {
+        "nq",
+        "st",
+        "d",
+        "ok",
+        "e0",
+        "ne",
+        "oe",
+        "eq",
+        "lo",
+        "hi",
+        "ch",
+        "fs",
+        "k",
+        "r",
+        "t",
+    }
     for kind in get_args(EventKind):
         assert f"`{kind}`" in text
 

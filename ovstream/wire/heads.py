@@ -1,0 +1,104 @@
+"""Beginnings of headers, kept packed: most of a header is the same from message to message of a stream."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ovstream.errors import WireError
+from ovstream.types import Kind
+from ovstream.wire import limits
+from ovstream.wire.fields import WIRE_MAJOR, pack, stream_topic
+
+# Most of a header is the same from message to message. Both sides keep that part packed, in this order, at the front;
+# a header that begins otherwise, from another implementation, is read field by field.
+MAP_OF_23 = b"\xde\x00\x17"
+MAP_OF_12 = b"\x8c"
+_MAX_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """What the messages of a stream have in common."""
+
+    stream_id: str
+    epoch: int
+    first_seq: int
+    kind: Kind
+    code: str
+    shape: tuple[int, ...]
+    grid: tuple[int, int]
+    model_id: str
+    model_digest: str
+    trained: bool
+
+    def packed(self) -> bytes:
+        """The beginning of the header."""
+        fields = {
+            "v": WIRE_MAJOR,
+            "id": self.stream_id,
+            "ep": self.epoch,
+            "q0": self.first_seq,
+            "k": self.kind,
+            "dt": self.code,
+            "sh": self.shape,
+            "g": self.grid,
+            "m": self.model_id,
+            "md": self.model_digest,
+            "tr": self.trained,
+        }
+        return MAP_OF_23 + pack(fields)[1:]
+
+
+class HeadMemory:
+    """Beginnings of headers, of as many streams as one process may deal with; forgets all when it is full."""
+
+    def __init__(self) -> None:
+        self._sent: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+        self._received: dict[bytes, list[tuple[bytes, Constant]]] = {}
+
+    def topic_and_head(self, key: tuple[Any, ...]) -> tuple[bytes, bytes]:
+        """Of a message that is sent; `key` has the fields of `Constant`.
+
+        Raises:
+            WireError: The message cannot be sent.
+        """
+        known = self._sent.get(key)
+        if known is None:
+            constant = Constant(*key)
+            check_shape(constant.kind, constant.shape, constant.grid)
+            known = stream_topic("e", constant.stream_id).encode(), constant.packed()
+            if len(self._sent) >= _MAX_REMEMBERED:
+                self._sent.clear()
+            self._sent[key] = known
+        return known
+
+    def recall(self, topic: bytes, header: bytes) -> tuple[Constant, bytes] | None:
+        """What a received header begins with, and the rest of it."""
+        for head, constant in self._received.get(topic, ()):
+            if header.startswith(head):
+                return constant, header[len(head) :]
+        return None
+
+    def remember(self, topic: bytes, header: bytes, constant: Constant) -> None:
+        """Keeps the beginning of a header that was read field by field."""
+        head = constant.packed()
+        if not header.startswith(head):
+            return
+        if len(self._received) >= _MAX_REMEMBERED:
+            self._received.clear()
+        kept = self._received.setdefault(topic, [])
+        kept.insert(0, (head, constant))
+        del kept[4:]  # one per kind, and a change of epoch
+
+
+def check_shape(kind: Kind, shape: tuple[int, ...], grid: tuple[int, int]) -> None:
+    """Bounds a vector: (D,), or (patches, D) for tokens."""
+    if not shape or not 1 <= shape[-1] <= limits.MAX_DIM:
+        raise WireError(f"a vector of shape {shape}; its length must be in 1..{limits.MAX_DIM}")
+    expected = (grid[0] * grid[1], shape[-1]) if kind == "tokens" else (shape[-1],)
+    if shape != expected:
+        raise WireError(f"a {kind} vector of shape {shape} on a grid of {grid}")
+    if math.prod(shape) * 4 > limits.MAX_PAYLOAD_BYTES:
+        raise WireError(f"a vector of shape {shape} is larger than {limits.MAX_PAYLOAD_BYTES} bytes")
