@@ -109,7 +109,7 @@ class Publisher:
         self._sequences: dict[str, _Sequence] = {}
         self._time_ns = 0
         self._stats = PublisherStats()
-        self._keeping = True
+        self._keeping = self._leasing = True  # so far; a change is told once
         self._closed = False
         folder = None if config.journal is None else Path(config.journal)
         size = _MEMORY_BYTES if folder is None else config.journal_bytes
@@ -351,8 +351,11 @@ class Publisher:
             return
         try:
             call(self._leases)
+            self._leasing = True
         except sqlite3.Error as error:
-            _log.error("lease store %s cannot be written: %s", self._leases.path, error)
+            if self._leasing:
+                _log.error("lease store %s cannot be written: %s", self._leases.path, error)
+            self._leasing = False
 
     def _keep(self, channel: Channel, stream_id: str, epoch: int, seq: int, frames: Sequence[bytes]) -> None:
         """Writes a message to the journal; tells once when that stops, and once when it works again."""
