@@ -125,7 +125,8 @@ def _peak(vector: FloatArray) -> float:
     if not vector.size:
         raise WireError("a vector without elements")
     flat = vector.reshape(-1)
-    square = float(np.dot(flat, flat))  # one pass; at least the square of every element
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(np.dot(flat, flat))  # one pass; at least the square of every element
     if square <= _MAX_FLOAT16:
         return math.sqrt(square)
     peak = float(np.abs(vector).max())
@@ -245,7 +246,8 @@ def _vector(payload: bytes, constant: Constant) -> FloatArray:
     if len(payload) != expected_bytes:
         raise WireError(f"vector of {len(payload)} bytes where 'sh' and 'dt' say {expected_bytes}")
     vector: FloatArray = np.frombuffer(payload, dtype).astype(np.float32)
-    if not math.isfinite(np.dot(vector, vector)) and not np.isfinite(vector).all():
+    finite = math.isfinite(np.dot(vector, vector)) if constant.code == "<f2" else np.isfinite(vector).all()
+    if not finite:  # squares of binary16 cannot overflow: one pass
         raise WireError("the vector holds values that are not finite")
     return vector if len(shape) == 1 else vector.reshape(shape)
 
