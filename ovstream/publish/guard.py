@@ -67,10 +67,7 @@ class Guard:
         return bool(before.keys() - self._allowed.keys())
 
     def answer(self, frames: Sequence[bytes]) -> list[bytes]:
-        """Answers one ZAP request: 200 for an allowed key, 300 for another one, 400 for everything else.
-
-        After a 300 ("not now") ZeroMQ lets the other side try again: it gets in once its key is allowed.
-        """
+        """Answers one ZAP request: 200 for an allowed key, 300 ("not now") for another one, 400 for all else."""
         version, tag = (frames[0], frames[1]) if len(frames) > 1 else (b"1.0", b"")
         key = _key_of(frames)
         name = None if key is None else self._allowed.get(key)

@@ -158,6 +158,9 @@ def test_a_key_is_allowed_and_revoked_while_running_and_open_connections_are_cut
         assert mine.poll(round(PATIENCE * 1000))
         assert not theirs.poll(round(QUIET * 1000))
         write_allowed(folder / ALLOWED, {me.public: "me", other.public: "other"})
+        until(lambda: other.public in publisher._guard._allowed)  # type: ignore[union-attr]
+        theirs.disconnect(publisher.endpoint)
+        theirs.connect(publisher.endpoint)
         assert theirs.poll(round(PATIENCE * 1000))
         write_allowed(folder / ALLOWED, {other.public: "other"})
         until(lambda: not publisher._service.revoked.is_set() and _dry(mine))
