@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +18,6 @@ import ovstream
 from ovstream.config import PublishConfig
 from ovstream.publish import KeyPair, Publisher
 from ovstream.publish.keys import ALLOWED, PUBLISHER_KEY, save_key, write_allowed
-from tests.wire.samples import embedding
 
 READERS = Path(__file__).parents[2] / "examples" / "readers"
 
@@ -89,54 +86,3 @@ async def test_node_reads_every_message_of_a_real_run_over_curve(node_reader: Pa
         assert one["dim"] == was.vector.shape[-1]
         halves = was.vector.astype(np.float16).astype(np.float64)
         assert one["sum"] == pytest.approx(halves.sum(), rel=1e-3, abs=1e-2)
-
-
-def publish(publisher: Publisher, enough: threading.Event, process: subprocess.Popen[str]) -> None:
-    """Embeddings until the reader has seen enough of them, then the end until it has gone."""
-    publisher.announce("door")
-    seq = 0
-    while not enough.wait(0.02) and process.poll() is None:
-        publisher.publish(embedding(seq, vector=np.array([0.5 - seq % 1000, 2], np.float32)))
-        seq += 1
-    publisher.end("door")
-    while process.poll() is None:
-        publisher.heartbeat(time.time_ns())
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("language", ["python", "c"])
-def test_short_readers(language: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(READERS / "reader.py")]
-    if language == "c":
-        needs("cc")
-        build = [
-            "cc",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            str(READERS / "reader.c"),
-            "-o",
-            str(tmp_path / "reader"),
-        ]
-        done = subprocess.run(
-            [*build, "-lzmq", "-lmsgpackc", "-lm"], capture_output=True, text=True, check=False
-        )
-        if done.returncode and not os.environ.get("CI"):
-            pytest.skip("needs apt: libzmq3-dev libmsgpack-dev")
-        assert done.returncode == 0, done.stderr
-        command = [str(tmp_path / "reader")]
-    enough = threading.Event()
-    with Publisher("tcp://127.0.0.1:*") as publisher, reading(*command, publisher.endpoint) as process:
-        sending = threading.Thread(target=publish, args=(publisher, enough, process))
-        sending.start()
-        assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(10)]
-        enough.set()
-        lines += [line.strip() for line in process.stdout]
-        sending.join()
-        assert process.wait() == 0
-    told = [line for line in lines if "lost" not in line and "ended" not in line]
-    numbers = [int(line.split()[1].removeprefix("#")) for line in told]
-    assert numbers == list(range(numbers[0], numbers[0] + len(told)))
-    expected = "door {} 2 {:g}" if language == "c" else "door #{} scene (2,) 0 changed"
-    assert told == [expected.format(seq, 0.5 - seq) for seq in numbers]
