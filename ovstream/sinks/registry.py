@@ -17,6 +17,7 @@ GROUP = "ovstream.sinks"
 _OWN = {
     "jsonl": "ovstream.sinks.jsonl:JsonlSink",
     "store": "ovstream.sinks.store:StoreSink",
+    "webhook": "ovstream.sinks.webhook:WebhookSink",
 }
 
 
