@@ -2,8 +2,8 @@
 
     python examples/similar.py [FILE [SECONDS]]
 
-The picture is the one shown at SECONDS of the file itself. The embedded model is untrained: it finds the same view and
-the same arrangement again, not "another cat". For months of many cameras there is a store: ovstream search --help
+The picture is the one shown at SECONDS of the file itself. The embedded model is small: it finds the same view and
+the same arrangement again rather than "another cat". For months of many cameras there is a store: ovstream search --help
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ovstream.config import PlanConfig, SourceConfig, StreamConfig, load_config, stream_config
+from ovstream.config.options import _homes, _sections
 from ovstream.errors import ConfigError
 
 SECRET = "hunter2-canary"
@@ -195,3 +196,8 @@ def test_repr_shows_neither_url_nor_password() -> None:
 def test_dollars_can_be_written(tmp_path: Path) -> None:
     (stream,) = load_config(write(tmp_path, "streams: [{url: 'a$$b$c.mp4'}]")).streams
     assert stream.url == "a$b$c.mp4"
+
+
+def test_every_option_may_be_given_flat() -> None:
+    ambiguous = [name for name, sections in _homes(_sections()).items() if len(sections) > 1]
+    assert not ambiguous, "ovstream.open(url, name=...) could mean either section"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,10 +98,10 @@ def demo(
     """
     set_up_logging(verbose=False)
     source = url or f"synthetic:?width=640&height=360&fps=25&seconds={seconds:g}&rest=0.5"
-    run_until_stopped(_demo(source, seconds, out))
+    run_until_stopped(_demo(source, seconds, out, endless=url is not None))
 
 
-async def _demo(url: str, seconds: float, out: Path) -> None:
+async def _demo(url: str, seconds: float, out: Path, *, endless: bool) -> None:
     album, heard = _Album(seconds), _Heard()
     publisher = Publisher("tcp://127.0.0.1:*")
     try:
@@ -114,7 +115,7 @@ async def _demo(url: str, seconds: float, out: Path) -> None:
             console.print(f"[dim]publishing[/] {publisher.endpoint}, and listening to it", highlight=False)
             listener = asyncio.create_task(heard.listen(subscription))
             await asyncio.sleep(_SETTLE_SECONDS)
-            await _watch(stream, heard, seconds)
+            await _watch(stream, heard, seconds, endless=endless)
             await stream.aclose()
             await asyncio.wait_for(listener, timeout=5)
             model, stats, lost = stream.model, stream.stats, subscription.stats.lost
@@ -127,13 +128,13 @@ async def _demo(url: str, seconds: float, out: Path) -> None:
     _save(album, stats, out)
 
 
-async def _watch(stream: Stream, heard: _Heard, seconds: float) -> None:
-    """Follows the stream to its end, or for `seconds`, on a live display."""
-    limit = time.monotonic() + seconds + _GRACE_SECONDS
+async def _watch(stream: Stream, heard: _Heard, seconds: float, *, endless: bool) -> None:
+    """Follows the stream to its end on a live display; one that may have none, for `seconds`."""
+    limit = time.monotonic() + seconds + _GRACE_SECONDS if endless else math.inf
     with Live(console=console, refresh_per_second=10, transient=True) as live:
         async for _ in stream:
             live.update(_display(stream.stats, heard, seconds))
-            if time.monotonic() > limit:  # a camera or a longer file, given with --url
+            if time.monotonic() > limit:
                 break
 
 

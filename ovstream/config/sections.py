@@ -146,10 +146,10 @@ class EncodeConfig(Section):
     )
     threads: int = Field(default=1, ge=1)
     provider: Literal["cpu", "cuda", "tensorrt", "openvino"] = "cpu"
-    backend: Literal["onnx", "torch"] = Field(
+    runtime: Literal["onnx", "torch"] = Field(
         default="onnx", description="onnx: onnxruntime; torch: the extra 'torch', float32 in every mode"
     )
-    device: str = Field(default="cpu", description="of backend torch, for example cuda:0")
+    device: str = Field(default="cpu", description="of runtime torch, for example cuda:0")
     cache: Literal["float32", "float16"] = Field(
         default="float32", description="how a stream's keys and values are held; float16: half the memory"
     )

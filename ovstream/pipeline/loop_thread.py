@@ -48,6 +48,11 @@ class LoopThread:
             return future.result()
         except BaseException:
             future.cancel()
+            self._settle()
             if started.is_set():
                 done.wait()
             raise
+
+    def _settle(self) -> None:
+        """Waits until whatever was handed to the loop before has begun, or will never begin."""
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()

@@ -376,7 +376,7 @@ def encoder_of(config: EncodeConfig) -> Encoder:
         probes=config.probes,
         cache=config.cache,
         streams=config.max_batch_streams,
-        backend=config.backend,
+        backend=config.runtime,
         device=config.device,
     )
     if config.max_batch_streams == 1:

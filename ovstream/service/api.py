@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
@@ -204,6 +203,6 @@ def _service(supervisor: Supervisor, reload: Reload | None) -> APIRouter:
         url = values.pop("url", None)
         if not isinstance(url, str):
             raise HTTPException(422, "url is needed")
-        return asdict(await probe(url, seconds=_PROBE_SECONDS, **values))
+        return (await probe(url, seconds=_PROBE_SECONDS, **values)).as_dict()
 
     return router

@@ -1,0 +1,38 @@
+"""Work that its caller gives up is over when the caller goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from concurrent.futures import Future
+
+import pytest
+
+from ovstream.pipeline.loop_thread import LoopThread
+
+
+async def numbers() -> AsyncGenerator[int, None]:
+    while True:
+        await asyncio.sleep(0)
+        yield 1
+
+
+@pytest.mark.parametrize("attempt", range(20))
+def test_an_interrupted_wait_leaves_nothing_running(attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come before the loop has begun with the work: closing its generator must be possible even then."""
+    with LoopThread() as loop:
+        generator = numbers()
+        assert loop.run(anext(generator)) == 1
+        held = threading.Event()
+        loop._loop.call_soon_threadsafe(held.wait)  # the loop is busy elsewhere, as on a loaded machine
+
+        def interrupted(self: Future[object], timeout: float | None = None) -> object:
+            monkeypatch.undo()
+            threading.Timer(0.001 * attempt, held.set).start()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(anext(generator))
+        loop.run(generator.aclose())
