@@ -53,6 +53,8 @@ FOREIGN: dict[str, set[str]] = {
     "publish": {"numpy", "zmq", "structlog"},
     "sinks": {"numpy"},
     "sinks/registry.py": {"pydantic"},  # checks options of sinks that other packages bring
+    "sinks/mqtt.py": {"paho", "pydantic"},
+    "sinks/redis_stream.py": {"redis", "pydantic"},
     "sinks/webhook.py": {"httpx", "pydantic"},
     "watch": {"numpy"},
     "model": {"numpy", "torch", "onnx", "safetensors", "huggingface_hub"},

@@ -156,7 +156,7 @@ class DeliveringSink(Sink):
     def _pause(self, error: Exception) -> bool:
         """Waits for the next try; False: the sink is closing, and the target had its last chance."""
         if not self._failures:
-            _log.warning("%s is away, %d embeddings wait: %s", self._name, self.waiting, error)
+            _log.warning("%s is away, %d embeddings wait: %s", self._name, self.waiting, str(error))
         longest = min(self._retry_seconds, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 20))
         self._failures += 1
         return not self._closing.wait(longest * random.uniform(0.5, 1.0))

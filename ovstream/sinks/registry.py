@@ -16,6 +16,8 @@ from ovstream.sinks.base import Sink
 GROUP = "ovstream.sinks"
 _OWN = {
     "jsonl": "ovstream.sinks.jsonl:JsonlSink",
+    "mqtt": "ovstream.sinks.mqtt:MqttSink",
+    "redis": "ovstream.sinks.redis_stream:RedisSink",
     "store": "ovstream.sinks.store:StoreSink",
     "webhook": "ovstream.sinks.webhook:WebhookSink",
 }
