@@ -54,6 +54,7 @@ FOREIGN: dict[str, set[str]] = {
     "sinks": {"numpy"},
     "sinks/registry.py": {"pydantic"},  # checks options of sinks that other packages bring
     "sinks/mqtt.py": {"paho", "pydantic"},
+    "sinks/parquet.py": {"numpy", "pyarrow"},
     "sinks/redis_stream.py": {"redis", "pydantic"},
     "sinks/webhook.py": {"httpx", "pydantic"},
     "watch": {"numpy"},

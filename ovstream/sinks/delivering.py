@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
-from ovstream.errors import ConfigError, StoreError
+from ovstream.errors import ConfigError
 from ovstream.sinks.base import Sink
 from ovstream.sinks.jsonl import as_json
 from ovstream.sinks.spool import Parcel, Spool
@@ -44,6 +44,7 @@ class DeliveringSink(Sink):
         batch: Most embeddings of one delivery.
         retry_seconds: Longest pause between two tries.
         close_seconds: How long `close` may go on delivering.
+        linger_seconds: Longest wait for a delivery to be full.
 
     Attributes:
         delivered: Embeddings that the target acknowledged.
@@ -59,6 +60,7 @@ class DeliveringSink(Sink):
         batch: int,
         retry_seconds: float,
         close_seconds: float,
+        linger_seconds: float = 0.0,
     ) -> None:
         if spool_megabytes <= 0 or batch < 1 or retry_seconds <= 0 or close_seconds < 0:
             raise ConfigError("spool_megabytes, batch and retry_seconds must be positive")
@@ -68,10 +70,14 @@ class DeliveringSink(Sink):
         self._batch = batch
         self._retry_seconds = retry_seconds
         self._close_seconds = close_seconds
+        self._linger_seconds = linger_seconds
         self._failures = 0
+        self._full = threading.Event()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._deadline = float("inf")
+        if self.waiting:  # left by an earlier process
+            self._wake.set()
         self._thread = threading.Thread(target=self._run, name=f"ovstream-{name}", daemon=True)
         self._thread.start()
 
@@ -106,12 +112,15 @@ class DeliveringSink(Sink):
         """Takes one embedding into the spool."""
         self._spool.append(self.address(embedding), as_json(embedding, vectors="base64"))
         self._wake.set()
+        if self.waiting >= self._batch:
+            self._full.set()
 
     def close(self) -> None:
         """Delivers what waits for at most `close_seconds`; the rest stays in the spool."""
         if not self._closing.is_set():
             self._deadline = time.monotonic() + self._close_seconds
             self._closing.set()
+            self._full.set()
             self._wake.set()
         self._thread.join(max(0.0, self._deadline - time.monotonic()) + 0.5)
 
@@ -119,20 +128,30 @@ class DeliveringSink(Sink):
         while True:
             self._wake.wait()
             self._wake.clear()
+            self._full.clear()
+            if self.waiting < self._batch and not self._closing.is_set():
+                self._full.wait(self._linger_seconds)
+            last = self._closing.is_set()  # before the drain: what came meanwhile gets its chance too
             self._drain()
-            if self._closing.is_set():
+            if last:
                 break
         self.disconnect()
         self._spool.close()
 
     def _drain(self) -> None:
+        first = True
         while time.monotonic() < self._deadline:
+            if not first and self._linger_seconds and 0 < self.waiting < self._batch:
+                self._wake.set()  # the rest waits for company
+                if not self._closing.is_set():
+                    return
             try:
                 parcels = self._spool.oldest(self._batch)
                 if not parcels:
                     return
                 self._hand_over(parcels)
-            except (AwayError, StoreError) as error:
+                first = False
+            except Exception as error:  # whatever it is, the thread and the spool must go on
                 if not self._pause(error):
                     return
             else:
@@ -156,7 +175,12 @@ class DeliveringSink(Sink):
     def _pause(self, error: Exception) -> bool:
         """Waits for the next try; False: the sink is closing, and the target had its last chance."""
         if not self._failures:
-            _log.warning("%s is away, %d embeddings wait: %s", self._name, self.waiting, str(error))
+            _log.warning(
+                "%s is away, %d embeddings wait: %s",
+                self._name,
+                self.waiting,
+                str(error) or type(error).__name__,
+            )
         longest = min(self._retry_seconds, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 20))
         self._failures += 1
         return not self._closing.wait(longest * random.uniform(0.5, 1.0))

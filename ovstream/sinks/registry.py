@@ -17,6 +17,7 @@ GROUP = "ovstream.sinks"
 _OWN = {
     "jsonl": "ovstream.sinks.jsonl:JsonlSink",
     "mqtt": "ovstream.sinks.mqtt:MqttSink",
+    "parquet": "ovstream.sinks.parquet:ParquetSink",
     "redis": "ovstream.sinks.redis_stream:RedisSink",
     "store": "ovstream.sinks.store:StoreSink",
     "webhook": "ovstream.sinks.webhook:WebhookSink",
