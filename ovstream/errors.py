@@ -18,6 +18,7 @@ OvstreamError
 │       └── SourceCodecError     it sends video that nobody here reads
 ├── DecodeError                  the decoder gave no picture
 ├── ModelError                   a model folder or checkpoint is wrong, partial or foreign
+├── TrainingError                data, recipe or teacher of a training run do not serve
 ├── RecordingError               a recording cannot be read or written
 ├── StoreError                   a folder of embeddings cannot be read or written
 ├── WireError                    a message that is not ours, or of an unknown major version
@@ -119,6 +120,10 @@ class DecodeError(OvstreamError):
 
 class ModelError(OvstreamError):
     """A model folder or checkpoint is wrong, partial or foreign."""
+
+
+class TrainingError(OvstreamError):
+    """Data, recipe or teacher of a training run do not serve."""
 
 
 class RecordingError(OvstreamError):

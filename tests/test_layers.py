@@ -17,7 +17,7 @@ PACKAGE = ROOT / "ovstream"
 LAYERS: list[list[str]] = [
     ["__main__"],
     ["cli"],
-    ["service"],
+    ["service", "training"],
     ["pipeline", "probing"],
     ["sources", "decode", "encode", "publish", "sinks", "watch"],
     ["model"],
@@ -41,6 +41,7 @@ FOREIGN: dict[str, set[str]] = {
     "service/metrics.py": {"prometheus_client"},
     "service/server.py": {"uvicorn", "watchfiles"},
     "service/preview.py": {"PIL"},
+    "training": {"numpy", "torch", "onnxruntime", "sklearn", "PIL"},
     "pipeline": {"numpy", "structlog"},
     "probing": {"numpy"},
     "sources": {"numpy", "av", "aiortc", "tenacity", "structlog"},

@@ -22,6 +22,7 @@ from ovstream.cli.run import run
 from ovstream.cli.search import search
 from ovstream.cli.serve import serve
 from ovstream.cli.top import top
+from ovstream.cli.train import train
 
 app = typer.Typer(
     name="ovstream",
@@ -53,7 +54,7 @@ def _main(
 
 
 for verb in (
-    demo, discover, probe, run, serve, top, listen, inspect, record, replay, search, bench, export, doctor,
+    demo, discover, probe, run, serve, top, listen, inspect, record, replay, search, bench, export, train, doctor,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(config, name="config")

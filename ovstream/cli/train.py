@@ -1,0 +1,139 @@
+"""`ovstream train`: a folder of clips and pictures becomes a model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ovstream.cli.console import console
+from ovstream.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from ovstream.training.fit import Trainer
+    from ovstream.training.packs import History
+    from ovstream.training.recipe import Recipe
+
+SHOWN_SKIPPED = 5
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of clips and pictures.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder for packs, checkpoints and the model.")],
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="ONNX feature extractor: normalised RGB (B, 3, H, W) in.", show_default="the model itself"
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="JSON of options; each run writes its own.", show_default="that of nano"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Updates of the weights.", min=1, show_default="of the recipe")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Trains a small model on your own clips and pictures, without labels; needs the extra 'training'.
+
+    Collects data (clips run through the codec parser as cameras do), trains along update histories, and exports
+    OUT/model for 'ovstream run --model'. After Ctrl-C, the same command with --resume goes on from the last checkpoint.
+    """
+    try:
+        from ovstream.training.fit import CHECKPOINT_NAME, Trainer
+        from ovstream.training.teachers import OnnxTeacher
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "torch", extra="training") from None
+    run, packs = out / "run", out / "data"
+    if (run / CHECKPOINT_NAME).exists() and not resume:
+        raise ConfigError(f"{out} holds a run: go on with --resume, or name another --out")
+    if resume and not (run / CHECKPOINT_NAME).exists():
+        raise ConfigError(f"{out} holds no checkpoint to resume: leave --resume out")
+    _collect(data, packs)
+    from ovstream.training.bank import load_bank
+    from ovstream.training.packs import read_histories
+
+    histories = list(read_histories(packs))
+    chosen = _recipe(recipe, run, histories, resume=resume)
+    if steps is not None:
+        chosen = dataclasses.replace(chosen, steps=steps)
+    master = OnnxTeacher(teacher) if teacher is not None else None
+    trainer = Trainer(chosen, load_bank(packs), run, teacher=master, histories=histories, device=device)
+    with console.status("preparing") as status:
+        trainer.prepare(status.update)
+    _run(trainer)
+    _export(trainer, out / "model")
+
+
+def _collect(data: Path, packs: Path) -> None:
+    from ovstream.training.collect import collect
+    from ovstream.training.packs import SOURCES_NAME
+
+    if (packs / SOURCES_NAME).exists():
+        console.print(f"data: as collected in {packs}", highlight=False)
+        return
+    with _bar("reading files") as bar:
+        task = bar.add_task("", total=None, note="")
+        found = collect(
+            data, packs, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    console.print(
+        f"data: {found.pictures:,} pictures, {found.clips:,} clips, {len(found.skipped):,} files skipped",
+        highlight=False,
+    )
+    for name, reason in found.skipped[:SHOWN_SKIPPED]:
+        console.print(f"  [dim]{name}: {reason}[/]", highlight=False)
+
+
+def _recipe(path: Path | None, run: Path, histories: list[History], *, resume: bool) -> Recipe:
+    """The given one, or that of the run, or the default one on the grids of the data."""
+    from ovstream.training.fit import RECIPE_NAME
+    from ovstream.training.recipe import Recipe, read_recipe
+
+    if resume:
+        return read_recipe(run / RECIPE_NAME)
+    if path is not None:
+        return read_recipe(path)
+    usual = Recipe()
+    fitting = [history.grid for history in histories if history.grid[0] * history.grid[1] < usual.versions]
+    common = [grid for grid, _ in Counter(fitting).most_common(1)]
+    return dataclasses.replace(usual, grids=tuple(dict.fromkeys([usual.grids[0], *common])))
+
+
+def _run(trainer: Trainer) -> None:
+    with _bar("training") as bar:
+        task = bar.add_task("", total=trainer.recipe.steps, completed=trainer.step, note="")
+        for log in trainer.run():
+            bar.update(task, completed=int(log["step"]), note=f"loss {log['loss']:.3f}")
+
+
+def _export(trainer: Trainer, folder: Path) -> None:
+    from ovstream.model.export import export_model
+
+    with console.status("exporting"):
+        made = export_model(
+            trainer.average.model.cpu(),
+            folder,
+            model_id=folder.parent.resolve().name,
+            trained=True,
+            licence="of whoever trained it",
+        )
+    console.print(f"[bold]{made.model_id}[/] {made.digest} written to {folder}", highlight=False)
+    console.print(f"try it: ovstream run synthetic: --model {folder}", highlight=False)
+
+
+def _bar(what: str) -> Progress:
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
