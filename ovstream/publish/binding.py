@@ -76,6 +76,12 @@ def split_endpoint(endpoint: str) -> tuple[str, str, str]:
     return transport, host, port
 
 
+def is_ipv6(endpoint: str) -> bool:
+    """Whether an endpoint names an IPv6 address, which a socket must be told before it binds."""
+    transport, host, _ = split_endpoint(endpoint)
+    return transport == "tcp" and ":" in host
+
+
 def _is_port(text: str) -> bool:
     return text == "*" or (re.fullmatch(r"[0-9]{1,5}", text) is not None and int(text) < 1 << 16)
 

@@ -97,9 +97,9 @@ def _key_of(frames: Sequence[bytes]) -> str | None:
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:
-    """Changes whenever the file does."""
+    """Changes whenever the file does, or who may read and write it."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_ino, status.st_ctime_ns, status.st_size

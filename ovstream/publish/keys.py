@@ -137,12 +137,15 @@ def read_allowed(path: Path) -> dict[str, str]:
     """Names of subscribers by their public keys.
 
     Raises:
-        ConfigError: The file cannot be read, or a line is none.
+        ConfigError: The file cannot be read, others can write it, or a line is none.
     """
     try:
+        mode = path.stat().st_mode
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"{path} can be written by others, who may let anybody in: chmod 600 {path}")
     allowed = {}
     for number, line in enumerate(lines, 1):
         words = line.split()

@@ -14,7 +14,7 @@ import zmq
 
 from ovstream.config import PublishConfig
 from ovstream.errors import ConfigError, WireError
-from ovstream.publish.binding import bind_address, replay_address
+from ovstream.publish.binding import bind_address, is_ipv6, replay_address
 from ovstream.publish.guard import Guard
 from ovstream.publish.journal import Journal
 from ovstream.publish.leases import BLOCK, Leases
@@ -28,6 +28,9 @@ _SOCKET_BUFFER_BYTES = 256 << 10
 _PING_MS = 5_000  # ZMTP ping: drops subscribers that vanished without a word
 _PING_TIMEOUT_MS = 15_000
 _BACKLOG = 128
+_HANDSHAKE_MS = (
+    5_000  # libzmq keeps a refused connection until then; only afterwards does its owner try again
+)
 _LAST = int(zmq.NOBLOCK)  # as numbers: adding members of the enumeration costs more than sending
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _PORT_TRIES = 50
@@ -103,6 +106,9 @@ class Publisher:
         self._config = config = config or PublishConfig()
         guarded = config.keys is not None
         address = bind_address(endpoint, guarded=guarded, allow_insecure=config.allow_insecure)
+        self._replay_address = config.replay_endpoint and bind_address(
+            config.replay_endpoint, guarded=guarded, allow_insecure=config.allow_insecure
+        )
         if guarded and context is not None:
             raise ConfigError("a publisher with keys needs a ZeroMQ context of its own")
         self._guard = Guard(Path(config.keys)) if config.keys is not None else None
@@ -279,6 +285,7 @@ class Publisher:
             zmq.HEARTBEAT_IVL: _PING_MS,
             zmq.HEARTBEAT_TIMEOUT: _PING_TIMEOUT_MS,
             zmq.BACKLOG: _BACKLOG,
+            zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
             zmq.MAXMSGSIZE: 4096,  # subscribers send nothing but short subscriptions
         }
         for option, value in options.items():
@@ -288,14 +295,14 @@ class Publisher:
 
     def _bind(self, endpoint: str, address: str) -> None:
         """Binds the two sockets, by default on neighbouring ports."""
-        self._socket.setsockopt(zmq.IPV6, int("[" in address))
+        self._socket.setsockopt(zmq.IPV6, is_ipv6(address))
         chosen = address.endswith((":*", ":0"))
         try:
             for left in reversed(range(_PORT_TRIES if chosen else 1)):
                 self._socket.bind(address)
                 self._endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
                 try:
-                    self._service.bind(self._config.replay_endpoint or replay_address(self._endpoint))
+                    self._service.bind(self._replay_address or replay_address(self._endpoint))
                     return
                 except (zmq.ZMQError, ConfigError) as error:
                     if not left:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ovstream.config import PublishConfig
@@ -93,6 +95,14 @@ def test_localhost_becomes_an_address() -> None:
 def test_what_is_called_local_is_bound_locally(endpoint: str) -> None:
     with Publisher(endpoint) as publisher:
         assert publisher.endpoint.startswith("tcp://127.0.0.1:")
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("endpoint", ["tcp://[::1]:*", "tcp://::1:0"])
+def test_ipv6_is_bound_for_messages_and_for_replays(endpoint: str) -> None:
+    with Publisher(endpoint) as publisher:
+        assert publisher.endpoint.startswith("tcp://[::1]:")
+        assert publisher.replay_endpoint.startswith("tcp://[::1]:")
 
 
 def test_a_publisher_refuses_an_open_endpoint() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgpack
 import numpy as np
 import pytest
 import zmq
 
 from ovstream.config import PublishConfig
 from ovstream.publish import Gap, Publisher, Stale, Subscription, subscribe
-from ovstream.wire import Heartbeat, encode, encode_heartbeat
+from ovstream.wire import WIRE_MAJOR, Heartbeat, encode, encode_heartbeat
 from tests.publish.conftest import Join, take, until
 from tests.wire.samples import embedding
 
@@ -167,6 +168,7 @@ async def test_hostile_messages_are_counted_and_skipped(endpoint: str) -> None:
         [b"e/other/", *good[1:]],
         [*good, *[b"x"] * 100],
         [b"h/door/", b"\xc1"],
+        [good[0], msgpack.packb({**msgpack.unpackb(good[1]), "v": WIRE_MAJOR + 1}), *good[2:]],
     ]
     context = zmq.Context()
     with context, context.socket(zmq.PUB) as socket:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 import zmq
@@ -15,7 +17,7 @@ import zmq
 from ovstream.config import PublishConfig
 from ovstream.publish import Gap, Publisher, Reset, Stale, subscribe
 from ovstream.types import Embedding, StreamEvent
-from ovstream.wire import Request, encode_request, parse_reply
+from ovstream.wire import WIRE_MAJOR, Request, encode_request, parse_reply
 from tests.publish.conftest import Join, take, until
 from tests.wire.samples import embedding
 
@@ -175,6 +177,37 @@ async def test_who_asks_too_much_gets_no_more_than_others(endpoint: str) -> None
         async with subscribe(publisher.endpoint, start="oldest") as events:
             assert await take(events, 500) == list(range(500))
         assert publisher._service.stats.invalid > 0
+
+
+async def test_requests_that_are_none_are_counted_and_the_next_is_answered(endpoint: str) -> None:
+    good = encode_request(Request("list", 5))[0]
+    newer = msgpack.packb({**msgpack.unpackb(good), "v": WIRE_MAJOR + 1})
+    context = zmq.Context()
+    with context, Publisher(endpoint) as publisher, context.socket(zmq.DEALER) as asking:
+        asking.linger = 0
+        asking.rcvtimeo = 10_000
+        asking.connect(publisher.replay_endpoint)
+        for request in (newer, b"\xc1", good):
+            asking.send(request)
+        assert parse_reply(asking.recv_multipart()).tag == 5
+        assert publisher._service.stats.invalid == 2
+
+
+async def test_a_request_larger_than_allowed_costs_its_sender_alone_the_connection(endpoint: str) -> None:
+    good = encode_request(Request("list", 5))
+    context = zmq.Context()
+    with context, Publisher(endpoint) as publisher, ExitStack() as stack:
+        hostile, other = (stack.enter_context(context.socket(zmq.DEALER)) for _ in range(2))
+        for socket in (hostile, other):
+            socket.linger = 0
+            socket.rcvtimeo = 10_000
+            socket.connect(publisher.replay_endpoint)
+        monitor = stack.enter_context(hostile.get_monitor_socket(zmq.EVENT_DISCONNECTED))
+        stack.callback(hostile.disable_monitor)
+        hostile.send(bytes(1 << 20))
+        assert monitor.poll(10_000)
+        other.send_multipart(good)
+        assert parse_reply(other.recv_multipart()).tag == 5
 
 
 async def test_the_catalogue_lists_every_stream() -> None:
