@@ -121,7 +121,7 @@ def test_a_camera_is_added_and_removed_by_keyboard(page: Any, running: Running) 
     remove.click()
     card.wait_for(state="detached")
     assert running.http.get("/api/streams/added-here").status_code == 404
-    assert "removed" in page.locator("#events").inner_text()
+    page.locator("#events", has_text="removed").wait_for()
 
 
 def test_what_the_service_refuses_is_said_in_the_form(page: Any) -> None:

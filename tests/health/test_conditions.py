@@ -126,7 +126,7 @@ async def test_events_of_the_stream(tmp_path: Path) -> None:
     shown = conditions.pictures(conditions.dark, before=4, during=3, after=3)
     path = conditions.encode(tmp_path / "dark.mp4", shown, conditions.CAMERA | {"crf": "32"})
     units = await collect(open_source(path))
-    encoder = load_encoder("ovstream-tiny", mode="exact")
+    encoder = load_encoder("ov-nano", mode="exact")
     seen: set[str] = set()
     stream = ovstream.open(
         MemorySource(units), encoder=encoder, observe=lambda _trace: seen.update(stream.conditions)
