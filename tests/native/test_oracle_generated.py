@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from ovstream.bitstream import Parser
-from ovstream.types import FLAG_DIRECT, FLAG_FIELD, FLAG_SPLIT, FLAG_TRANSFORM_8X8, BlockClass
+from ovstream.types import (
+    FLAG_DIRECT,
+    FLAG_FIELD,
+    FLAG_INTRA_16X16,
+    FLAG_SPLIT,
+    FLAG_TRANSFORM_8X8,
+    BlockClass,
+)
 from tests.native.oracle import compare, parse
 from tests.native.streams import TOOLS, Tool, encode
 
@@ -41,7 +48,7 @@ def test_the_clips_hold_what_they_are_for() -> None:
     assert {name for name in blocks if np.any(blocks[name]["flags"] & FLAG_FIELD)} == {"mbaff-quiet"}
     assert np.mean((blocks["mbaff-quiet"]["flags"] & FLAG_FIELD) == 0) > 0.5
     flags = np.bitwise_or.reduce(blocks["all-partitions"]["flags"])
-    assert flags == FLAG_SPLIT | FLAG_TRANSFORM_8X8 | FLAG_DIRECT
+    assert flags == FLAG_SPLIT | FLAG_TRANSFORM_8X8 | FLAG_DIRECT | FLAG_INTRA_16X16
     assert blocks["slices"]["slice"].max() == 3
     assert blocks["ref-16"]["ref_idx"].max() > 3
     sub_8x8 = next(t for t in TOOLS if t.name == "p4x4-baseline")
