@@ -100,7 +100,7 @@ def test_the_numbers_agree_with_each_other(encoder: Encoder, units: Units) -> No
     assert stats.frames_encoded == sum(bool(trace.encoded.any()) for trace in bench.traces)
     assert stats.embeddings == len(found)
     assert found[-1].counters == stats.counters()
-    assert set(stats.cpu_seconds) <= {"parse", "plan", "decode", "crop", "encode", "watch"}
+    assert set(stats.cpu_seconds) <= {"parse", "plan", "decode", "crop", "encode", "watch", "health"}
 
 
 def test_a_skipped_picture_repeats_the_vector_bit_for_bit(encoder: Encoder, units: Units) -> None:

