@@ -16,7 +16,7 @@ class SuperviseConfig(Section):
         default=30.0, ge=1, description="no progress for so long: the stream is started again"
     )
     max_memory_mb: float = Field(
-        default=512.0, gt=0, description="of its caches and queues; above, it is stopped"
+        default=512.0, gt=0, description="of its caches and waiting pictures; above, it is stopped"
     )
 
 

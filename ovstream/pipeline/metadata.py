@@ -12,7 +12,9 @@ from ovstream.decode import FallbackParser, Picture
 from ovstream.errors import DecodeError, UnsupportedBitstream
 from ovstream.types import AccessUnit, FrameMetadata
 
-_MAX_GOP_UNITS = 512  # a longer GOP starts the fallback with a damaged picture
+# A longer or larger GOP starts the fallback with a damaged picture.
+_MAX_GOP_UNITS = 512
+_MAX_GOP_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class MetadataReader:
         self._max_pixels = max_pixels
         self._parser: Parser | None = None
         self._fallback: FallbackParser | None = None
-        self._gop: list[
-            AccessUnit
-        ] = []  # since the last keyframe: what a fallback needs to start in the middle
+        # Since the last keyframe: what a fallback needs to start in the middle.
+        self._gop: list[AccessUnit] = []
+        self._gop_bytes = 0
         self._first_field: Reading | None = None
         self._codec = ""
         self._epoch = 0
@@ -60,6 +62,11 @@ class MetadataReader:
     def waits(self) -> bool:
         """Whether the unit read last held the first field of a frame, whose second is to come."""
         return self._first_field is not None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Compressed units kept for a fallback."""
+        return self._gop_bytes
 
     def read(self, unit: AccessUnit) -> list[Reading]:
         """Reads one access unit.
@@ -96,7 +103,7 @@ class MetadataReader:
         if self._fallback is not None:
             self._fallback.close()
         self._parser = self._fallback = self._first_field = None
-        self._gop.clear()
+        self._forget()
 
     def _reset(self, unit: AccessUnit) -> None:
         self.close()
@@ -104,9 +111,15 @@ class MetadataReader:
 
     def _remember(self, unit: AccessUnit) -> None:
         if unit.keyframe:
-            self._gop.clear()
-        if len(self._gop) < _MAX_GOP_UNITS:
+            self._forget()
+        size = len(unit.data)
+        if len(self._gop) < _MAX_GOP_UNITS and self._gop_bytes + size <= _MAX_GOP_BYTES:
             self._gop.append(unit)
+            self._gop_bytes += size
+
+    def _forget(self) -> None:
+        self._gop.clear()
+        self._gop_bytes = 0
 
     def _join(self, unit: AccessUnit, frame: FrameMetadata) -> list[Reading]:
         """Makes one reading of two fields; a decoder, too, wants both at once."""
@@ -129,7 +142,7 @@ class MetadataReader:
         for unit in self._gop:
             with contextlib.suppress(DecodeError):
                 fallback.parse(unit)
-        self._gop.clear()
+        self._forget()
         return fallback
 
     def _native(self, unit: AccessUnit) -> Parser:

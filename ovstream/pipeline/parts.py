@@ -27,6 +27,10 @@ class Reader(Protocol):
     def waits(self) -> bool:
         """Whether the rest of a picture is to come."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """Compressed units kept for a fallback."""
+
     def read(self, unit: AccessUnit) -> Sequence[Reading]:
         """Reads one access unit."""
 

@@ -209,6 +209,8 @@ class _Script:
 
 
 class _Reader:
+    memory_bytes = 0
+
     def __init__(self, script: _Script) -> None:
         self._script = script
 

@@ -195,6 +195,10 @@ class _Reader:
     def waits(self) -> bool:
         return self._inner.waits
 
+    @property
+    def memory_bytes(self) -> int:
+        return self._inner.memory_bytes
+
     def read(self, unit: AccessUnit) -> Sequence[Reading]:
         try:
             readings = self._inner.read(unit)

@@ -132,7 +132,8 @@ class StreamWorker:
     @property
     def memory_bytes(self) -> int:
         """What the stream holds: caches of the encoder and compressed pictures that wait."""
-        return self._pixels.memory_bytes + (self._scene.memory_bytes if self._scene else 0)
+        compressed = max(self._pixels.memory_bytes, self._reader.memory_bytes)  # nearly the same units
+        return compressed + (self._scene.memory_bytes if self._scene else 0)
 
     def picture(self) -> tuple[Picture, BoolArray]:
         """Decodes the newest picture for somebody who wants to see it; with (rows, cols) bool, its masked patches.

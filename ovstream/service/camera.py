@@ -14,6 +14,7 @@ from ovstream.config import PublishConfig, StreamConfig
 from ovstream.errors import (
     ConfigError,
     DecodeError,
+    FencedError,
     ModelError,
     OvstreamError,
     SourceAuthError,
@@ -226,7 +227,7 @@ class Camera:
                 self._state = "ended"
                 self._tell("ended", "the source is over")
                 return
-            if self.failure or isinstance(error, (ConfigError, ModelError)):
+            if self.failure or isinstance(error, (ConfigError, FencedError)):
                 self._fail(self.failure or str(error))
                 return
             self._trouble = str(error)
@@ -245,6 +246,9 @@ class Camera:
         encode = config.encode
         try:
             encoder = await shared.encoders.take(encode, self.stream_id)
+        except ModelError as error:  # it will not get better; what fails while it runs may
+            self.failure = str(error)
+            return error
         except OvstreamError as error:
             return error
         try:

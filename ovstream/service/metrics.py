@@ -90,7 +90,7 @@ class _Collector:
                 ("ovstream_drift", "Estimated error of old tokens"),
                 ("ovstream_fidelity", "Mean cosine to a dense pass, of all audits"),
                 ("ovstream_load_level", "0: full effort, 3: least"),
-                ("ovstream_stream_bytes", "Memory of caches and queues of the stream"),
+                ("ovstream_stream_bytes", "Memory of caches and of compressed pictures that wait"),
                 ("ovstream_rules_active", "Rules whose events are going on"),
             )
         }

@@ -10,6 +10,8 @@ from ovstream.types import AccessUnit, EventKind
 
 OnEvent = Callable[[EventKind, str], None]
 
+MAX_QUEUE_BYTES = 32 << 20  # between source and parser; a unit may have 16 MiB: their number bounds little
+
 
 @dataclass(slots=True)
 class SourceStats:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator
 
-from ovstream.sources.base import OnEvent, SourceStats, ignore_event
+from ovstream.sources.base import MAX_QUEUE_BYTES, OnEvent, SourceStats, ignore_event
 from ovstream.types import AccessUnit
 
 
@@ -16,19 +16,24 @@ class LiveQueue:
 
     Args:
         size: Most units that wait.
+        max_bytes: Most bytes that wait; a single larger unit passes.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, max_bytes: int = MAX_QUEUE_BYTES) -> None:
         self._size = size
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._units: deque[AccessUnit] = deque()
         self._ended = False
         self._changed = asyncio.Event()
 
     def offer(self, unit: AccessUnit) -> bool:
         """Appends if there is room; tells whether there was."""
-        if len(self._units) >= self._size:
+        size = len(unit.data)
+        if len(self._units) >= self._size or (self._units and self._bytes + size > self._max_bytes):
             return False
         self._units.append(unit)
+        self._bytes += size
         self._changed.set()
         return True
 
@@ -36,6 +41,7 @@ class LiveQueue:
         """Empties the queue."""
         taken = list(self._units)
         self._units.clear()
+        self._bytes = 0
         return taken
 
     def end(self) -> None:
@@ -50,7 +56,9 @@ class LiveQueue:
                 return None
             self._changed.clear()
             await self._changed.wait()
-        return self._units.popleft()
+        unit = self._units.popleft()
+        self._bytes -= len(unit.data)
+        return unit
 
 
 class LiveSource(ABC):

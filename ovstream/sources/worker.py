@@ -12,7 +12,7 @@ from dataclasses import replace
 from time import monotonic_ns
 from typing import Generic, NamedTuple, TypeVar
 
-from ovstream.sources.base import OnEvent, SourceStats, ignore_event
+from ovstream.sources.base import MAX_QUEUE_BYTES, OnEvent, SourceStats, ignore_event
 from ovstream.sources.pacing import Pacer
 from ovstream.types import AccessUnit, EventKind
 
@@ -36,11 +36,24 @@ class Worker(Generic[T]):
         read: Blocking function; its return ends the iteration, its exception is raised to the consumer.
         size: Most items in the queue.
         name: Of the thread.
+        weigh: Bytes of an item.
+        max_bytes: Most bytes in the queue; a single larger item passes.
     """
 
-    def __init__(self, read: Callable[[Worker[T]], None], *, size: int, name: str) -> None:
+    def __init__(
+        self,
+        read: Callable[[Worker[T]], None],
+        *,
+        size: int,
+        name: str,
+        weigh: Callable[[T], int] = lambda item: 0,
+        max_bytes: int = MAX_QUEUE_BYTES,
+    ) -> None:
         self._read = read
         self._size = size
+        self._weigh = weigh
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -60,13 +73,13 @@ class Worker(Generic[T]):
     def put(self, item: T) -> None:
         """Appends when there is room."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._items) < self._size or self.stopped)
+            self._changed.wait_for(lambda: self._has_room(item) or self.stopped)
             self._append(item)
 
     def offer(self, item: T) -> bool:
         """Appends if there is room; tells whether there was."""
         with self._changed:
-            if len(self._items) >= self._size:
+            if not self._has_room(item):
                 return False
             self._append(item)
             return True
@@ -76,6 +89,7 @@ class Worker(Generic[T]):
         with self._changed:
             items = list(self._items)
             self._items.clear()
+            self._bytes = 0
             return items
 
     def wait(self, seconds: float) -> None:
@@ -96,7 +110,9 @@ class Worker(Generic[T]):
             with self._changed:
                 if self._items:
                     self._changed.notify()
-                    return self._items.popleft()
+                    item = self._items.popleft()
+                    self._bytes -= self._weigh(item)
+                    return item
                 if self._error is not None:
                     raise self._error
                 if self._done or self.stopped:
@@ -109,16 +125,23 @@ class Worker(Generic[T]):
         with self._changed:
             self._stop.set()
             self._items.clear()
+            self._bytes = 0
             self._changed.notify_all()
         self._ready.set()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._finished.wait(), CLOSE_PATIENCE_SECONDS)
             self._thread.join()
 
+    def _has_room(self, item: T) -> bool:
+        if not self._items:
+            return True
+        return len(self._items) < self._size and self._bytes + self._weigh(item) <= self._max_bytes
+
     def _append(self, item: T) -> None:
         if self.stopped:
             raise ReadingStopped
         self._items.append(item)
+        self._bytes += self._weigh(item)
         if len(self._items) == 1:
             self.notify(self._ready.set)
 
@@ -179,7 +202,12 @@ class ThreadedSource(ABC):
             raise RuntimeError("this source is being iterated already")
         if self._closed:
             return
-        worker = Worker(self._read, size=self._queue_units, name=f"ovstream-{type(self).__name__}")
+        worker = Worker(
+            self._read,
+            size=self._queue_units,
+            name=f"ovstream-{type(self).__name__}",
+            weigh=lambda item: len(item.unit.data),
+        )
         self._worker = worker
         try:
             async for item in worker:

@@ -19,7 +19,7 @@ WHOLE = ""
 
 _ACTIVITY_SECONDS = 0.5  # time constant of activity: a single noisy picture is not motion
 _TOKENS_SECONDS = 1.0  # between readings of all tokens: a copy of the whole cache
-_LONGEST_STEP_SECONDS = 1.0
+_LONGEST_STEP_SECONDS = 30.0  # between two pictures of a slow camera; more is a jump of its clock
 
 
 @dataclass(frozen=True, slots=True)

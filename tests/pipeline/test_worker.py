@@ -12,7 +12,7 @@ from ovstream.bitstream import Parser
 from ovstream.config import stream_config
 from ovstream.encode import Encoder
 from ovstream.errors import UnsupportedBitstream
-from ovstream.pipeline import FrameTrace, StreamStats, StreamWorker
+from ovstream.pipeline import FrameTrace, StreamStats, StreamWorker, metadata
 from ovstream.sources.scene import Scene
 from ovstream.types import AccessUnit, Checkpoint, Embedding, FrameMetadata
 from tests.pipeline.conftest import Units
@@ -337,3 +337,20 @@ def test_a_reconnect_with_other_parameter_sets_is_one_epoch(encoder: Encoder, un
     again = [replace(unit, epoch=1, params_changed=not number) for number, unit in enumerate(some)]
     found = Bench(encoder).feed([*some, *again])
     assert {one.epoch for one in found} == {0, 1}
+
+
+def test_units_kept_for_a_fallback_are_bounded_in_bytes_and_counted(
+    encoder: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = units(options={"x264-params": "bframes=0", "g": "1000"})
+    most = 3 * len(some[0].data) // 2
+    assert sum(len(unit.data) for unit in some) > most
+    monkeypatch.setattr(metadata, "_MAX_GOP_BYTES", most)
+    bench = Bench(encoder)
+    reader = bench.worker._reader
+    for unit in some:
+        bench.worker.process(unit)
+        assert 0 < reader.memory_bytes <= most
+        assert bench.worker.memory_bytes >= reader.memory_bytes
+    bench.worker.close()
+    assert reader.memory_bytes == 0

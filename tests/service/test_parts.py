@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ovstream.config import HttpConfig, LoadConfig, ServiceConfig, StreamConfig
-from ovstream.errors import ConfigError, InsecureBindError, SourceError
+from ovstream.errors import ConfigError, InsecureBindError, ModelError, SourceError
+from ovstream.publish import zmq_publisher
 from ovstream.service.checkpoints import StateFolder
 from ovstream.service.events import EventLog
 from ovstream.service.load import LEVELS, Demand, LoadPolicy
@@ -243,3 +244,59 @@ async def test_there_is_a_limit_to_streams() -> None:
             await supervisor.add(config("two"))
         assert supervisor.ready
         assert supervisor.started
+
+
+async def test_a_model_that_fails_while_it_runs_is_tried_again_one_that_cannot_be_loaded_is_not(
+    units: object,  # noqa: F811
+) -> None:
+    some: list[AccessUnit] = units(frames=10)  # type: ignore[operator]
+    lives = []
+
+    def open_source(wanted: StreamConfig) -> MemorySource:
+        lives.append(1)
+        broken = ModelError("onnxruntime: out of memory")
+        return MemorySource([*some[:3], broken] if len(lives) == 1 else some, live=True)
+
+    streams = [config("passing"), config("never", encode={"model": "no-such-model"})]
+    async with Supervisor(streams=streams, open_source=open_source) as supervisor:
+        passing, never = supervisor.cameras["passing"], supervisor.cameras["never"]
+        await until(lambda: never.state == "failed")
+        assert "no-such-model" in never.detail
+        assert never.restarts == 0
+        await until(lambda: passing.state == "ended")
+        assert passing.restarts == 1
+
+
+async def test_who_was_replaced_stops_and_does_not_take_the_stream_back(
+    units: object,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(zmq_publisher, "BLOCK", 5)
+    some: list[AccessUnit] = units(frames=40, options={"x264-params": "bframes=0"})  # type: ignore[operator]
+    replaced = asyncio.Event()
+
+    class Held(MemorySource):
+        async def units(self):  # type: ignore[no-untyped-def]
+            number = 0
+            async for unit in super().units():
+                if number == 3:
+                    await replaced.wait()
+                number += 1
+                yield unit
+
+    def one(name: str) -> StreamConfig:
+        publish = {"endpoint": f"ipc://{tmp_path}/{name}", "leases": str(tmp_path / "leases.sqlite")}
+        return config("door", publish=publish)
+
+    async with (
+        Supervisor(streams=[one("older")], open_source=lambda _: Held(some, live=True)) as older,
+        Supervisor(open_source=lambda _: MemorySource(some, live=True)) as younger,
+    ):
+        await until(lambda: older.cameras["door"].totals().get("embeddings", 0) == 3)
+        successor = await younger.add(one("younger"))
+        await until(lambda: successor.state == "ended")
+        replaced.set()
+        await until(lambda: older.cameras["door"].state == "failed")
+        assert "another publisher" in older.cameras["door"].detail
+        assert successor.totals()["embeddings"] == 40

@@ -96,3 +96,14 @@ async def test_nothing_stands_in_after_other_errors() -> None:
     with pytest.raises(SourceAuthError):
         await collect(source)
     assert repr(source) == "FallbackSource(Scripted('scripted'))"
+
+
+async def test_the_queue_is_bounded_in_bytes_too() -> None:
+    queue = LiveQueue(100, max_bytes=20)
+    assert [queue.offer(make_unit(index)) for index in range(4)] == [True, True, True, False]
+    await queue.get()
+    assert queue.offer(make_unit(4))
+    assert len(queue.take_all()) == 3
+    small = LiveQueue(100, max_bytes=1)
+    assert small.offer(make_unit(5)), "a single unit passes, whatever its size"
+    assert not small.offer(make_unit(6))

@@ -95,3 +95,19 @@ async def test_close_does_not_wait_for_a_thread_that_hangs(monkeypatch: pytest.M
     release.set()
     worker._thread.join(5)
     assert not worker._thread.is_alive()
+
+
+async def test_the_queue_is_bounded_in_bytes_too() -> None:
+    answers: list[bool] = []
+    filled = threading.Event()
+
+    def read(worker: Worker[bytes]) -> None:
+        answers.extend(worker.offer(bytes(size)) for size in (50, 8, 8, 2, 1))
+        worker.take_all()
+        answers.append(worker.offer(bytes(20)))
+        filled.set()
+
+    worker = Worker(read, size=100, name="ovstream-test", weigh=len, max_bytes=60)
+    await asyncio.to_thread(filled.wait)
+    assert answers == [True, True, False, True, False, True]
+    await worker.aclose()

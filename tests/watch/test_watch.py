@@ -99,6 +99,20 @@ def test_a_jump_of_the_clock_neither_starts_nor_ends_anything() -> None:
     assert told == []
 
 
+@pytest.mark.parametrize("fps", [1.0, 0.5, 0.1])
+def test_a_camera_of_one_picture_a_second_or_less_has_rules_too(fps: float) -> None:
+    rules = [{"name": "m", "when": "motion", "above": 0.5, "for_seconds": 15}]
+    watcher = Watcher(WatchConfig.model_validate({"rules": rules}))
+    rng = np.random.default_rng(4)
+    told = []
+    for step in range(30):
+        jittered = (step + 0.01 * rng.random()) / fps
+        scores, events = watcher.update(jittered, np.ones((4, 8), np.bool_))
+        told += events
+    assert scores.activity[WHOLE] > 0.8
+    assert [event.started for event in told] == [True]
+
+
 def test_silence_of_the_camera_is_an_event_that_ends() -> None:
     rules = [{"name": "gone", "when": "silent", "above": 5, "quiet_seconds": 0}]
     watcher = Watcher(WatchConfig.model_validate({"rules": rules}))
