@@ -6,7 +6,12 @@ name or value is a `ConfigError` that names its place and lists the right ones; 
 """
 
 from ovstream.config.files import load_config
-from ovstream.config.options import changed_config, stream_config
+from ovstream.config.options import (
+    added_config,
+    changed_config,
+    nested_options,
+    stream_config,
+)
 from ovstream.config.schema import file_schema
 from ovstream.config.sections import (
     DEFAULT_MAX_PIXELS,
@@ -43,8 +48,10 @@ __all__ = [
     "SuperviseConfig",
     "WatchConfig",
     "ZoneConfig",
+    "added_config",
     "changed_config",
     "file_schema",
     "load_config",
+    "nested_options",
     "stream_config",
 ]

@@ -74,7 +74,10 @@ def load_config(path: str | pathlib.Path, *, may_be_empty: bool = False) -> RunC
             problems += str(error).splitlines()
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
-    return build(RunConfig, _StreamsLayer(document, {"streams": tuple(built), "service": service}))
+    values: dict[str, Any] = {"streams": tuple(built), "service": service}
+    if defaults:
+        values["defaults"] = defaults[0].values
+    return build(RunConfig, _StreamsLayer(document, values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,44 @@ def stream_config(url: str, **options: Any) -> StreamConfig:
     Raises:
         ConfigError: An option is unknown, given twice, or has a wrong value.
     """
-    layer = _OptionLayer({"url": url})
+    return build(StreamConfig, _layer({"url": url, **options}), below=[read_environment()])
+
+
+def nested_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Brings options, flat or by section, `url` among them, into sections: so they can be kept and merged.
+
+    Raises:
+        ConfigError: An option is unknown or given twice.
+    """
+    return _layer(options).values
+
+
+def added_config(asked: Mapping[str, Any], *, defaults: Mapping[str, Any]) -> StreamConfig:
+    """Builds the configuration of a stream that was added while a service runs.
+
+    Args:
+        asked: Nested options; they win over the environment.
+        defaults: Of the service's file; they give way to both.
+
+    Raises:
+        ConfigError: An option is unknown or has a wrong value.
+    """
+    below = [_OptionLayer(dict(defaults), word="default"), read_environment()]
+    return build(StreamConfig, _OptionLayer(dict(asked)), below=below)
+
+
+def changed_config(config: StreamConfig, changes: Mapping[str, Any]) -> StreamConfig:
+    """Applies changes, nested as in the model, to a configuration; what they do not name stays.
+
+    Raises:
+        ConfigError: An option is unknown or has a wrong value.
+    """
+    below = _OptionLayer(config.model_dump(exclude_unset=True))
+    return build(StreamConfig, _OptionLayer(dict(changes)), below=[below])
+
+
+def _layer(options: Mapping[str, Any]) -> _OptionLayer:
+    layer = _OptionLayer({})
     sections = _sections()
     homes = _homes(sections)
     for name, value in options.items():
@@ -39,17 +76,7 @@ def stream_config(url: str, **options: Any) -> StreamConfig:
             raise ConfigError(
                 f"unknown option '{name}'; {suggestion(name, {*homes, *StreamConfig.model_fields})}"
             )
-    return build(StreamConfig, layer, below=[read_environment()])
-
-
-def changed_config(config: StreamConfig, changes: Mapping[str, Any]) -> StreamConfig:
-    """Applies changes, nested as in the model, to a configuration; what they do not name stays.
-
-    Raises:
-        ConfigError: An option is unknown or has a wrong value.
-    """
-    below = _OptionLayer(config.model_dump(exclude_unset=True))
-    return build(StreamConfig, _OptionLayer(dict(changes)), below=[below])
+    return layer
 
 
 @dataclass(slots=True)
@@ -57,6 +84,7 @@ class _OptionLayer:
     """Keyword options, nested as in the model."""
 
     values: dict[str, Any]
+    word: str = "option"
     _flat: set[Path] = field(default_factory=set)
 
     @property
@@ -64,7 +92,7 @@ class _OptionLayer:
         return self.values
 
     def place(self, path: Path) -> str:
-        return f"option {path[-1] if path in self._flat else dotted(path)}"
+        return f"{self.word} {path[-1] if path in self._flat else dotted(path)}"
 
     def add(self, section: str, name: str, value: Any) -> None:
         self._set(section, name, value)

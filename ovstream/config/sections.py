@@ -251,6 +251,8 @@ class RunConfig(Section):
     """The streams of one process, and the service around them."""
 
     streams: tuple[StreamConfig, ...]
+    # What streams start from that are added later; those above have it already. May hold credentials.
+    defaults: dict[str, Any] = Field(default_factory=dict, repr=False)
     service: ServiceConfig = ServiceConfig()
 
     @field_validator("streams")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Res
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from ovstream import __version__
-from ovstream.config import RunConfig, file_schema, stream_config
+from ovstream.config import RunConfig, file_schema
 from ovstream.errors import ConfigError, OvstreamError, SourceError
 from ovstream.probing import probe
 from ovstream.service.live import live_updates
@@ -96,8 +96,7 @@ def _streams(supervisor: Supervisor) -> APIRouter:
         """Adds a stream; options as in the configuration file, `url` and `stream_id` needed."""
         if not isinstance(options.get("url"), str) or "stream_id" not in options:
             raise HTTPException(422, "url and stream_id are needed")
-        values = dict(options)
-        camera = await supervisor.add(stream_config(values.pop("url"), **values))
+        camera = await supervisor.add(options)
         return view(camera.stream_id)
 
     @router.get("/streams/{stream_id}")

@@ -49,6 +49,15 @@ class LoadPolicy:
         self._patience = 1.0
         self._last_up = float("-inf")
 
+    @property
+    def config(self) -> LoadConfig:
+        """The thresholds now in force."""
+        return self._config
+
+    def reconfigure(self, config: LoadConfig) -> None:
+        """Goes on under other thresholds, from the levels that are."""
+        self._config = config
+
     def level(self, stream_id: str) -> int:
         """Of one stream."""
         return self._levels.get(stream_id, 0)

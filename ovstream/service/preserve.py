@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -9,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from ovstream.config import StreamConfig
 
 
-def as_plain(config: StreamConfig) -> dict[str, Any]:
+def as_plain(config: StreamConfig | Mapping[str, Any]) -> dict[str, Any]:
     """What was set, as JSON holds it; `StreamConfig.model_validate` reads it back."""
     plain: dict[str, Any] = _plain(config)
     return plain

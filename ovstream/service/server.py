@@ -54,7 +54,7 @@ async def serve(
     listening = _bind(http)
     tell = notifier or Notifier()
     stop = asyncio.Event()
-    async with Supervisor(config.service, config.streams) as supervisor:
+    async with Supervisor(config.service, config.streams, defaults=config.defaults) as supervisor:
         app = create_app(supervisor, reload=lambda: asyncio.to_thread(load_config, path, may_be_empty=True))
         server = _Server(_uvicorn_config(Guard(app, http), http))
         tasks = [

@@ -12,12 +12,12 @@ from typing import Any, Self
 from ovstream.config import RunConfig, ServiceConfig, StreamConfig, changed_config
 from ovstream.errors import ConfigError
 from ovstream.pipeline import Latency, Outputs
+from ovstream.service.added import AddedStreams
 from ovstream.service.camera import Camera, Origin, Shared
 from ovstream.service.checkpoints import StateFolder
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
 from ovstream.service.load import LEVELS, Demand, LoadPolicy
-from ovstream.service.preserve import as_plain
 from ovstream.sources import Source
 
 _TICK_SECONDS = 1.0
@@ -43,6 +43,7 @@ class Supervisor:
     Args:
         config: Of the service.
         streams: To begin with.
+        defaults: Options that streams added later start from.
         open_source: See `Shared`.
         clock: Monotonic seconds.
 
@@ -61,6 +62,7 @@ class Supervisor:
         config: ServiceConfig | None = None,
         streams: Iterable[StreamConfig] = (),
         *,
+        defaults: Mapping[str, Any] | None = None,
         open_source: Callable[[StreamConfig], Source | None] = lambda config: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,6 +78,7 @@ class Supervisor:
         self._state = StateFolder(self.config.state_folder) if self.config.state_folder else None
         self._outputs = Outputs()
         self._shared = Shared(EncoderPool(), self._outputs, self.log, self._state, open_source)
+        self._added = AddedStreams(self._state, self.log, defaults or {})
         self._file: dict[str, StreamConfig] = {}
         self._changing = asyncio.Lock()
         self._ticker: asyncio.Task[None] | None = None
@@ -85,14 +88,19 @@ class Supervisor:
         self._cpu_seen: tuple[float, float] | None = None
 
     async def __aenter__(self) -> Self:
-        added = self._state.load_added() if self._state is not None else []
+        self._check_room({config.stream_id for config in self._first})
+        added = list(self._added.load())
         for config in self._first:
             self._file[config.stream_id] = config
             self._put(config, "file")
-        for values in added:
-            config = StreamConfig.model_validate(values)
-            if config.stream_id not in self.cameras:
+        for config in added:
+            if config.stream_id in self.cameras:
+                self._added.forget(config.stream_id)
+                continue
+            try:
                 self._put(config, "api")
+            except TooManyStreams as error:
+                self._added.tell(config.stream_id, error)
         self._ticker = asyncio.create_task(self._tick_for_ever(), name="ovstream-supervisor")
         return self
 
@@ -136,18 +144,25 @@ class Supervisor:
         except KeyError:
             raise NoSuchStream(f"there is no stream '{stream_id}'") from None
 
-    async def add(self, config: StreamConfig) -> Camera:
+    async def add(self, options: StreamConfig | Mapping[str, Any]) -> Camera:
         """Adds a stream and starts it.
 
+        Args:
+            options: A whole configuration, or options as `stream_config` takes them, with `url`; the defaults of the
+                file and the environment fill in the rest.
+
         Raises:
+            ConfigError: An option is unknown or has a wrong value.
             StreamExists: The name is taken.
             TooManyStreams: `max_streams` are there.
         """
         async with self._changing:
+            asked, config = self._added.asked(options)
             if config.stream_id in self.cameras:
                 raise StreamExists(f"there is a stream '{config.stream_id}' already")
             camera = self._put(config, "api")
-            self._save_added()
+            self._added.keep(config.stream_id, asked)
+            self._added.save()
             self.log.add(config.stream_id, "added", "through the API")
             return camera
 
@@ -157,7 +172,8 @@ class Supervisor:
             await self._drop(stream_id)
             if self._state is not None:
                 self._state.forget(stream_id)
-            self._save_added()
+            self._added.forget(stream_id)
+            self._added.save()
             self.log.add(stream_id, "removed", "through the API")
 
     async def change(self, stream_id: str, changes: Mapping[str, Any]) -> Camera:
@@ -168,12 +184,18 @@ class Supervisor:
         """
         async with self._changing:
             camera = self.camera(stream_id)
-            config = changed_config(camera.config, changes)
+            asked = None
+            if camera.origin == "api":
+                asked, config = self._added.changed(stream_id, changes)
+            else:
+                config = changed_config(camera.config, changes)
             if config.stream_id != stream_id:
                 raise ConfigError("a stream keeps its stream_id: remove it and add another")
             if config != camera.config:
                 await camera.reconfigure(config)
-                self._save_added()
+                if asked is not None:
+                    self._added.keep(stream_id, asked)
+                    self._added.save()
                 self.log.add(stream_id, "changed", ", ".join(sorted(changes)))
             return camera
 
@@ -197,13 +219,21 @@ class Supervisor:
     async def reload(self, config: RunConfig) -> dict[str, list[str]]:
         """Takes over a changed file: only streams whose entry changed are touched.
 
-        What the API added stays. A changed `service` section waits for the next start, but for `load`.
+        What the API added stays; changed `defaults` hold for it too. A changed `service` section waits for the next
+        start, but for `load`.
 
         Returns:
             Names under "added", "changed", "removed".
+
+        Raises:
+            ConfigError: There would be too many streams, or one that the API added makes no sense under the new
+                defaults; nothing was changed.
         """
         async with self._changing:
             wanted = {one.stream_id: one for one in config.streams}
+            staying = {name for name in self.cameras if name not in self._file or name in wanted}
+            self._check_room(staying | set(wanted))
+            others = self._added.under(config.defaults)
             done: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
             for name in [name for name in self._file if name not in wanted]:
                 if name in self.cameras:
@@ -217,12 +247,18 @@ class Supervisor:
                     self._put(new, "file")
                 else:
                     camera.origin = "file"
+                    self._added.forget(name)
                     await camera.reconfigure(new)
                 done["changed" if camera else "added"].append(name)
             self._file = wanted
-            if config.service.load != self.config.load:
-                self.load = LoadPolicy(config.service.load)
-            self._save_added()
+            self._added.take_defaults(config.defaults)
+            for name, new in others.items():
+                camera = self.cameras.get(name)
+                if camera is not None and camera.origin == "api" and camera.config != new:
+                    await camera.reconfigure(new)
+                    done["changed"].append(name)
+            self.load.reconfigure(config.service.load)
+            self._added.save()
             what = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in done.items() if names)
             self.log.add("", "reload", what or "no stream changed")
             if config.service.model_copy(update={"load": self.config.load}) != self.config:
@@ -243,9 +279,13 @@ class Supervisor:
             await asyncio.wait(stops, timeout=self.config.drain_seconds)
         await asyncio.to_thread(self._outputs.close)
 
+    def _check_room(self, names: set[str]) -> None:
+        most = self.config.max_streams
+        if len(names) > most:
+            raise TooManyStreams(f"{len(names)} streams are wanted; service.max_streams = {most}")
+
     def _put(self, config: StreamConfig, origin: Origin) -> Camera:
-        if len(self.cameras) >= self.config.max_streams:
-            raise TooManyStreams(f"service.max_streams = {self.config.max_streams} are here already")
+        self._check_room({*self.cameras, config.stream_id})
         camera = Camera(config, self._shared, origin=origin, clock=self._clock)
         self.cameras[config.stream_id] = camera
         camera.start()
@@ -256,11 +296,6 @@ class Supervisor:
         del self.cameras[stream_id]
         self.load.forget(stream_id)
         await camera.stop()
-
-    def _save_added(self) -> None:
-        if self._state is not None:
-            added = [camera.config for camera in self.cameras.values() if camera.origin == "api"]
-            self._state.save_added([as_plain(config) for config in added])
 
     async def _tick_for_ever(self) -> None:
         while True:
