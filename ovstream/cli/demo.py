@@ -20,7 +20,7 @@ from rich.text import Text
 
 from ovstream.cli.console import console, model_line, run_until_stopped, savings_table, set_up_logging
 from ovstream.cli.drawing import Tile, contact_sheet, draw_motion, highlight, shrink
-from ovstream.config import stream_config
+from ovstream.config import PRIVATE, stream_config
 from ovstream.pipeline import FrameTrace, Stream, StreamStats
 from ovstream.publish import Publisher, Subscription, subscribe
 from ovstream.sources import redact_url
@@ -106,7 +106,9 @@ async def _demo(url: str, seconds: float, out: Path, *, endless: bool) -> None:
     publisher = Publisher("tcp://127.0.0.1:*")
     try:
         stream = Stream(
-            stream_config(url, stream_id="demo", pace="realtime"), sinks=[publisher], observe=album.observe
+            stream_config(url, stream_id="demo", pace="realtime", **PRIVATE),
+            sinks=[publisher],
+            observe=album.observe,
         )
         subscription = subscribe(publisher.endpoint, policy="lossless", until_end=True)
         async with subscription, stream:
@@ -161,7 +163,9 @@ def _display(stats: StreamStats, heard: _Heard, seconds: float) -> Group:
 async def _everything(url: str, pictures: int) -> StreamStats:
     """As many pictures the usual way: each decoded, and every patch of it encoded."""
     with console.status("the same clip the usual way: decode every picture, encode every patch ..."):
-        async with Stream(stream_config(url, stream_id="baseline", everything=True, pace="fast")) as stream:
+        async with Stream(
+            stream_config(url, stream_id="baseline", everything=True, pace="fast", **PRIVATE)
+        ) as stream:
             async for _ in stream:
                 if stream.stats.frames >= pictures:
                     break

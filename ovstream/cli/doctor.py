@@ -112,11 +112,13 @@ def _model() -> str:
 
 
 def _pipeline() -> str:
+    from ovstream.config import PRIVATE
     from ovstream.pipeline import iterate
     from ovstream.sinks import MemorySink
 
     sink = MemorySink()
-    count = sum(1 for _ in iterate("synthetic:?width=320&height=192&seconds=0.4", sinks=[sink]))
+    options = {**PRIVATE, "sinks": [sink]}
+    count = sum(1 for _ in iterate("synthetic:?width=320&height=192&seconds=0.4", **options))
     if not count or len(sink.embeddings) != count:
         raise RuntimeError(f"{count} embeddings, {len(sink.embeddings)} in the sink")
     return f"{count} embeddings from the embedded camera"

@@ -17,6 +17,7 @@ from rich.table import Table
 from ovstream.cli.console import console
 from ovstream.cli.moments import parse_time, read_picture
 from ovstream.cli.timeline import Lane, draw_timeline
+from ovstream.config import PRIVATE
 from ovstream.encode import load_encoder
 from ovstream.errors import ConfigError
 from ovstream.pipeline import iterate
@@ -129,7 +130,7 @@ def _from_file(store: SqliteStore, path: Path, kind: Kind, model: str | None) ->
     if path.suffix.lower() in _PICTURES:
         output = encoder.encode_image(read_picture(path))
         return _Wanted(output.scene, digest, path.name)
-    vectors = [one.vector for one in iterate(path, encoder=encoder, kinds=(kind,), emit="changes")]
+    vectors = [one.vector for one in iterate(path, encoder=encoder, kinds=(kind,), emit="changes", **PRIVATE)]
     if not vectors:
         raise ConfigError(f"{path}: gave no {kind} embedding")
     unit = [one / max(float(np.linalg.norm(one)), 1e-30) for one in vectors]

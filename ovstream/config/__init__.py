@@ -7,6 +7,7 @@ name or value is a `ConfigError` that names its place and lists the right ones; 
 
 from ovstream.config.files import load_config
 from ovstream.config.options import (
+    PRIVATE,
     added_config,
     changed_config,
     nested_options,
@@ -30,6 +31,7 @@ from ovstream.config.watch import Polygon, RuleConfig, RuleKind, WatchConfig, Zo
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
+    "PRIVATE",
     "BitstreamConfig",
     "EncodeConfig",
     "HttpConfig",

@@ -13,6 +13,9 @@ from ovstream.config.layers import Path, build, dotted, suggestion
 from ovstream.config.sections import StreamConfig
 from ovstream.errors import ConfigError
 
+# Of a stream whose results are for its caller alone, whatever the environment says.
+PRIVATE: Mapping[str, Any] = {"publish": {"endpoint": None}, "record": {"path": None}, "sinks": ()}
+
 
 def stream_config(url: str, **options: Any) -> StreamConfig:
     """Builds the configuration of one stream.

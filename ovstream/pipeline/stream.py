@@ -401,9 +401,9 @@ def open(url: str | Path | Source, **options: Any) -> Stream:
     """
     names = ("encoder", "sinks", "restore", "observe", "outputs")
     objects = {name: options.pop(name) for name in names if name in options}
-    sinks = objects.pop("sinks", ())
-    objects["sinks"] = [one for one in sinks if not isinstance(one, (Mapping, SinkConfig))]
-    if len(objects["sinks"]) < len(sinks):
+    if "sinks" in objects:  # those alone: options win over the environment
+        sinks = objects["sinks"]
+        objects["sinks"] = [one for one in sinks if not isinstance(one, (Mapping, SinkConfig))]
         options["sinks"] = [one for one in sinks if isinstance(one, (Mapping, SinkConfig))]
     if not isinstance(url, (str, Path)):
         return Stream(stream_config(url.name, **options), source=url, **objects)

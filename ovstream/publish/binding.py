@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 import socket
@@ -74,6 +75,25 @@ def split_endpoint(endpoint: str) -> tuple[str, str, str]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     return transport, host, port
+
+
+def refuse_taken(endpoint: str) -> None:
+    """Refuses a Unix socket that somebody answers at: ZeroMQ would take its name away without a word.
+
+    Raises:
+        ConfigError: It is in use.
+    """
+    transport, path, _ = split_endpoint(endpoint)
+    if transport != "ipc" or path.startswith("@"):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            answer = probe.connect_ex(path)
+        except OSError:  # no path for a socket: ZeroMQ says so
+            return
+    if answer in (0, errno.EAGAIN):  # EAGAIN: so many wait there that no more may
+        raise ConfigError(f"cannot bind {endpoint}: another process publishes there")
 
 
 def is_ipv6(endpoint: str) -> bool:

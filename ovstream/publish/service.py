@@ -12,7 +12,7 @@ from typing import Literal
 import zmq
 
 from ovstream.errors import WireError
-from ovstream.publish.binding import is_ipv6
+from ovstream.publish.binding import is_ipv6, refuse_taken
 from ovstream.publish.guard import ZAP_ENDPOINT, Guard
 from ovstream.publish.journal import Journal
 from ovstream.wire import Reply, Request, encode_reply, parse_request
@@ -99,7 +99,9 @@ class Service:
 
         Raises:
             zmq.ZMQError: It cannot be bound.
+            ConfigError: Another process answers there.
         """
+        refuse_taken(address)
         self._router.setsockopt(zmq.IPV6, is_ipv6(address))
         self._router.bind(address)
         self._endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)

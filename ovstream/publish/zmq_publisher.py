@@ -14,7 +14,7 @@ import zmq
 
 from ovstream.config import PublishConfig
 from ovstream.errors import ConfigError, WireError
-from ovstream.publish.binding import bind_address, is_ipv6, replay_address
+from ovstream.publish.binding import bind_address, is_ipv6, refuse_taken, replay_address
 from ovstream.publish.guard import Guard
 from ovstream.publish.journal import Journal
 from ovstream.publish.leases import BLOCK, Leases
@@ -297,6 +297,7 @@ class Publisher:
         """Binds the two sockets, by default on neighbouring ports."""
         self._socket.setsockopt(zmq.IPV6, is_ipv6(address))
         chosen = address.endswith((":*", ":0"))
+        refuse_taken(address)
         try:
             for left in reversed(range(_PORT_TRIES if chosen else 1)):
                 self._socket.bind(address)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovstream.config import PRIVATE
 from ovstream.encode import EncoderState, load_encoder
 from ovstream.encode.backend import Backend, Job
 from ovstream.errors import TrainingError
@@ -109,7 +110,7 @@ def gather(url: str | Path, *, source: int, **options: Any) -> History:
     listener.listening = True  # only now: the encoder tests itself when it is made
 
     async def listen() -> None:
-        async with open_stream(url, encoder=listened, **options) as stream:
+        async with open_stream(url, encoder=listened, **{**PRIVATE, **options}) as stream:
             async for _ in stream:
                 if listener.full:
                     break

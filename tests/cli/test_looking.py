@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 import ovstream as ovstream_package
+from ovstream.cli.doctor import _pipeline
 from ovstream.cli.drawing import Tile, contact_sheet, heat, highlight
+from ovstream.publish import Publisher
 from ovstream.sources.scene import Scene
 from tests.cli.programs import ovstream, running
 from tests.clips import make_clip
@@ -60,6 +62,21 @@ def test_the_doctor_finds_this_installation_well() -> None:
     assert "broken" not in told
     assert "whole pipeline" in told
     assert ovstream("doctor", "--quick") == ""
+
+
+def test_the_doctor_leaves_the_endpoint_of_the_environment_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container it stands beside the service, with the same environment."""
+    taken = f"ipc://{tmp_path}/e.ipc"
+    monkeypatch.setenv("OVSTREAM_PUBLISH__ENDPOINT", taken)
+    monkeypatch.setenv("OVSTREAM_SINKS", json.dumps([{"type": "jsonl", "path": f"{tmp_path}/e.jsonl"}]))
+    monkeypatch.setenv("OVSTREAM_RECORD__PATH", f"{tmp_path}/e.ovr")
+    with Publisher(taken):
+        before = (tmp_path / "e.ipc").stat().st_ino
+        assert _pipeline().endswith("from the embedded camera")
+        assert (tmp_path / "e.ipc").stat().st_ino == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"e.ipc", "e.ipc.replay"}
 
 
 def test_highlight_keeps_encoded_patches_bright() -> None:

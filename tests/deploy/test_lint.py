@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from ovstream.config import load_config
+from ovstream.errors import ConfigError
 from ovstream.service.security import check_door
 
 ROOT = Path(__file__).parents[2]
@@ -98,9 +99,14 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist() -> None:
     } == {True}
 
 
-def test_the_secret_of_the_example_is_no_secret() -> None:
+def test_the_cluster_starts_with_no_token_that_others_know(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (DEPLOY / "k3s" / "secret.env").read_text().splitlines()
-    assert all(line.endswith("=") or "change-me" in line for line in lines)
+    assert lines
+    assert all(line.endswith("=") for line in lines), "a published value is a password that everybody has"
+    for line in lines:
+        monkeypatch.setenv(line.removesuffix("="), "")
+    with pytest.raises(ConfigError, match="openssl rand"):
+        load_config(DEPLOY / "k3s" / "ovstream.yaml")
 
 
 @pytest.mark.parametrize("path", shell_scripts(), ids=lambda path: path.name)
@@ -136,3 +142,13 @@ def test_the_image_gets_every_file_that_the_dockerfile_copies() -> None:
     assert admitted == copied
     for name in copied:
         assert (ROOT / name).exists(), name
+
+
+def test_the_image_sets_no_option_that_a_mounted_file_could_not_change() -> None:
+    """Variables of options win over the file."""
+    assert "OVSTREAM_" not in re.sub(r"#.*", "", (DEPLOY / "Dockerfile").read_text())
+
+
+def test_a_scrape_without_a_token_is_not_promised() -> None:
+    """`/metrics` wants a bearer token, which scrapes by annotation do not have."""
+    assert "prometheus.io" not in (DEPLOY / "k3s" / "workload.yaml").read_text()

@@ -120,3 +120,15 @@ def test_a_port_in_use_is_a_config_error() -> None:
 def test_an_ipc_path_without_a_folder_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="cannot bind"):
         Publisher("ipc:///no/such/folder/e.sock")
+
+
+def test_a_unix_socket_in_use_is_not_taken_away(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/e.ipc"
+    with Publisher(endpoint) as first:
+        with pytest.raises(ConfigError, match="another process publishes there"):
+            Publisher(endpoint)
+        other = PublishConfig(replay_endpoint=first.replay_endpoint)
+        with pytest.raises(ConfigError, match="another process publishes there"):
+            Publisher("tcp://127.0.0.1:*", config=other)
+    (tmp_path / "e.ipc").touch()  # what a killed process leaves behind is in nobody's way
+    Publisher(endpoint).close()
