@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ovstream.config.environment import read_environment
-from ovstream.config.layers import Path, build, dotted, suggestion
+from ovstream.config.layers import Layer, Path, build, dotted, suggestion
 from ovstream.config.sections import StreamConfig
 from ovstream.errors import ConfigError
 
@@ -50,7 +50,7 @@ def added_config(asked: Mapping[str, Any], *, defaults: Mapping[str, Any]) -> St
     Raises:
         ConfigError: An option is unknown or has a wrong value.
     """
-    below = [_OptionLayer(dict(defaults), word="default"), read_environment()]
+    below: list[Layer] = [_OptionLayer(dict(defaults), word="default"), read_environment()]
     return build(StreamConfig, _OptionLayer(dict(asked)), below=below)
 
 

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.net.certificates import make_identity
+from tests.service.running import service as serving
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 HEALTHCHECK = DEPLOY / "healthcheck"
 OVSTREAM = [sys.executable, "-m", "ovstream"]
@@ -55,6 +58,15 @@ def test_health_check_asks_for_a_result(service: subprocess.Popen[str], environm
     assert "Traceback" not in printed
     dead = {**environment, "OVSTREAM_HEALTH_SECONDS": "2"}
     assert subprocess.run([HEALTHCHECK], env=dead, timeout=60).returncode != 0
+
+
+def test_health_check_asks_a_service_over_https(environment: dict[str, str], tmp_path: Path) -> None:
+    identity = make_identity(tmp_path)
+    door = {"tls_cert_file": str(identity.ca_file), "tls_key_file": str(identity.key_file)}
+    with serving(tmp_path, [], http=door) as found:
+        port = found.address.rstrip("/").rpartition(":")[2]
+        asking = {**environment, "OVSTREAM_HTTP_PORT": port, "OVSTREAM_HEALTH_SECONDS": "1"}
+        assert subprocess.run([HEALTHCHECK], env=asking, timeout=60).returncode == 0
 
 
 def test_the_example_configuration_runs(environment: dict[str, str], tmp_path: Path) -> None:
