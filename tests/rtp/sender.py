@@ -32,12 +32,13 @@ class Sender:
     """Numbers packets; knobs for what senders do differently.
 
     `mtu` bounds payloads. `aggregate` puts small NAL units together. `marker`: "last" of a unit as the rules
-    say, "never", or "nal": with each NAL unit.
+    say, "never", or "nal": with each NAL unit. `paci` puts every H.265 payload into a PACI packet.
     """
 
     mtu: int = 100
     aggregate: bool = False
     marker: str = "last"
+    paci: bool = False
     sequence: int = 0
     ssrc: int = SSRC
     payload_type: int = 96
@@ -49,6 +50,7 @@ class Sender:
         made = []
         for index, (payload, ends_nal) in enumerate(payloads):
             last = index == len(payloads) - 1
+            payload = paci(payload) if self.paci else payload
             marker = {"last": last, "never": False, "nal": ends_nal}[self.marker]
             made.append(self.packet(payload, unit.timestamp, marker=marker))
         return made
@@ -90,6 +92,12 @@ def h265_payloads(nals: Sequence[bytes], mtu: int, aggregate: bool) -> Iterator[
                 first, last = at == 0, at + step >= len(body)
                 fu = bytes((nal[0] & 0x81 | 49 << 1, nal[1], first << 7 | last << 6 | kind))
                 yield fu + body[at : at + step], last
+
+
+def paci(payload: bytes) -> bytes:
+    """An H.265 payload inside of PACI (RFC 7798 4.4.4) with temporal scalability control in its extension."""
+    fields = payload[0] >> 7 << 15 | (payload[0] >> 1 & 0x3F) << 9 | 3 << 4 | 1 << 3
+    return bytes((50 << 1 | payload[0] & 1, payload[1])) + fields.to_bytes(2, "big") + b"\1\2\3" + payload[2:]
 
 
 def vp8_payloads(parts: Sequence[bytes], mtu: int, aggregate: bool) -> Iterator[tuple[bytes, bool]]:

@@ -26,12 +26,20 @@ def is_clean(unit: RtpUnit) -> bool:
     return not unit.damaged and not unit.discontinuity
 
 
-@given(streams(), st.integers(20, 600), st.booleans(), st.integers(0, 65_535), st.integers(0, 2**32 - 1))
+@given(
+    streams(),
+    st.integers(20, 600),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 65_535),
+    st.integers(0, 2**32 - 1),
+)
 def test_everything_arrives_as_it_was_sent(
-    units: list[SentUnit], mtu: int, aggregate: bool, sequence: int, ticks: int
+    units: list[SentUnit], mtu: int, aggregate: bool, paci: bool, sequence: int, ticks: int
 ) -> None:
     shifted = [SentUnit(u.codec, u.parts, u.timestamp + ticks, u.keyframe) for u in units]
-    packets = flat(sent(shifted, mtu=mtu, aggregate=aggregate, sequence=sequence))
+    wrapped = paci and units[0].codec == "h265"
+    packets = flat(sent(shifted, mtu=mtu, aggregate=aggregate, paci=wrapped, sequence=sequence))
     got = receive(packets, units[0].codec)
     assert [unit.data for unit in got] == [unit.data for unit in units]
     assert [unit.keyframe for unit in got] == [unit.keyframe for unit in units]
@@ -127,6 +135,7 @@ patterns = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([0, 1, 1, 1, 1,
     st.integers(20, 300),
     st.sampled_from(["last", "never", "nal"]),
     st.booleans(),
+    st.booleans(),
     patterns,
     st.sampled_from([IN_ORDER, ReorderLimits(packets=4, wait_ns=20_000_000), ReorderLimits()]),
 )
@@ -135,11 +144,13 @@ def test_any_loss_reordering_and_repetition_is_survived_or_told(
     mtu: int,
     marker: str,
     aggregate: bool,
+    paci: bool,
     pattern: list[tuple[int, int]],
     limits: ReorderLimits,
 ) -> None:
     """What is delivered as intact was sent like that; what lies between two intact units is flagged."""
-    packets = flat(sent(units, mtu=mtu, marker=marker, aggregate=aggregate))
+    wrapped = paci and units[0].codec == "h265"
+    packets = flat(sent(units, mtu=mtu, marker=marker, aggregate=aggregate, paci=wrapped))
     copies = [(i + pattern[i % len(pattern)][0], i) for i in range(len(packets))]
     order = [i for _, i in sorted(copies) for _ in range(pattern[i % len(pattern)][1])]
     got = receive([packets[i] for i in order], units[0].codec, limits=limits)
