@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 
 from ovstream import __version__
 from ovstream.config import RunConfig, file_schema
@@ -15,6 +15,7 @@ from ovstream.probing import probe
 from ovstream.service.live import live_updates
 from ovstream.service.metrics import CONTENT_TYPE, render
 from ovstream.service.page import mount_page
+from ovstream.service.publishers import PREFIX as WHIP_PREFIX
 from ovstream.service.supervisor import NoSuchStream, StreamExists, Supervisor, TooManyStreams
 from ovstream.service.views import camera_view, config_view, service_view
 
@@ -52,6 +53,11 @@ def create_app(supervisor: Supervisor, *, reload: Reload | None = None) -> FastA
     async def refuse(request: Request, error: OvstreamError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, _STATUS.get(type(error), 422))
 
+    @app.get("/publish", include_in_schema=False)
+    def publish() -> RedirectResponse:
+        return RedirectResponse(f"{WHIP_PREFIX}/publish")
+
+    app.mount(WHIP_PREFIX, supervisor.publishers.app())
     mount_page(app)
     return app
 

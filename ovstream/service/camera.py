@@ -26,9 +26,10 @@ from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
 from ovstream.service.monitor import Monitor
 from ovstream.service.preview import jpeg
+from ovstream.service.publishers import Publishers
 from ovstream.sources import Source
 from ovstream.sources.pacing import Backoff
-from ovstream.types import Checkpoint
+from ovstream.types import Checkpoint, EventKind
 
 State = Literal["starting", "live", "waiting", "paused", "ended", "failed", "stopped"]
 Origin = Literal["file", "api"]
@@ -51,6 +52,7 @@ class Shared:
         log: Gets every event.
         state: Where checkpoints go; None: nowhere.
         open_source: Replaces the source that a configuration names (for tests and embedding); None: does not.
+        publishers: Makes the sources of streams that are sent to us; None: there are none.
     """
 
     encoders: EncoderPool
@@ -58,6 +60,7 @@ class Shared:
     log: EventLog
     state: StateFolder | None = None
     open_source: Callable[[StreamConfig], Source | None] = field(default=lambda config: None)
+    publishers: Publishers | None = None
 
 
 class Camera:
@@ -274,13 +277,25 @@ class Camera:
             sinks = [Fence(shared.state, lambda: stream.checkpoint()), *sinks]
         stream = Stream(
             own,
-            source=shared.open_source(config),
+            source=self._source(own, lambda kind, detail: stream.tell(kind, detail)),
             encoder=encoder,
             sinks=sinks,
             restore=restore,
             observe=self.monitor.observe,
         )
         return stream
+
+    def _source(self, config: StreamConfig, tell: Callable[[EventKind, str], None]) -> Source | None:
+        """What replaces the source that the stream would open by its URL, if anything does."""
+        source = self._shared.open_source(self.config)
+        if source is not None or self._shared.publishers is None:
+            return source
+
+        def on_event(kind: EventKind, detail: str) -> None:
+            if kind != "ended":  # the stream says so itself
+                tell(kind, detail)
+
+        return self._shared.publishers.source(config, on_event)
 
     async def _follow(self, stream: Stream) -> Exception | None:
         self._stalled.clear()
@@ -329,7 +344,7 @@ class Camera:
         async for event in stream.events():
             if event.kind == "connected":
                 self._trouble = ""
-            elif event.kind == "reconnecting":
+            elif event.kind in ("reconnecting", "waiting"):
                 self._trouble = event.detail
                 self._state = "waiting" if self._state == "starting" else self._state
             if event.kind != "ended":

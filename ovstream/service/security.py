@@ -16,8 +16,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # The page itself holds no secret: it asks for the token. Probes of orchestrators have none either.
-OPEN_PATHS = frozenset({"/", "/live", "/ready", "/startup"})
+OPEN_PATHS = frozenset({"/", "/publish", "/live", "/ready", "/startup"})
 OPEN_PREFIX = "/page/"
+# Publishers show the token of their stream; the WHIP endpoint there looks at it, and at origins.
+PUBLISHERS_PREFIX = "/whip/"
 MAX_BODY_BYTES = 256 * 1024
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _SAFE_METHODS = ("GET", "HEAD")
@@ -64,6 +66,7 @@ class Guard:
       machine (DNS rebinding) gets nothing.
     * A request with an `Origin` of another host is refused, also where the browser would send it.
     * Tokens are compared in constant time; `read_token` may only look.
+    * Publishers below `/whip/` are looked at by the WHIP endpoint there: their streams have tokens of their own.
     * Bodies are limited.
 
     Args:
@@ -97,13 +100,14 @@ class Guard:
         host = headers.get("host", "")
         if not self._any_host and _name(host) not in self._hosts:
             return 421, "this service is not known under that name; see service.http.allowed_hosts"
+        publishes = path.startswith(PUBLISHERS_PREFIX)
         origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
+        if not publishes and origin is not None and origin.partition("://")[2] != host:
             return 403, "requests of other sites are refused"
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
             return 413, f"at most {MAX_BODY_BYTES} bytes"
-        if self._token is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
+        if publishes or self._token is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
             return None
         given = headers.get("authorization", "").removeprefix("Bearer ").encode()
         if hmac.compare_digest(given, self._token.encode()):

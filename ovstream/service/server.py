@@ -63,8 +63,10 @@ async def serve(
             asyncio.create_task(_report(supervisor, tell), name="ovstream-notify"),
         ]
         _on_signals(stop, path, supervisor)
+        address = _address(http, listening)
+        supervisor.publishers.announce(address)
         if on_start is not None:
-            on_start(_address(http, listening), supervisor)
+            on_start(address, supervisor)
         try:
             waiting = asyncio.create_task(stop.wait())
             await asyncio.wait({waiting, tasks[0]}, return_when=asyncio.FIRST_COMPLETED)

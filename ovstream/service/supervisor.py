@@ -18,6 +18,7 @@ from ovstream.service.checkpoints import StateFolder
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
 from ovstream.service.load import LEVELS, Demand, LoadPolicy
+from ovstream.service.publishers import Publishers
 from ovstream.sources import Source
 
 _TICK_SECONDS = 1.0
@@ -55,6 +56,7 @@ class Supervisor:
         started_at: Wall clock, seconds.
         cpu_share: Of all cores, used by this process.
         closing: The service ends; nobody should wait for more.
+        publishers: Takes those who send to streams of the URL `whip:NAME`.
     """
 
     def __init__(
@@ -73,11 +75,14 @@ class Supervisor:
         self.started_at = time.time()
         self.cpu_share = 0.0
         self.closing = False
+        self.publishers = Publishers(max_publishers=self.config.max_streams)
         self._clock = clock
         self._first = tuple(streams)
         self._state = StateFolder(self.config.state_folder) if self.config.state_folder else None
         self._outputs = Outputs()
-        self._shared = Shared(EncoderPool(), self._outputs, self.log, self._state, open_source)
+        self._shared = Shared(
+            EncoderPool(), self._outputs, self.log, self._state, open_source, self.publishers
+        )
         self._added = AddedStreams(self._state, self.log, defaults or {})
         self._file: dict[str, StreamConfig] = {}
         self._changing = asyncio.Lock()
