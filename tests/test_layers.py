@@ -46,6 +46,7 @@ FOREIGN: dict[str, set[str]] = {
     "probing": {"numpy"},
     "sources": {"numpy", "av", "aiortc", "tenacity", "structlog"},
     "sources/synthetic.py": {"pydantic"},  # checks the query of its URL
+    "sources/onvif.py": {"onvif"},
     "sources/webrtc/app.py": {"starlette"},
     "sources/webrtc/server.py": {"uvicorn"},
     "decode": {"numpy", "av"},
