@@ -28,7 +28,7 @@ class SourceConfig(Section):
         pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$",
         description="SHA-256 of the camera's certificate; replaces all other checks",
     )
-    username: str | None = None
+    username: str | None = Field(default=None, repr=False)
     password: SecretStr | None = None
     password_file: str | None = Field(
         default=None, description="its first line is the password; read at every connection"

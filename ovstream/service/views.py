@@ -69,6 +69,8 @@ def config_view(camera: Camera) -> dict[str, Any]:
     """The options of a stream as they may be shown: no password, no credentials in the URL."""
     shown: dict[str, Any] = camera.config.model_dump(mode="json", exclude={"sinks"})
     shown["url"] = shown_url(camera.config.url)
+    if shown["source"]["username"] is not None:
+        shown["source"]["username"] = "***"
     shown["sinks"] = [{"type": sink.type} for sink in camera.config.sinks]
     return shown
 

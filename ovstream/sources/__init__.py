@@ -6,6 +6,7 @@ Every source is an async iterator of `AccessUnit`s; nothing is decoded.
 from __future__ import annotations
 
 import os
+from urllib.parse import unquote
 
 from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError, SourceProtocolError
@@ -57,6 +58,11 @@ def open_source(
         from ovstream.sources.synthetic import SyntheticSource, parse_options
 
         return SyntheticSource(parse_options(text), config=used, on_event=on_event)
+    if text.lower().startswith("whip:") and not text.lower().startswith("whip://"):
+        raise ConfigError(
+            f"{text} takes publishers through the door of `ovstream serve` only; elsewhere name an address: "
+            f"whip://127.0.0.1:8080/{text[5:] or 'cam1'}"
+        )
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if separator and scheme in RTSP_SCHEMES and used.backend != "ffmpeg":
@@ -80,7 +86,12 @@ def open_source(
         raise ConfigError(f"{shown} is neither a file nor a URL; supported: {RIGHT_FORMS}")
     from ovstream.sources.file import FileSource
 
-    return FileSource(rest if separator else text, config=used, on_event=on_event)
+    return FileSource(_path(rest) if separator else text, config=used, on_event=on_event)
+
+
+def _path(rest: str) -> str:
+    """The path of a file: URL (RFC 8089): an empty host or this one, percent-encoded."""
+    return unquote(rest.removeprefix("localhost") if rest.startswith("localhost/") else rest)
 
 
 def _rtsp(url: str, *, config: SourceConfig, on_event: OnEvent) -> Source:

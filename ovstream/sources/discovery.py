@@ -28,7 +28,9 @@ _QUESTION = """<?xml version="1.0" encoding="UTF-8"?>
 <w:Action>http://schemas.xmlsoap.org/ws/2005/04/discovery/Probe</w:Action></e:Header>
 <e:Body><d:Probe><d:Types>dn:NetworkVideoTransmitter</d:Types></d:Probe></e:Body>
 </e:Envelope>"""
-_MATCH = re.compile(r"<(?:[\w.-]+:)?ProbeMatch\b.*?</(?:[\w.-]+:)?ProbeMatch>", re.DOTALL)
+# Each matches once from where it begins, so that a hostile answer costs no more than an honest one.
+_MATCH = re.compile(r"<(?:[\w.-]{1,64}:)?ProbeMatch[\s>]")
+_MATCH_END = re.compile(r"</(?:[\w.-]{1,64}:)?ProbeMatch>")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\uffff]")
 
 
@@ -93,7 +95,8 @@ async def discover(
 def parse_answer(data: bytes, address: str) -> list[FoundCamera]:
     """Reads the matches of one datagram; what is no answer gives none."""
     text = data.decode("utf-8", "replace")
-    return [camera for match in _MATCH.finditer(text) if (camera := _camera(match[0], address)) is not None]
+    whole = (end.string[: end.start()] for part in _MATCH.split(text)[1:] if (end := _MATCH_END.search(part)))
+    return [camera for match in whole if (camera := _camera(match, address)) is not None]
 
 
 class _Answers(asyncio.DatagramProtocol):
@@ -131,7 +134,7 @@ def _camera(match: str, address: str) -> FoundCamera | None:
 
 def _element(xml: str, name: str) -> str:
     """Text of the first element of this name, whatever its prefix; empty without one."""
-    found = re.search(rf"<(?:[\w.-]+:)?{name}\b[^>]*>([^<]*)<", xml)
+    found = re.search(rf"<(?:[\w.-]{{1,64}}:)?{name}\b[^<>]*>([^<]*)<", xml)
     return _UNPRINTABLE.sub(" ", unescape(found[1])).strip() if found else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ import av
 
 from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError, SourceAuthError, SourceError, SourceNotFound, SourceTimeout
+from ovstream.rtp.clock import MAX_OFFSET_NS
 from ovstream.sources.base import OnEvent, ignore_event
 from ovstream.sources.credentials import credentials
 from ovstream.sources.demux import Demuxer, Sample, host_is_unknown
@@ -18,7 +20,7 @@ from ovstream.sources.pacing import Backoff
 from ovstream.sources.parameter_sets import ParameterSets
 from ovstream.sources.timeline import Timeline
 from ovstream.sources.urls import CameraUrl, parse_url, redact_url
-from ovstream.sources.worker import ThreadedSource, Timed, Worker
+from ovstream.sources.worker import ReadingStopped, ThreadedSource, Timed, Worker
 from ovstream.types import AccessUnit
 
 # How long a read blocks before the thread looks whether it should stop. A shorter time would interrupt FFmpeg
@@ -28,6 +30,8 @@ READ_POLL_SECONDS = 0.5
 PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,hls,rtmp,rtmps,srt"
 UDP_BUFFER_BYTES = 4 * 1024 * 1024
 TLS_SCHEMES = frozenset({"rtsps", "https", "rtmps"})
+
+_log = logging.getLogger("ovstream")
 
 
 class FFmpegSource(ThreadedSource):
@@ -97,6 +101,11 @@ class FFmpegSource(ThreadedSource):
                 return SourceError(f"{self.name} ended the stream")
         except SourceError as error:
             return error.with_traceback(None)  # its frames know the password
+        except (ConfigError, ReadingStopped):
+            raise
+        except Exception as error:  # a defect of ours, met by one camera, must not cost it for ever
+            _log.exception("%s: the connection ended in an unexpected way", self.name)
+            return SourceError(f"{self.name}: unexpected {type(error).__name__}")
 
     def _open(self) -> Demuxer:
         options, format = self._options()
@@ -156,6 +165,7 @@ class FFmpegSource(ThreadedSource):
     def _receive(self, worker: Worker[Timed], demuxer: Demuxer) -> None:
         queue = _Queue(worker)
         heard_ns = time.monotonic_ns()
+        held: AccessUnit | None = None
         for sample in demuxer.samples():
             worker.wait(0)
             silence_seconds = (time.monotonic_ns() - heard_ns) / 1e9
@@ -165,10 +175,18 @@ class FFmpegSource(ThreadedSource):
                 continue
             heard_ns = sample.arrival_ns
             self._remember(worker, demuxer, sample)
+            ready, held = held, None if sample.damaged else self._unit(sample, demuxer)
+            if not self._ends_cut:
+                ready, held = held, None
+            if ready is not None:
+                self._gate.deliver(ready, queue)
             if sample.damaged:
                 self._damage(worker)
-                continue
-            self._gate.deliver(self._unit(sample, demuxer), queue)
+
+    @property
+    def _ends_cut(self) -> bool:
+        """Whether FFmpeg hands out what it has of a picture when the stream breaks: the last unit is then none."""
+        return self._url.scheme in ("rtsp", "rtsps") and self._config.transport == "udp"
 
     def _remember(self, worker: Worker[Timed], demuxer: Demuxer, sample: Sample) -> None:
         self._parameter_sets, self._extradata = demuxer.parameter_sets, demuxer.extradata
@@ -181,7 +199,11 @@ class FFmpegSource(ThreadedSource):
         self._emit(worker, "lost", f"{self.name}: damaged data; waiting for a keyframe")
 
     def _unit(self, sample: Sample, demuxer: Demuxer) -> AccessUnit:
-        capture_time_ns = sample.sender_time_ns
+        capture_time_ns, now_ns = sample.sender_time_ns, time.time_ns()
+        if capture_time_ns is not None and abs(capture_time_ns - now_ns) > MAX_OFFSET_NS:
+            capture_time_ns = None
+        if self._timeline.leaps(sample.pts, sample.arrival_ns):
+            self._timeline.connect(demuxer.time_base)
         return AccessUnit(
             codec=demuxer.codec,
             data=sample.data,
@@ -190,7 +212,7 @@ class FFmpegSource(ThreadedSource):
             keyframe=sample.keyframe,
             params_changed=sample.params_changed,
             arrival_ns=sample.arrival_ns,
-            capture_time_ns=time.time_ns() if capture_time_ns is None else capture_time_ns,
+            capture_time_ns=now_ns if capture_time_ns is None else capture_time_ns,
             clock_quality="arrival" if capture_time_ns is None else "sender",
             extradata=demuxer.extradata,
             epoch=self._epoch,

@@ -8,7 +8,10 @@ START_CODE = b"\0\0\0\1"
 # nal_unit_type: H.264 table 7-1, H.265 table 7-1.
 _SETS = {"h264": frozenset({7, 8}), "h265": frozenset({32, 33, 34})}
 _SEQUENCE_SETS = {"h264": frozenset({7}), "h265": frozenset({32, 33})}
+# Highest identifiers: H.264 7.4.2.1.1, 7.4.2.2; H.265 7.4.3.1, 7.4.3.2.1, 7.4.3.3.1.
+_HIGHEST_ID = {"h264": {7: 31, 8: 255}, "h265": {32: 15, 33: 15, 34: 63}}
 _DELIMITER = {"h264": 9, "h265": 35}
+_PROFILE_BYTES = 160  # more than what stands before the identifier of an H.265 SPS
 # A parameter set is below 200 bytes; larger ones are not worth remembering, whoever sent them.
 MAX_SET_BYTES = 4096
 
@@ -86,21 +89,25 @@ class ParameterSets:
     def __init__(self, codec: str) -> None:
         self.codec = codec
         self._known: dict[tuple[int, int], bytes] = {}
+        self._kinds: set[int] = set()
 
     @property
     def ready(self) -> bool:
         """Whether a set of every type is known: without them nothing can be decoded."""
-        return {kind for kind, _ in self._known} >= _SETS[self.codec]
+        return self._kinds >= _SETS[self.codec]
 
     def absorb(self, nals: list[bytes]) -> bool:
         """Remembers parameter sets; tells whether a sequence or video parameter set replaced another one."""
-        known_before = any(kind in _SEQUENCE_SETS[self.codec] for kind, _ in self._known)
+        known_before = bool(self._kinds & _SEQUENCE_SETS[self.codec])
         changed = False
         for nal in nals:
             kind = nal_type(nal, self.codec)
             if kind not in _SETS[self.codec] or not 2 < len(nal) <= MAX_SET_BYTES:
                 continue
             key = (kind, _set_id(nal, kind, self.codec))
+            if key[1] > _HIGHEST_ID[self.codec][kind]:
+                continue
+            self._kinds.add(kind)
             if self._known.get(key) != nal:
                 changed |= known_before and kind in _SEQUENCE_SETS[self.codec]
                 self._known[key] = nal
@@ -133,12 +140,24 @@ class ParameterSets:
 
 
 def _set_id(nal: bytes, kind: int, codec: str) -> int:
-    """Identifier of a parameter set; 0 for an H.265 SPS, whose identifier stands behind the profile."""
+    """Identifier of a parameter set; 0 when it cannot be read."""
     if codec == "h264":
         return _ue(nal[4:8] if kind == 7 else nal[1:5])
     if kind == 32:
         return nal[2] >> 4
-    return 0 if kind == 33 else _ue(nal[2:6])
+    return _ue(nal[2:6]) if kind == 34 else _h265_sps_id(nal[2 : 2 + _PROFILE_BYTES])
+
+
+def _h265_sps_id(data: bytes) -> int:
+    """sps_seq_parameter_set_id stands behind profile and level (H.265 7.3.2.2.1, 7.3.3), at a whole byte."""
+    rbsp = data.replace(b"\0\0\3", b"\0\0")
+    more = rbsp[0] >> 1 & 7 if rbsp else 0  # sps_max_sub_layers_minus1
+    at = 1 + 12
+    flags = int.from_bytes(rbsp[at : at + 2], "big")
+    for layer in range(more):
+        at += 11 * (flags >> (15 - 2 * layer) & 1) + (flags >> (14 - 2 * layer) & 1)
+    at += 2 if more else 0
+    return _ue(rbsp[at : at + 4])
 
 
 def _ue(data: bytes) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import abstractmethod
 
 from ovstream.config import SourceConfig
-from ovstream.errors import SourceAuthError, SourceError, SourceProtocolError
+from ovstream.errors import ConfigError, SourceAuthError, SourceError, SourceProtocolError
 from ovstream.sources.base import OnEvent
 from ovstream.sources.live import LiveQueue, LiveSource
 from ovstream.sources.pacing import Backoff
 from ovstream.sources.rtp_intake import RtpIntake
+
+_log = logging.getLogger("ovstream")
 
 
 class ReconnectingSource(LiveSource):
@@ -51,7 +54,7 @@ class ReconnectingSource(LiveSource):
         )
         while True:
             before = self._intake.last_arrival_ns
-            failure = await self._connection()
+            failure = await self._attempt()
             if self._is_final(failure):
                 raise failure
             if self._intake.last_arrival_ns != before:
@@ -59,6 +62,15 @@ class ReconnectingSource(LiveSource):
             pause_seconds = backoff.next_seconds(slow=isinstance(failure, SourceAuthError))
             self._on_event("reconnecting", f"{failure}; next attempt in {pause_seconds:.1f} s")
             await asyncio.sleep(pause_seconds)
+
+    async def _attempt(self) -> SourceError:
+        try:
+            return await self._connection()
+        except (SourceError, ConfigError):
+            raise
+        except Exception as error:  # a defect of ours, met by one camera, must not cost it for ever
+            _log.exception("%s: the connection ended in an unexpected way", self.name)
+            return SourceError(f"{self.name}: unexpected {type(error).__name__}")
 
     def _is_final(self, failure: SourceError) -> bool:
         if self._intake.last_arrival_ns is not None:

@@ -34,6 +34,7 @@ from ovstream.sources.rtsp_tls import check_fingerprint
 USER_AGENT = "ovstream"
 ANSWERED_METHODS = frozenset({"OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "ANNOUNCE"})
 CLOSE_PATIENCE_SECONDS = 0.2
+MAX_UNSENT_BYTES = 256 * 1024  # reports and answers are small: a server that reads none of them asks too much
 HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305 5
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
 
@@ -93,7 +94,7 @@ class RtspConnection(asyncio.Protocol):
                 ssl=address.tls,
                 happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             failure = connection_error(error, name)
         else:
             if address.tls is not None and address.fingerprint is not None:
@@ -131,12 +132,21 @@ class RtspConnection(asyncio.Protocol):
         """Sends a request whose answer nobody waits for."""
         self._sequence += 1
         sequence = {"CSeq": str(self._sequence), "User-Agent": USER_AGENT}
-        self.send(format_request(method, uri, sequence | dict(headers)))
+        try:
+            data = format_request(method, uri, sequence | dict(headers))
+        except ValueError:
+            self.fail(SourceProtocolError(f"{self._name} gives a session or an address with a line break"))
+        else:
+            self.send(data)
 
     def send(self, data: bytes) -> None:
         """Writes if the connection is still there."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.fail(SourceProtocolError(f"{self._name} does not read what it asks for"))
+            return
+        self._transport.write(data)
 
     def send_frame(self, channel: int, data: bytes) -> None:
         """Writes an interleaved packet."""
@@ -212,8 +222,10 @@ class RtspConnection(asyncio.Protocol):
             raise
 
 
-def connection_error(error: OSError, name: str) -> SourceError:
+def connection_error(error: OSError | UnicodeError, name: str) -> SourceError:
     """The error of ours that says why a connection could not be made."""
+    if isinstance(error, UnicodeError):
+        return SourceNotFound(f"{name}: this is no host name")
     reason = error.strerror or type(error).__name__
     if isinstance(error, socket.gaierror):
         return SourceNotFound(f"{name}: the host name is unknown")

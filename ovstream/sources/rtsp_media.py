@@ -27,6 +27,7 @@ from ovstream.sources.rtsp_udp import UdpPair
 
 # Some servers send before they have answered PLAY; kept until the session says that it plays.
 MAX_EARLY_PACKETS = 2048
+MAX_EARLY_BYTES = 4 * 1024 * 1024
 MAX_FOREIGN_PACKETS = 500
 _PUNCH = b"\x80\0\0\0" + bytes(8)  # an empty RTP packet: opens the way back through a firewall
 
@@ -73,7 +74,8 @@ class RtspMedia:
         self._foreign = 0
         self._udp: UdpPair | None = None
         self._channels = (0, 1)
-        self._early: deque[tuple[int, bytes]] | None = deque(maxlen=MAX_EARLY_PACKETS)
+        self._early: deque[tuple[int, bytes]] | None = deque()
+        self._early_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._ssrc = secrets.randbits(32)
         self._cname = secrets.token_hex(8).encode()  # RFC 7022: short-term persistent
@@ -99,12 +101,12 @@ class RtspMedia:
     def accept(self, text: str) -> None:
         """Reads the Transport field of the answer."""
         if self._udp is not None:
-            ports = re.search(r"server_port=(\d+)(?:-(\d+))?", text)
+            ports = re.search(r"server_port=(\d{1,5})(?:-(\d{1,5}))?(?!\d)", text)
             source = re.search(r"source=([0-9A-Fa-f.:]+)", text)
             pair = (int(ports[1]), int(ports[2] or int(ports[1]) + 1)) if ports else (0, 0)
             valid = all(0 < port < 65_536 for port in pair)
             self._udp.connect(pair if valid else None, also_from=source[1] if source else None)
-        elif channels := re.search(r"interleaved=(\d+)(?:-(\d+))?", text):
+        elif channels := re.search(r"interleaved=(\d{1,3})(?:-(\d{1,3}))?(?!\d)", text):
             first = int(channels[1]) & 0xFF
             self._channels = (first, int(channels[2] or first + 1) & 0xFF)
         self._connection.parser.channels = frozenset(self._channels)
@@ -144,11 +146,17 @@ class RtspMedia:
 
     def _on_packet(self, index: int, data: bytes) -> None:
         if self._early is not None:
-            self._early.append((index, data))
+            self._keep(self._early, index, data)
         elif index == 1:
             self._on_control(data)
         else:
             self._on_media(data)
+
+    def _keep(self, early: deque[tuple[int, bytes]], index: int, data: bytes) -> None:
+        early.append((index, data))
+        self._early_bytes += len(data)
+        while len(early) > MAX_EARLY_PACKETS or self._early_bytes > MAX_EARLY_BYTES:
+            self._early_bytes -= len(early.popleft()[1])
 
     def _on_control(self, data: bytes) -> None:
         self._receiver.receive_control(data, now_ns=time.monotonic_ns(), wall_ns=time.time_ns())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 128 * 1024
 # After damage this many bytes may pass before something that can be read must come: a keyframe and a half.
 MAX_GARBAGE_BYTES = 1024 * 1024
 FRAME_HEADER_BYTES = 4
@@ -17,6 +18,7 @@ SMALLEST_PACKET_BYTES = 8  # an empty RTCP receiver report
 _REQUEST_LINE = re.compile(rb"[A-Z_]{3,16} ")
 _METHOD = re.compile(rb"[A-Z_]{1,16}")
 _RESPONSE_LINE = b"RTSP/1."
+_LENGTH = re.compile(r"[0-9]{1,9}")
 _STATUS = re.compile(r"RTSP/1\.\d +(\d{3}) ?(.*)")
 
 
@@ -72,6 +74,21 @@ class Frame(NamedTuple):
 
 
 Message = Response | Request | Frame
+
+
+@cache
+def _way_back(channels: frozenset[int]) -> re.Pattern[bytes]:
+    """Where messages may go on after garbage: an answer, or what `_plausible` takes for a packet."""
+    ours = b"".join(b"\\x%02x" % channel for channel in sorted(channels)) or b"\\x00"
+    size = rb"(?:[^\x00].|\x00[\x%02x-\xff])" % SMALLEST_PACKET_BYTES
+    return re.compile(rb"\$[" + ours + rb"]" + size + rb"[\x80-\xbf]|RTSP/1\.", re.DOTALL)
+
+
+def _begun(data: bytes) -> int:
+    """How many bytes at the end may be the beginning of an answer, or of a packet."""
+    answer = next((size for size in range(6, 0, -1) if data.endswith(_RESPONSE_LINE[:size])), 0)
+    packet = data.find(b"$", max(len(data) - FRAME_HEADER_BYTES, 0))
+    return max(answer, len(data) - packet if packet >= 0 else 0)
 
 
 def format_request(method: str, uri: str, headers: Mapping[str, str]) -> bytes:
@@ -164,8 +181,8 @@ class RtspParser:
 
     def _skip(self, data: bytes, at: int) -> int:
         self._lost = True
-        found = [where for mark in (b"$", b"RTSP/1.") if (where := data.find(mark, at + 1)) >= 0]
-        end = min(found, default=len(data))
+        found = _way_back(self.channels).search(data, at + 1)
+        end = found.start() if found else max(len(data) - _begun(data), at + 1)
         self.garbage_bytes += end - at
         self._garbage_run += end - at
         if not self.channels or self._garbage_run > MAX_GARBAGE_BYTES:
@@ -175,13 +192,15 @@ class RtspParser:
     def _text(self, data: bytes, at: int) -> tuple[Message | None, int]:
         end = data.find(b"\r\n\r\n", at, at + MAX_HEAD_BYTES)
         if end < 0:
-            if len(data) - at >= MAX_HEAD_BYTES:
-                raise RtspSyntaxError("message head is too long")
-            return None, at
+            if len(data) - at < MAX_HEAD_BYTES:
+                return None, at
+            if self.channels:  # while a stream plays, garbage may look like a head
+                return None, self._skip(data, at)
+            raise RtspSyntaxError("message head is too long")
         first, *lines = data[at:end].decode("utf-8", "replace").split("\r\n")
         headers = Headers(lines)
         length = headers.get("Content-Length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        if not _LENGTH.fullmatch(length) or int(length) > MAX_BODY_BYTES:
             raise RtspSyntaxError("wrong Content-Length")
         start, end = end + 4, end + 4 + int(length)
         if len(data) < end:

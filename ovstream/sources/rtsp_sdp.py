@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from ovstream.rtp import BUILDERS
 
+MAX_MEDIA = 32
+MAX_FORMATS = 128  # payload types are below that
 _CODECS = {"H264": "h264", "H265": "h265", "HEVC": "h265", "VP8": "vp8"}
 # fmtp parameters that hold parameter sets: RFC 6184 8.1, RFC 7798 7.1.
 _SET_PARAMETERS = {"h264": ("sprop-parameter-sets",), "h265": ("sprop-vps", "sprop-sps", "sprop-pps")}
@@ -55,11 +57,11 @@ def parse_sdp(text: str) -> Description:
     session, *sections = re.split(r"^m=", text.replace("\r\n", "\n"), flags=re.MULTILINE)
     tracks: list[VideoTrack] = []
     others: list[str] = []
-    for section in sections:
+    for section in sections[:MAX_MEDIA]:
         if not section.startswith("video "):
             continue
-        for payload_type in re.findall(r" (\d+)", section.partition("\n")[0].partition(" RTP/")[2]):
-            track, encoding = _track(section, int(payload_type))
+        for payload_type in _formats(section):
+            track, encoding = _track(section, payload_type)
             if track is not None:
                 tracks.append(track)
                 break
@@ -79,9 +81,15 @@ def control_uri(base: str, control: str) -> str:
     return base + control if base.endswith("/") or control.startswith("/") else f"{base}/{control}"
 
 
+def _formats(section: str) -> list[int]:
+    """Payload types of a media line, each once."""
+    found = re.findall(r" (\d{1,3})(?= |\r?$)", section.partition("\n")[0].partition(" RTP/")[2])
+    return [int(text) for text in dict.fromkeys(found)][:MAX_FORMATS]
+
+
 def _track(section: str, payload_type: int) -> tuple[VideoTrack | None, str]:
     """The track, or None and the name of what cannot be read."""
-    mapping = re.search(rf"^a=rtpmap:{payload_type} +([\w.-]+)/(\d+)", section, re.MULTILINE)
+    mapping = re.search(rf"^a=rtpmap:{payload_type} +([\w.-]+)/(\d{{1,10}})(?!\d)", section, re.MULTILINE)
     encoding = mapping[1].upper() if mapping else f"payload type {payload_type}"
     codec = _CODECS.get(encoding, "")
     if mapping is None or codec not in BUILDERS or not 0 < int(mapping[2]) < 1 << 31:

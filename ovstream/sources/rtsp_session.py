@@ -184,7 +184,7 @@ class RtspSession:
                 raise SourceProtocolError(f"{refusal} and over {other.upper()}")
             self._options.on_fallback(f"{refusal}; using {other.upper()}")
         self._session_id, _, parameters = response.headers.get("Session").partition(";")
-        if timeout := re.search(r"timeout=(\d+)", parameters):
+        if timeout := re.search(r"timeout=(\d{1,6})(?!\d)", parameters):
             self._session_seconds = max(float(timeout[1]), 1.0)
         self._media.accept(response.headers.get("Transport"))
 

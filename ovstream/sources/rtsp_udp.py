@@ -44,9 +44,16 @@ class UdpPair:
         pair._peer_host = peer_host
         pair._senders = {peer_host.partition("%")[0]}
         loop = asyncio.get_running_loop()
-        for index, bound in enumerate(_bind(local_host)):
-            transport, _ = await loop.create_datagram_endpoint(partial(_Port, pair, index), sock=bound)
-            pair._transports.append(transport)
+        sockets = _bind(local_host)
+        try:
+            for index, bound in enumerate(sockets):
+                transport, _ = await loop.create_datagram_endpoint(partial(_Port, pair, index), sock=bound)
+                pair._transports.append(transport)
+        except BaseException:
+            pair.close()
+            for bound in sockets[len(pair._transports) :]:
+                bound.close()
+            raise
         first, second = (t.get_extra_info("sockname")[1] for t in pair._transports)
         pair.ports = (first, second)
         return pair

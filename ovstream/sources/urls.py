@@ -9,7 +9,17 @@ from urllib.parse import quote, unquote
 # host or [IPv6], then a port: what may stand between the credentials and the path (RFC 3986 3.2).
 _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#:@\[\]]+)(?::\d{1,5})?(?=[/?#]|$)")
 # Some cameras want the password in the path or query: rtsp://cam/user=admin_password=secret_channel=1
-_SECRET = re.compile(r"((?:pass\w*?|pwd|token|secret|key|auth\w*?|sig\w*?)=)[^&/;?#\s]*", re.IGNORECASE)
+_SECRET = re.compile(
+    r"((?:user\w*?|pass\w*?|pwd|token|secret|key|auth\w*?|sig\w*?)=)[^&/;?#\s]*", re.IGNORECASE
+)
+# In a query everything may be a secret (jwt=, streamid=read:cam:user:password) but what is known to be none.
+_QUERY_VALUE = re.compile(r"([?&;][^=&;?#]*=)([^&;?#\s]*)")
+_HARMLESS = re.compile(
+    r"[?&;](?:ch|channel|subtype|stream|streamtype|src|profile|unicast|multicast|proto|transport|mode|latency|timeout|"
+    r"size|resolution|width|height|fps|codec|video|audio|camera|listen|pkt_size|fifo_size|buffer_size)=",
+    re.IGNORECASE,
+)
+_HARMLESS_VALUE = re.compile(r"[\w.-]{0,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,7 @@ class CameraUrl:
     """
 
     scheme: str
-    username: str | None
+    username: str | None = field(repr=False)
     password: str | None = field(repr=False)
     location: str = field(repr=False)
 
@@ -76,7 +86,13 @@ def redact_url(url: str) -> str:
     parsed = parse_url(url)
     _, at, after = parsed.location.rpartition("@")
     shown = _SECRET.sub(r"\1***", f"***@{after}" if at else after)
-    return f"{parsed.scheme}://{shown}"
+    return f"{parsed.scheme}://{_QUERY_VALUE.sub(_shown_pair, shown)}"
+
+
+def _shown_pair(pair: re.Match[str]) -> str:
+    name, value = pair.groups()
+    harmless = _HARMLESS.fullmatch(name) and _HARMLESS_VALUE.fullmatch(value)
+    return f"{name}{value}" if harmless else f"{name}***"
 
 
 def _split_userinfo(rest: str) -> tuple[str | None, str]:

@@ -74,6 +74,7 @@ CASES = [
     Case("parameter sets in the SDP only", Behaviour(mute_sets=True)),
     Case("no markers", Behaviour(marker="never")),
     Case("markers with every NAL unit", Behaviour(marker="nal")),
+    Case("packetization mode 0", Behaviour(whole_nals=True)),
     Case("no RTP-Info", Behaviour(rtp_info=False)),
     Case("redirects", Behaviour(redirect=True)),
     Case("refuses TCP", Behaviour(refuse="tcp")),

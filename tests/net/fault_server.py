@@ -42,7 +42,7 @@ class Behaviour:
     """What the camera does wrong.
 
     `fault` happens once, at picture `at` of a connection. `hang` leaves the first request of that method without
-    an answer. `refuse` answers a transport with 461, `refuse_methods` others with 405.
+    an answer. `whole_nals` is packetization mode 0. `refuse` answers a transport with 461, `refuse_methods` others with 405.
     """
 
     fault: str = ""
@@ -67,6 +67,7 @@ class Behaviour:
     session_seconds: float = 60.0
     rtp_info: bool = True
     audio_first: bool = False
+    whole_nals: bool = False
     asks: bool = False
     clock_offset_seconds: float = 0.0
     sdp: str = ""
@@ -266,11 +267,15 @@ class Session:
         if self.behaviour.sdp:
             return self.behaviour.sdp
         sets = {nal_type(nal, codec): base64.b64encode(nal).decode() for nal in self.parameter_sets()}
-        fmtp = {
-            "h264": "packetization-mode=1;sprop-parameter-sets={7},{8}",
-            "h265": "sprop-vps={32};sprop-sps={33};sprop-pps={34}",
-            "vp8": "max-fr=30",
-        }[codec].format(*(sets.get(kind, "") for kind in range(40)))
+        fmtp = (
+            {
+                "h264": "packetization-mode=1;sprop-parameter-sets={7},{8}",
+                "h265": "sprop-vps={32};sprop-sps={33};sprop-pps={34}",
+                "vp8": "max-fr=30",
+            }[codec]
+            .replace("mode=1", f"mode={int(not self.behaviour.whole_nals)}")
+            .format(*(sets.get(kind, "") for kind in range(40)))
+        )
         video = (
             f"m=video 0 RTP/AVP 96\r\na=rtpmap:96 {codec.upper()}/90000\r\n"
             f"a=fmtp:96 {fmtp}\r\na=control:track1\r\n"
@@ -311,7 +316,8 @@ class Session:
     async def play(self) -> None:
         """Sends pictures until the client or a fault ends it."""
         behaviour = self.behaviour
-        sender = Sender(mtu=300, marker=behaviour.marker, sequence=behaviour.sequence)
+        mtu = 60_000 if behaviour.whole_nals else 300
+        sender = Sender(mtu=mtu, marker=behaviour.marker, sequence=behaviour.sequence)
         sender.payload_type = behaviour.payload_type
         units, start, index, shift = self.server.units, time.monotonic(), 0, behaviour.timestamp
         network = Network(self)

@@ -49,7 +49,9 @@ async def test_units_arrive_whole_and_the_session_is_ended(units: list[SentUnit]
     assert decode_units(got)[0] == 40
 
 
-@pytest.mark.parametrize("changes", [{"redirect": True}, {"chunked": True}, {"hostnames": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"redirect": True}, {"chunked": True}, {"unsized": True}, {"hostnames": True}], ids=str
+)
 async def test_servers_differ(units: list[SentUnit], changes: dict[str, bool]) -> None:
     async with WhepServer(units, **changes) as server:  # type: ignore[arg-type]
         assert await take(server)
@@ -83,6 +85,27 @@ async def test_a_secret_does_not_follow_a_redirect_to_another_host(units: list[S
         assert await take(server, token="CANARY")
         assert server.shown == ["Bearer CANARY"]
         assert set(other.shown) == {""}
+
+
+@pytest.mark.parametrize("usable", [True, False])
+async def test_nothing_is_deleted_elsewhere(units: list[SentUnit], usable: bool) -> None:
+    async with WhepServer(units) as other, WhepServer(units, refuse_video=not usable) as server:
+        server.location = f"http://127.0.0.1:{other.port}/api/streams/door"
+        if usable:
+            assert await take(server)
+        else:
+            with pytest.raises(SourceCodecError):
+                await take(server)
+    assert other.requests == []
+
+
+@pytest.mark.parametrize("location", ["http://[x/", "http://127.0.0.1:port/", "http://a..b/x"])
+async def test_addresses_that_are_none(units: list[SentUnit], location: str) -> None:
+    moved = f"HTTP/1.1 307 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with WhepServer(units, raw=moved) as server:
+        with pytest.raises((SourceProtocolError, SourceNotFound)) as caught:
+            await take(server)
+    assert "unexpected" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

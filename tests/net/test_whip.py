@@ -344,6 +344,8 @@ async def test_without_a_token_pages_of_other_sites_may_not_publish(units: list[
         assert refused.status == 403
         assert "access-control-allow-origin" not in refused.headers
         assert (await ask("POST", camera.url, offer, SDP | {"Host": "rebound.example"})).status == 403
+        for proxy in ({"X-Forwarded-For": "203.0.113.9"}, {"Via": "1.1 proxy"}, {"Forwarded": "for=_x"}):
+            assert (await ask("POST", camera.url, offer, SDP | proxy)).status == 403
         assert (await ask("POST", camera.url, offer, SDP | {"Origin": "http://localhost:1"})).status == 201
 
 
@@ -429,3 +431,17 @@ async def test_pictures_that_are_too_large_end_the_session(tmp_path: Path, units
         await camera.until(lambda: "reconnecting" in camera.kinds())
         assert "more than max_pixels" in camera.events[-1][1]
     assert camera.units == []
+
+
+async def test_a_publisher_that_is_replaced_twice_is_closed(units: list[SentUnit]) -> None:
+    async with listening() as camera:
+        sessions = []
+        for _ in range(3):
+            async with Publisher(camera.url, units) as publisher:
+                assert (await publisher.post()).status == 201
+                assert camera.source.publication is not None
+                sessions.append(camera.source.publication.session)
+                sessions[-1].heard_ns = 1  # silent for long
+        await camera.until(
+            lambda: all(one.transport._connection.connectionState == "closed" for one in sessions[:2])
+        )

@@ -1,10 +1,11 @@
 """What publishers do wrong over WebRTC: what happened, how fast the stream was back, what was lost.
 
-python -m tests.net.webrtc_matrix    # prints the table in Markdown
+python -m tests.net.webrtc_matrix --write docs/webrtc.md    # without --write it prints the table
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import tempfile
 import time
@@ -15,7 +16,7 @@ from typing import Literal
 
 from ovstream.types import AccessUnit
 from tests.clips import make_clip
-from tests.net.fault_matrix import pictures
+from tests.net.fault_matrix import pictures, write
 from tests.net.fault_server import load_units
 from tests.net.whip_publisher import Listener, Manners, Publisher, listening
 from tests.rtp.sender import SentUnit
@@ -275,11 +276,20 @@ def table(reports: dict[str, Report | None]) -> str:
     return "\n".join(lines)
 
 
-async def main() -> None:
+async def main() -> str:
     with tempfile.TemporaryDirectory() as folder:
         clips = await make_clips(Path(folder))
-    print(table(await run_all(clips, at_once=2)))
+    return table(await run_all(clips, at_once=2))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", type=Path, help="put the table into this document instead")
+    given = parser.parse_args()
+    made = asyncio.run(main())
+    if given.write:
+        write(given.write, made)
+    else:
+        print(made)

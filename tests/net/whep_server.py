@@ -23,6 +23,8 @@ class WhepServer:
         authorization: Value that must be shown.
         redirect: First answers 307 to another path.
         chunked: Sends its answer in chunks.
+        unsized: Sends it in two pieces without a length.
+        location: Of its sessions.
         hostnames: Puts a candidate that is a name into its answer.
         refuse_video: Answers with port 0.
         units_per_viewer: Then it falls silent.
@@ -37,6 +39,8 @@ class WhepServer:
     authorization: str | None = None
     redirect: bool = False
     chunked: bool = False
+    unsized: bool = False
+    location: str = "session/7"
     hostnames: bool = False
     refuse_video: bool = False
     units_per_viewer: int | None = None
@@ -84,8 +88,11 @@ class WhepServer:
             self.shown.append(shown[1] if shown else "")
             method, target, _ = head.split(" ", 2)
             self.requests.append(f"{method} {target}")
-            writer.write(self.raw if self.raw is not None else await self._respond(method, target, body))
-            await writer.drain()
+            data = self.raw if self.raw is not None else await self._respond(method, target, body)
+            for piece in (data[:-200], data[-200:]) if self.unsized else (data,):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.05 * self.unsized)
             writer.close()
             await writer.wait_closed()
 
@@ -100,7 +107,10 @@ class WhepServer:
         if self.redirect and "moved" not in target:
             return b"HTTP/1.1 307 Moved\r\nLocation: ../moved?y=2\r\nContent-Length: 0\r\n\r\n"
         answer = (await self._admit(body)).encode()
-        head = "HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\nLocation: session/7\r\n"
+        head = "HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\n"
+        head += f"Location: {self.location}\r\n"
+        if self.unsized:
+            return f"{head}\r\n".encode() + answer
         if self.chunked:
             parts = (answer[:100], answer[100:], b"")
             chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)

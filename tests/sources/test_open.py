@@ -63,7 +63,8 @@ def test_a_camera_needs_a_host() -> None:
 
 
 def test_the_name_of_a_local_file_is_its_path() -> None:
-    assert open_source("file:///folder/a b.mp4").name == "/folder/a b.mp4"
+    for url in ("file:///folder/a b.mp4", "file:///folder/a%20b.mp4", "file://localhost/folder/a b.mp4"):
+        assert open_source(url).name == "/folder/a b.mp4"
 
 
 def test_a_file_may_be_named_like_a_user_at_a_host(tmp_path: Path) -> None:

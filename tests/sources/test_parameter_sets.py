@@ -45,6 +45,26 @@ def test_any_bytes_are_harmless(data: bytes, codec: str) -> None:
     assert (again, changed) == (complete, False)
 
 
+@pytest.mark.parametrize(("codec", "header"), [("h264", b"\x68"), ("h265", b"\x44\x01")])
+def test_identifiers_beyond_the_standard_are_not_remembered(codec: str, header: bytes) -> None:
+    sets = ParameterSets(codec)
+    many = [
+        header + ((number + 1) << (33 - 2 * (number + 1).bit_length())).to_bytes(4, "big")
+        for number in range(8000)
+    ]
+    assert not sets.absorb(many)
+    assert len(sets._known) == {"h264": 256, "h265": 64}[codec]
+
+
+def test_two_sequence_parameter_sets_of_h265_are_two() -> None:
+    head = b"\x42\x01\x01" + bytes.fromhex("016000000300900000030000030078")
+    first, second = head + b"\xa0\x3c", head + b"\x50\x3c"  # ue(v) 0 and 1
+    sets = ParameterSets("h265")
+    assert not sets.absorb([VPS5, first, second, PPS5])
+    assert not sets.absorb([VPS5, first, second, PPS5])
+    assert sets.absorb([head + b"\xa0\x3d"])
+
+
 @given(st.binary(max_size=40))
 def test_every_nal_found_lies_in_the_data(data: bytes) -> None:
     for nal in leading_nals(data, "h264"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovstream.sources.rtsp_messages import (
@@ -74,6 +74,7 @@ def test_packets_behind_garbage_are_found(noise: bytes) -> None:
     assert parse([data[:200], data[200:]], channels=frozenset({0, 1})) == [(0, RTP)] * 3
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 2000))
 def test_hardly_any_packet_is_swallowed_by_random_garbage(chance: object, size: int) -> None:
     """Garbage may look like a packet; the way back is found behind it."""

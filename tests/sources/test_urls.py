@@ -25,7 +25,7 @@ def test_special_characters_work_encoded_and_plain(url: str) -> None:
     parsed = parse_url(url)
     assert (parsed.host, parsed.location) == ("10.0.0.7", "10.0.0.7:554/a/b?c=1")
     assert f"{parsed.username}:{parsed.password}" == f"{USER}:{PASSWORD}"
-    assert redact_url(url) == "rtsp://10.0.0.7:554/a/b?c=1"
+    assert redact_url(url) == "rtsp://10.0.0.7:554/a/b?c=***"
 
 
 @given(NASTY, NASTY)
@@ -53,9 +53,13 @@ def test_a_password_is_never_shown(password: str) -> None:
         ("rtsp://u:p@cam/at@path", "rtsp://***@path"),
         ("rtsp://u:p@[::1]:554/x", "rtsp://[::1]:554/x"),
         ("rtsp://u:p@", "rtsp://"),
-        ("http://cam/video?user=a&password=b&size=1", "http://cam/video?user=a&password=***&size=1"),
-        ("rtsp://cam/user=admin_password=tlJwpbo6_channel=1", "rtsp://cam/user=admin_password=***"),
-        ("srt://host:9000?passphrase=abc&streamid=x", "srt://host:9000?passphrase=***&streamid=x"),
+        ("http://cam/video?user=a&password=b&size=1", "http://cam/video?user=***&password=***&size=1"),
+        ("rtsp://cam/user=admin_password=tlJwpbo6_channel=1", "rtsp://cam/user=***"),
+        ("srt://host:9000?passphrase=abc&mode=caller", "srt://host:9000?passphrase=***&mode=caller"),
+        ("srt://h:8890?streamid=read:cam:user:secret", "srt://h:8890?streamid=***"),
+        ("rtsp://h/x?jwt=ab.cd&channel=1&subtype=0", "rtsp://h/x?jwt=***&channel=1&subtype=0"),
+        ("rtsp://h/x?channel=a%20secret:word;bearer=1", "rtsp://h/x?channel=***;bearer=***"),
+        ("whep+http://h:1984/api/webrtc?src=door", "whep+http://h:1984/api/webrtc?src=door"),
         ("/files/a@b.mp4", "/files/a@b.mp4"),
     ],
 )

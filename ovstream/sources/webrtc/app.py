@@ -191,9 +191,13 @@ def _root(request: Request) -> str:
 
 
 def _from_this_machine(request: Request) -> bool:
-    """Whether peer, Host and Origin are local: a page elsewhere must not publish through somebody's browser."""
+    """Whether peer, Host and Origin are local, and no proxy stands between.
+
+    A page elsewhere must not publish through somebody's browser, nor everybody through a proxy on this machine.
+    """
     peer = request.client.host if request.client is not None else ""
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     origin = request.headers.get("origin")
     local_origin = origin is None or is_local(urlsplit(origin).hostname or "")
-    return is_local(peer) and is_local(host) and local_origin
+    passed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
+    return is_local(peer) and is_local(host) and local_origin and not passed_on

@@ -101,6 +101,7 @@ class WhipSource(LiveSource):
         self._intake = RtpIntake(name, stats=self.stats, max_pixels=config.max_pixels, on_event=on_event)
         self._publication: Publication | None = None
         self._published = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def publication(self) -> Publication | None:
@@ -120,7 +121,13 @@ class WhipSource(LiveSource):
     def hand_over(self, publication: Publication) -> None:
         """Lets a publisher take the place of the one before."""
         if self._publication is not None:
-            self._publication.session.end(SourceError(f"{self.name}: another publisher came"))
+            replaced = self._publication.session
+            replaced.end(SourceError(f"{self.name}: another publisher came"))
+            closing = asyncio.create_task(
+                replaced.aclose()
+            )  # it may have been replaced before it was followed
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         self._publication = publication
         self._published.set()
 
@@ -138,6 +145,7 @@ class WhipSource(LiveSource):
                 place.endpoint.remove(self)
                 if self._publication is not None:
                     await self._publication.session.aclose()
+                await asyncio.gather(*self._closing)
 
     async def _follow(self) -> SourceError:
         """Receives from the newest publisher until it ends."""
@@ -172,6 +180,9 @@ class WhipEndpoint:
             programs and pages of this machine may publish.
         max_publishers: Most at once; more are told to come back later.
 
+    Attributes:
+        url: Where the application can be reached, for people; empty: unknown.
+
     Raises:
         ConfigError: The token is empty.
     """
@@ -182,6 +193,7 @@ class WhipEndpoint:
                 "an empty token lets everybody publish: give one, or None for this machine only"
             )
         self.max_publishers = max_publishers
+        self.url = ""
         self._token = token
         self._sources: dict[str, WhipSource] = {}
         self._answering = 0
@@ -207,7 +219,7 @@ class WhipEndpoint:
 
         @asynccontextmanager
         async def listen() -> AsyncGenerator[Place]:
-            yield Place(self, "")
+            yield Place(self, self.url)
 
         used = config or SourceConfig()
         return WhipSource(stream_name, listen, name=f"whip:{stream_name}", config=used, on_event=on_event)

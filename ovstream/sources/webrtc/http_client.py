@@ -87,7 +87,7 @@ async def _connect(address: Address, name: str) -> tuple[asyncio.StreamReader, a
             limit=MAX_HEAD_BYTES,
             happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         failure = connection_error(error, name)
     else:
         if address.fingerprint is not None and address.tls is not None:
@@ -116,9 +116,16 @@ async def _read_answer(reader: asyncio.StreamReader) -> HttpAnswer:
     length = headers.get("Content-Length")
     if length:
         return HttpAnswer(status, headers, await reader.readexactly(_bounded(length, 10)))
-    body = await reader.read(MAX_BODY_BYTES + 1)
-    _bounded(str(len(body)), 10)
-    return HttpAnswer(status, headers, body)
+    return HttpAnswer(status, headers, await _read_to_end(reader))
+
+
+async def _read_to_end(reader: asyncio.StreamReader) -> bytes:
+    """The body of a server that does not say how long it is."""
+    body = bytearray()
+    while piece := await reader.read(MAX_BODY_BYTES):
+        body += piece
+        _bounded(str(len(body)), 10)
+    return bytes(body)
 
 
 async def _read_chunks(reader: asyncio.StreamReader) -> bytes:

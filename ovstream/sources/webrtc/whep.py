@@ -45,6 +45,11 @@ class _Url(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> _Url:
+        """Takes a URL apart.
+
+        Raises:
+            ValueError: It is none.
+        """
         parts = urlsplit(text)
         port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -114,7 +119,9 @@ class WhepSource(ReconnectingSource):
                 url = self._follow(url, location)
                 continue
             self._check(response)
-            resource = _Url.parse(urljoin(url.text(), location)) if location else None
+            resource = self._elsewhere(url, location) if location else None
+            if resource is not None and resource.origin != url.origin:
+                resource = None  # nobody may make us delete something elsewhere
             try:
                 return resource, clean_answer(response.body.decode("utf-8", "replace"))
             except UnacceptableMedia:
@@ -122,12 +129,19 @@ class WhepSource(ReconnectingSource):
         raise SourceProtocolError(f"{self.name} redirects in a circle")
 
     def _follow(self, url: _Url, location: str) -> _Url:
-        following = _Url.parse(urljoin(url.text(), location))
+        following = self._elsewhere(url, location)
         if following.scheme not in DEFAULT_PORTS or not following.host:
             raise SourceProtocolError(f"{self.name} redirects to something that is not HTTP")
         if url.scheme == "https" and following.scheme != "https":
             raise SourceProtocolError(f"{self.name} redirects from TLS to plain text")
         return following
+
+    def _elsewhere(self, url: _Url, location: str) -> _Url:
+        try:
+            return _Url.parse(urljoin(url.text(), location))
+        except ValueError:
+            pass
+        raise SourceProtocolError(f"{self.name} names an address that is none")
 
     def _check(self, response: HttpAnswer) -> None:
         status = response.status
