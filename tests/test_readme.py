@@ -75,7 +75,7 @@ def test_the_two_commands() -> None:
         assert len(block.text.splitlines()) == 1
         assert block.text.startswith("python3 -m venv .venv && .venv/bin/pip install ")
     assert main.text.endswith("&& .venv/bin/ovstream demo\n")
-    assert test.text.endswith("&& .venv/bin/pytest\n")
+    assert test.text.endswith("&& .venv/bin/pytest -n auto\n")
     assert "-c constraints-dev.txt" in test.text
 
 
