@@ -25,6 +25,7 @@ from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.tape import open_tape
+from ovstream.pipeline.turns import turns
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.sinks import Sink
 from ovstream.sources import Source, open_source
@@ -244,6 +245,7 @@ class Stream:
             observe=self._observe,
             tape=tape,
         )
+        self._turns = turns(at_least=self._encoder.backend.lanes)
         known = self._worker.checkpoint
         self._announce(known.epoch, known.next_seq)
         self._tasks = [
@@ -273,7 +275,9 @@ class Stream:
         if fresh is not None:
             if (told := self._freshness.report()) is not None:
                 self._emit("dropped", told)
-            for embedding in await self._in_thread(lambda: worker.process(fresh)):
+            async with self._turns:
+                embeddings = await self._in_thread(lambda: worker.process(fresh))
+            for embedding in embeddings:
                 await self._deliver(embedding, live=source.live)
             if unit.arrival_ns:
                 self.latency.observe(1e-9 * (time.monotonic_ns() - unit.arrival_ns))
