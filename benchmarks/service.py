@@ -3,7 +3,7 @@
 Part one runs `ovstream serve` with synthetic cameras, half of them quiet and half with traffic, that come over RTSP from
 a process of their own. While it runs a camera is added, changed, removed, killed and comes back, and the file is
 reloaded; the table tells what each stream did, and whether one of the others noticed. CPU and memory are those of the
-service's process.
+service's process. Last comes the verdict: each promise with what was measured; the exit status is 1 when one is broken.
 
 Part two takes the same pictures through four ways on this one core, in turns, without a network: ours on a quiet and on
 an active scene; decoding every picture and encoding every patch with the same model; and OpenCV decoding every picture
@@ -26,7 +26,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,9 @@ SCENES = {
     "active": {"objects": 4, "noise": 2.0, "speed": 4.0, "rest": 0.3, "seed": 2},
 }
 CLIP_SECONDS = 20
+LATE_SECONDS = 0.5
+MOST_LATE_SECONDS = 10.0
+MOST_DRAIN_SECONDS = 5.5  # drain_seconds, and what the kernel takes
 SAMPLE_SECONDS = 2.0
 ROUNDS = 3
 
@@ -150,8 +155,27 @@ class Service:
         return time.monotonic() - began
 
 
-def soak(args: argparse.Namespace, clips: dict[str, list[list[bytes]]]) -> None:
-    """Part one."""
+@dataclass(slots=True)
+class Verdict:
+    """Promises, and whether they were kept."""
+
+    lines: list[tuple[bool, str, str]] = field(default_factory=list)
+
+    def judge(self, kept: bool, promise: str, found: str) -> None:
+        """Adds one."""
+        self.lines.append((kept, promise, found))
+
+    def show(self) -> bool:
+        """Prints all; tells whether every promise was kept."""
+        print("\nverdict")
+        for kept, promise, found in self.lines:
+            print(f"  {'kept  ' if kept else 'BROKEN'}  {promise:58} {found}")
+        return all(kept for kept, _, _ in self.lines)
+
+
+def soak(args: argparse.Namespace, clips: dict[str, list[list[bytes]]]) -> bool:
+    """Part one; tells whether every promise was kept."""
+    verdict = Verdict()
     steady, victim = Cameras(clips, args.fps), Cameras({"active": clips["active"]}, args.fps)
     scenes = ["quiet" if number % 2 else "active" for number in range(args.cameras)]
     streams = [
@@ -163,11 +187,17 @@ def soak(args: argparse.Namespace, clips: dict[str, list[list[bytes]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         service = Service(Path(folder), streams)
         try:
-            _soak(args, service, streams, extra, victim)
+            _soak(args, service, streams, extra, victim, verdict)
         finally:
-            print(f"drained and ended in {service.stop():.1f} s")
+            drained = service.stop()
             steady.kill()
             victim.kill()
+    verdict.judge(
+        drained <= MOST_DRAIN_SECONDS,
+        "SIGTERM to the end of the process, under load: 5.5 s",
+        f"{drained:.1f} s",
+    )
+    return verdict.show()
 
 
 def _soak(
@@ -176,6 +206,7 @@ def _soak(
     streams: list[dict[str, Any]],
     extra: dict[str, Any],
     victim: Cameras,
+    verdict: Verdict,
 ) -> None:
     while not all(one["state"] == "live" for one in service.streams().values()):
         time.sleep(0.5)
@@ -191,6 +222,8 @@ def _soak(
     seconds = 60 * args.minutes
     first, cpu, began = service.streams(), service.cpu_seconds(), time.monotonic()
     memory, latencies = [], {name: ([], []) for name in first}
+    late: dict[str, int] = dict.fromkeys(first, 0)  # samples in a row with a late median
+    latest, levels = 0, Counter[int]()
     print(f"{len(first)} cameras, {args.size}, {args.fps}/s, {args.minutes:g} minutes", flush=True)
     while (now := time.monotonic() - began) < seconds:
         while schedule and now >= schedule[0][0] * seconds:
@@ -202,6 +235,11 @@ def _soak(
             if name in latencies and one["latency"]["p50"] is not None:
                 latencies[name][0].append(one["latency"]["p50"])
                 latencies[name][1].append(one["latency"]["p99"])
+            if name in late:
+                point = one["latency_now"]
+                late[name] = late[name] + 1 if point is not None and point > LATE_SECONDS else 0
+                latest = max(latest, late[name])
+                levels[one["level"]] += 1
         time.sleep(SAMPLE_SECONDS)
     wall, last = time.monotonic() - began, service.streams()
     cores = (service.cpu_seconds() - cpu) / wall
@@ -215,11 +253,39 @@ def _soak(
         or last[name]["totals"]["reconnects"]
     ]
     quarter = max(len(memory) // 4, 1)
-    print(
-        f"CPU {cores:.2f} cores, {100 * cores / len(first):.1f} % of a core per camera; memory "
-        f"{statistics.mean(memory[:quarter]):.0f} MiB in the first quarter, {statistics.mean(memory[-quarter:]):.0f} in "
-        f"the last; streams that noticed the others: {disturbed or 'none'}"
+    early, final = statistics.mean(memory[quarter : 2 * quarter]), statistics.mean(memory[-quarter:])
+    shares = ", ".join(
+        f"{level}: {count / sum(levels.values()):.0%}" for level, count in sorted(levels.items())
     )
+    print(
+        f"CPU {cores:.2f} cores, {100 * cores / len(first):.1f} % of a core per camera; memory {early:.0f} MiB in the "
+        f"second quarter, {final:.0f} in the last; time at each level of load: {shares}"
+    )
+    dropped = {
+        name: lost
+        for name in untouched
+        if (lost := last[name]["totals"]["dropped"] - first[name]["totals"]["dropped"])
+    }
+    slow = {
+        name: round(median, 2) for name in untouched if (median := statistics.median(latencies[name][1])) > 1
+    }
+    rates = [_pictures(first[name], last[name]) / wall / args.fps for name in untouched]
+    verdict.judge(
+        not disturbed, "nobody notices add, change, kill, return, reload, remove", f"{disturbed or 'none'}"
+    )
+    verdict.judge(min(rates) > 0.98, "every picture of the others is read", f"{min(rates):.1%} of the worst")
+    verdict.judge(not dropped, "no picture is dropped for lateness", f"{dropped or 0}")
+    verdict.judge(
+        latest * SAMPLE_SECONDS <= MOST_LATE_SECONDS,
+        f"a stream is late (> {LATE_SECONDS:g} s) for 10 s in a row at most",
+        f"{latest * SAMPLE_SECONDS:.0f} s",
+    )
+    verdict.judge(not slow, "99 of 100 pictures within 1 s, in the median minute", f"{slow or 'all'}")
+    verdict.judge(final < 1.1 * early, "memory does not grow", f"{final / early - 1:+.1%}")
+
+
+def _pictures(before: dict[str, Any], after: dict[str, Any]) -> int:
+    return after["totals"]["frames_parsed"] - before["totals"]["frames_parsed"]
 
 
 def _table(
@@ -324,6 +390,7 @@ def main() -> None:
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--only", choices=("soak", "compare"))
     args = parser.parse_args()
+    kept = True
     if args.only != "compare":
         clips = {
             scene: split_units(
@@ -331,9 +398,10 @@ def main() -> None:
             )
             for scene in SCENES
         }
-        soak(args, clips)
+        kept = soak(args, clips)
     if args.only != "soak":
         compare(args)
+    sys.exit(0 if kept else 1)
 
 
 if __name__ == "__main__":

@@ -491,3 +491,22 @@ class Checkpoint:
     cursor_pts: int | None
     time_base: Fraction
     model_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class SinkCounts:
+    """What became of the embeddings that a sink took; `waiting` and `waiting_bytes` also fall.
+
+    Attributes:
+        sent: The target has them.
+        failed: The target does not want them.
+        dropped: They found no room while the target was away.
+        waiting: They are on their way.
+        waiting_bytes: Size of these, on disk.
+    """
+
+    sent: int = 0
+    failed: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    waiting_bytes: int = 0

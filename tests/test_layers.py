@@ -43,6 +43,7 @@ FOREIGN: dict[str, set[str]] = {
     "service/preview.py": {"PIL"},
     "training": {"numpy", "torch", "onnxruntime", "sklearn", "PIL"},
     "pipeline": {"numpy", "structlog"},
+    "pipeline/tracing.py": {"opentelemetry"},
     "probing": {"numpy"},
     "sources": {"numpy", "av", "aiortc", "tenacity", "structlog"},
     "sources/synthetic.py": {"pydantic"},  # checks the query of its URL
@@ -55,9 +56,11 @@ FOREIGN: dict[str, set[str]] = {
     "publish": {"numpy", "zmq", "structlog"},
     "sinks": {"numpy"},
     "sinks/registry.py": {"pydantic"},  # checks options of sinks that other packages bring
+    "sinks/kafka.py": {"aiokafka", "pydantic"},
     "sinks/mqtt.py": {"paho", "pydantic"},
     "sinks/parquet.py": {"numpy", "pyarrow"},
     "sinks/redis_stream.py": {"redis", "pydantic"},
+    "sinks/rerun_log.py": {"numpy", "rerun"},
     "sinks/webhook.py": {"httpx", "pydantic"},
     "watch": {"numpy"},
     "model": {"numpy", "torch", "onnx", "safetensors", "huggingface_hub"},

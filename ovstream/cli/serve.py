@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ovstream.cli.console import console, set_up_logging
 from ovstream.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from ovstream.service.supervisor import Supervisor
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "watchfiles")
 
@@ -34,11 +40,24 @@ def serve(
         if find_spec(package) is None:
             raise MissingExtraError(package, extra="server")
     from ovstream.service.server import serve as run
-    from ovstream.service.supervisor import Supervisor
 
     set_up_logging(verbose=verbose, log_format="json" if log_json else "console")
 
     def started(address: str, supervisor: Supervisor) -> None:
         console.print(f"[bold]{address}[/]  {len(supervisor.cameras)} streams", highlight=False)
 
-    asyncio.run(run(config, on_start=started))
+    asyncio.run(run(config, on_start=started, on_stop=_leave_in_time))
+
+
+def _leave_in_time(supervisor: Supervisor) -> None:
+    """Ends the process in time, even if a decoder or driver hangs: their threads would keep it for ever."""
+    seconds = supervisor.config.drain_seconds
+
+    def leave() -> None:
+        supervisor.save_now()
+        logging.getLogger("ovstream").warning("not over after %.0f s; leaving all the same", seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()

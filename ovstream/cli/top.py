@@ -9,7 +9,7 @@ import urllib.request
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -73,6 +73,7 @@ def _table(service: dict[str, Any], streams: list[dict[str, Any]]) -> Group:
         f"[bold]{service['live']} of {service['streams']}[/] live   CPU [bold]{service['cpu']:.2f}[/] of "
         f"{service['cores']:g} cores   memory [bold]{service['memory_bytes'] / 2**20:.0f} MB[/]   "
         f"degraded {service['degraded']}"
+        + (f"   [yellow]{service['overload']:.0%} too much to do[/]" if service["overload"] else "")
     )
     table = Table(header_style="dim", box=None, pad_edge=False)
     for name in (
@@ -92,14 +93,32 @@ def _table(service: dict[str, Any], streams: list[dict[str, Any]]) -> Group:
         table.add_column(name, justify="left" if name in ("stream", "state", "") else "right")
     for one in streams:
         table.add_row(*_row(one))
-    return Group(head, Text(), table)
+    parts: list[RenderableType] = [head, Text(), table]
+    if service["sinks"]:
+        parts += [Text(), _sink_table(service["sinks"])]
+    return Group(*parts)
+
+
+def _sink_table(sinks: list[dict[str, Any]]) -> Table:
+    table = Table(header_style="dim", box=None, pad_edge=False)
+    for name in ("sink", "sent", "failed", "dropped", "waiting", "spooled"):
+        table.add_column(name, justify="left" if name == "sink" else "right")
+    for one in sinks:
+        table.add_row(
+            f"[bold]{escape(one['name'])}[/]",
+            str(one["sent"]),
+            *(f"[red]{one[name]}[/]" if one[name] else "0" for name in ("failed", "dropped")),
+            f"[yellow]{one['waiting']}[/]" if one["waiting"] else "0",
+            f"{one['waiting_bytes'] / 2**20:.1f} MB",
+        )
+    return table
 
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
     colour = _COLOURS.get(one["state"], "dim")
     activity = one["activity"].get("", 0.0)
     late, fidelity = one["latency"]["p50"], one["fidelity"]
-    notes = [one["detail"], ", ".join(one["active_rules"])]
+    notes = [one["detail"], ", ".join(one["conditions"]), ", ".join(one["active_rules"])]
     if one["level"]:
         notes.append(f"degraded to level {one['level']}")
     return (

@@ -25,6 +25,7 @@ from ovstream.config.sections import (
     SinkConfig,
     SourceConfig,
     StreamConfig,
+    TraceConfig,
 )
 from ovstream.config.service import HttpConfig, LoadConfig, ServiceConfig, SuperviseConfig
 from ovstream.config.watch import Polygon, RuleConfig, RuleKind, WatchConfig, ZoneConfig
@@ -48,6 +49,7 @@ __all__ = [
     "SourceConfig",
     "StreamConfig",
     "SuperviseConfig",
+    "TraceConfig",
     "WatchConfig",
     "ZoneConfig",
     "added_config",

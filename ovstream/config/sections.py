@@ -209,6 +209,17 @@ class RecordConfig(Section):
     max_megabytes: int | None = Field(default=1000, ge=1, description="size at which the recording ends")
 
 
+class TraceConfig(Section):
+    """Traces of access units in OpenTelemetry."""
+
+    share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="of the pictures; 0: none, and nothing is imported (extra 'otel')",
+    )
+
+
 class SinkConfig(BaseModel):
     """Another place where embeddings go: a type, and the options of that type."""
 
@@ -240,6 +251,7 @@ class StreamConfig(Section):
     encode: EncodeConfig = EncodeConfig()
     publish: PublishConfig = PublishConfig()
     record: RecordConfig = RecordConfig()
+    trace: TraceConfig = TraceConfig()
     sinks: tuple[SinkConfig, ...] = Field(
         default=(), description="other places where embeddings go, each a type with its options"
     )

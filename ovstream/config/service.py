@@ -65,4 +65,9 @@ class ServiceConfig(Section):
     )
     checkpoint_seconds: float = Field(default=1.0, ge=0.1, le=60)
     max_streams: int = Field(default=64, ge=1, le=1024)
-    drain_seconds: float = Field(default=10.0, gt=0, le=300, description="longest wait at the end")
+    drain_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        le=300,
+        description="longest time from SIGTERM to the end; what hangs is left behind",
+    )

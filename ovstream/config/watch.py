@@ -11,7 +11,15 @@ from ovstream.config.section import Section
 
 Point = tuple[float, float]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$"
-RuleKind = Literal["motion", "unusual", "silent"]
+RuleKind = Literal["motion", "unusual", "silent", "health"]
+ConditionName = Literal["frozen", "dark", "starved", "shaking", "infrared", "moved", "cut"]
+TROUBLES: tuple[ConditionName, ...] = (
+    "frozen",
+    "dark",
+    "starved",
+    "shaking",
+    "moved",
+)  # of a camera, not of a scene
 
 
 def _is_polygon(points: tuple[Point, ...]) -> tuple[Point, ...]:
@@ -38,9 +46,13 @@ class RuleConfig(Section):
 
     name: str = Field(pattern=NAME)
     when: RuleKind = Field(
-        description="motion: activity (changed share); unusual: novelty; silent: seconds without a picture"
+        description="motion: activity (changed share); unusual: novelty; silent: seconds without a picture; "
+        "health: seconds that a condition of the camera has lasted"
     )
     zone: str | None = Field(default=None, description="name of a zone; null: the whole picture")
+    conditions: tuple[ConditionName, ...] = Field(
+        default=TROUBLES, min_length=1, description="of health: any of them"
+    )
     above: float = Field(gt=0, description="score from which the event starts")
     below: float | None = Field(default=None, ge=0, description="score under which it ends; null: half")
     for_seconds: float = Field(default=0.0, ge=0, description="how long above before it starts")
@@ -50,8 +62,10 @@ class RuleConfig(Section):
     def _ends_below_its_start(self) -> RuleConfig:
         if self.below is not None and self.below > self.above:
             raise ValueError(f"rule '{self.name}': 'below' must not be greater than 'above'")
-        if self.when == "silent" and self.zone is not None:
-            raise ValueError(f"rule '{self.name}': 'silent' is about the camera and has no zone")
+        if self.when in ("silent", "health") and self.zone is not None:
+            raise ValueError(f"rule '{self.name}': '{self.when}' is about the camera and has no zone")
+        if self.when != "health" and "conditions" in self.model_fields_set:
+            raise ValueError(f"rule '{self.name}': 'conditions' belongs to 'health'")
         return self
 
     @property

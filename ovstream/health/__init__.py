@@ -11,6 +11,6 @@
 | cut | another picture at once (once) | nearly everything coded anew, with other textures |
 """
 
-from ovstream.health.monitor import Condition, HealthChange, HealthMonitor
+from ovstream.health.monitor import MOMENTARY, Condition, HealthChange, HealthMonitor
 
-__all__ = ["Condition", "HealthChange", "HealthMonitor"]
+__all__ = ["MOMENTARY", "Condition", "HealthChange", "HealthMonitor"]

@@ -15,6 +15,9 @@ from ovstream.types import FrameMetadata
 
 Condition = Literal["frozen", "dark", "starved", "shaking", "infrared", "moved", "cut"]
 
+MOMENTARY: tuple[Condition, ...] = ("moved", "cut")
+"""Conditions that happen, and do not last."""
+
 USUAL_STEP_SECONDS = 0.04  # between pictures without presentation times
 CUT_PAUSE_SECONDS = 1.0  # one change of scene is told once
 

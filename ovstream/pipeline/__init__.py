@@ -3,7 +3,7 @@
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.inspection import inspect
 from ovstream.pipeline.latency import BOUNDS_SECONDS, Latency
-from ovstream.pipeline.outputs import Outputs
+from ovstream.pipeline.outputs import Outputs, close_all
 from ovstream.pipeline.replay import Replay, Replayed
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.stream import Stream, encoder_of, iterate, open
@@ -21,6 +21,7 @@ __all__ = [
     "Stream",
     "StreamStats",
     "StreamWorker",
+    "close_all",
     "encoder_of",
     "inspect",
     "iterate",

@@ -18,6 +18,8 @@ from ovstream.pipeline.stats import StreamStats
 from ovstream.plan import PatchGrid, Planner
 from ovstream.types import BoolArray, EventKind, FrameMetadata, Patches, PatchPlan
 
+_LONGEST_BLIND = 250  # pictures: some cameras send keyframes hardly ever
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
@@ -74,7 +76,7 @@ class Scene:
         self.frames_since_dense = 0
         self._config, self._stats, self._on_event = config, stats, on_event
         self._planner = Planner(grid, config.plan)
-        self._pictures = 0
+        self._pictures = self._looked = 0
         self._sight = sight(self.grid, self.size)
         unlimited = config.plan.everything or model.mode == "dense"
         self._scheduler = Scheduler(
@@ -138,10 +140,18 @@ class Scene:
         if self._config.plan.everything:
             return _everything(plan)
         self._pictures += not late
-        if plan.needs_pixels and self._pictures % effort.every and self._sight.output is not None:
+        if plan.needs_pixels and self._sight.output is not None and not self._looks(frame, effort.every):
             self._stats.frames_skipped_for_load += 1
             return self._later(plan, "load")
         return self._affordable(plan) if plan.action == "sparse" else plan
+
+    def _looks(self, frame: FrameMetadata, every: int) -> bool:
+        """Whether the effort lets this picture be looked at; the number of the one that was is kept."""
+        due = self._pictures % every == 0 if every else frame.keyframe
+        if due or self._pictures - self._looked >= _LONGEST_BLIND:
+            self._looked = self._pictures
+            return True
+        return False
 
     def _later(self, plan: PatchPlan, reason: str) -> PatchPlan:
         """The plan without its patches; they stay first in line."""

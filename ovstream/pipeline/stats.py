@@ -35,7 +35,8 @@ class StreamStats:
         audits: Comparisons with a dense pass on the same picture.
         audits_failed: Of these, below `min_fidelity`.
         audit_cosine_sum: Of all audits; divided by `audits` the mean fidelity.
-        dropped: Access units and results left out on purpose, because somebody was too slow.
+        dropped: Access units and results left out on purpose: too late, no room, or no keyframe yet.
+        overrun: Of these, because somebody was too slow.
         reconnects: Times the source had to connect again.
         cpu_seconds: CPU time per stage: parse, plan, decode, crop, encode, health, watch.
     """
@@ -62,6 +63,7 @@ class StreamStats:
     audits_failed: int = 0
     audit_cosine_sum: float = 0.0
     dropped: int = 0
+    overrun: int = 0
     reconnects: int = 0
     cpu_seconds: dict[str, float] = field(default_factory=dict)
 

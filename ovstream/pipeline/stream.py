@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ovstream.config import EncodeConfig, SinkConfig, StreamConfig, stream_config
 from ovstream.decode import Picture
@@ -30,6 +30,9 @@ from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.sinks import Sink
 from ovstream.sources import Source, open_source
 from ovstream.types import AccessUnit, BoolArray, Checkpoint, Embedding, EventKind, ModelInfo, StreamEvent
+
+if TYPE_CHECKING:
+    from ovstream.pipeline.tracing import UnitTracer
 
 _RESULT_QUEUE = 64  # results waiting for a slow reader; live streams then drop the oldest
 _EVENT_QUEUE = 256
@@ -73,7 +76,7 @@ class Stream:
         outputs: Outputs | None = None,
     ) -> None:
         self.config = config
-        self.stats = StreamStats()
+        self.stats, self._tracer = _watched(config)
         self.latency = Latency()
         self.recording: Path | None = None
         self._source = source
@@ -210,12 +213,19 @@ class Stream:
             stack.callback(self._end)
             if self._worker is not None:
                 stack.callback(self._worker.close)
-            stack.push_async_callback(asyncio.to_thread, self._executor.shutdown)
+            stack.push_async_callback(self._end_thread)
             if self._source is not None:
                 stack.push_async_callback(self._source.aclose)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _end_thread(self) -> None:
+        """Waits for the call that runs; not in a thread of the loop's, which a call that hangs would keep for good."""
+        last = asyncio.get_running_loop().run_in_executor(self._executor, lambda: None)
+        self._executor.shutdown(wait=False)
+        await last
+        self._executor.shutdown()  # the thread is on its way out
 
     async def _open(self) -> None:
         config = self.config
@@ -271,14 +281,22 @@ class Stream:
         await self._results.put(None)
 
     async def _take(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> None:
-        fresh = self._freshness.admit(unit) if source.live else unit
+        patience = worker.effort.max_age_seconds
+        fresh = self._freshness.admit(unit, max_age_seconds=patience) if source.live else unit
         if fresh is not None:
+            self._tell(lambda sink: sink.packet(self.config.stream_id, fresh))
             if (told := self._freshness.report()) is not None:
                 self._emit("dropped", told)
+            trace = self._tracer.begin(fresh) if self._tracer is not None else None
             async with self._turns:
-                embeddings = await self._in_thread(lambda: worker.process(fresh))
-            for embedding in embeddings:
+                results = await self._in_thread(lambda: worker.process(fresh))
+            worked = (
+                self._tracer.worked(trace, results) if self._tracer is not None and trace is not None else 0
+            )
+            for embedding in results:
                 await self._deliver(embedding, live=source.live)
+            if self._tracer is not None and trace is not None:
+                self._tracer.end(trace, worked)
             if unit.arrival_ns:
                 self.latency.observe(1e-9 * (time.monotonic_ns() - unit.arrival_ns))
         self._copy_source_stats(source)
@@ -287,6 +305,7 @@ class Stream:
         self.stats.source_lost = source.stats.lost
         self.stats.reconnects = source.stats.reconnects
         self.stats.dropped = self._dropped + self._freshness.dropped + source.stats.dropped
+        self.stats.overrun = self.stats.dropped - source.stats.unusable
 
     async def _deliver(self, embedding: Embedding, *, live: bool) -> None:
         if embedding.epoch != self._announced_epoch:
@@ -327,6 +346,11 @@ class Stream:
         if self._ended or self._announced_epoch is None:
             return
         self._ended = True
+        if self._worker is not None:
+            for event in self._worker.watcher.finish():
+                self._emit("rule", str(event))
+            for condition in self._worker.conditions:
+                self._emit("recovered", f"{condition}: not watched any more")
         self._emit("ended", self._source.name if self._source else "")
         self._tell(lambda sink: sink.end(self.config.stream_id))
         _put_dropping_oldest(self._events, None)
@@ -368,6 +392,16 @@ class Stream:
     def _closed_results(self) -> None:
         """Keeps the end of the results readable for whoever asks again."""
         _put_dropping_oldest(self._results, None)
+
+
+def _watched(config: StreamConfig) -> tuple[StreamStats, UnitTracer | None]:
+    """Counters, and the tracer that reads them where traces are wanted."""
+    if not config.trace.share:
+        return StreamStats(), None
+    from ovstream.pipeline.tracing import TracedStats, UnitTracer
+
+    stats = TracedStats()
+    return stats, UnitTracer(config.stream_id, share=config.trace.share, stats=stats)
 
 
 def encoder_of(config: EncodeConfig) -> Encoder:

@@ -13,7 +13,7 @@ from ovstream.config import StreamConfig
 from ovstream.decode import Picture
 from ovstream.encode import Encoder, Output
 from ovstream.errors import DecodeError, InvalidBitstream
-from ovstream.health import Condition, HealthMonitor
+from ovstream.health import MOMENTARY, Condition, HealthMonitor
 from ovstream.pipeline.effort import FULL_EFFORT
 from ovstream.pipeline.metadata import Reading
 from ovstream.pipeline.parts import Parts
@@ -263,9 +263,8 @@ class StreamWorker:
             effort=self.effort,
         )
         self._lost = False
-        if not late:
-            self._check_health(frame, done.plan.camera_motion_px)
-        self._watch(frame, done, scene.masked, late=late)
+        happened = [] if late else self._check_health(frame, done.plan.camera_motion_px)
+        self._watch(frame, done, scene.masked, late=late, happened=happened)
         if late or done.output is None or (self._config.emit == "changes" and not done.encoded.any()):
             return []
         return [
@@ -273,8 +272,8 @@ class StreamWorker:
             for kind, vector in _vectors(done.output, self._config.kinds)
         ]
 
-    def _check_health(self, frame: FrameMetadata, camera_motion_px: tuple[float, float]) -> None:
-        """Tells what begins or ends; what is known of a camera outlives its reconnects."""
+    def _check_health(self, frame: FrameMetadata, camera_motion_px: tuple[float, float]) -> list[Condition]:
+        """Tells what begins or ends, and returns it; what is known of a camera outlives its reconnects."""
         size = frame.width, frame.height
         if self._health is None or self._health_size != size:
             self._health, self._health_size = HealthMonitor(size), size
@@ -282,8 +281,17 @@ class StreamWorker:
             changes = self._health.observe(frame, camera_motion_px=camera_motion_px)
         for change in changes:
             self._on_event(change.condition if change.active else "recovered", change.detail)
+        return [change.condition for change in changes if change.active]
 
-    def _watch(self, frame: FrameMetadata, done: Analysis, masked: BoolArray, *, late: bool) -> None:
+    def _watch(
+        self,
+        frame: FrameMetadata,
+        done: Analysis,
+        masked: BoolArray,
+        *,
+        late: bool,
+        happened: Sequence[Condition],
+    ) -> None:
         """Scores the picture, unless a newer one was scored before it, and asks the rules."""
         output = done.output
         if not late:
@@ -294,6 +302,8 @@ class StreamWorker:
                     done.confirmed,
                     scene=None if output is None else output.scene,
                     tokens=None if output is None else lambda: output.tokens,
+                    conditions=self.conditions,
+                    happened=[name for name in happened if name in MOMENTARY],
                 )
             for event in events:
                 self._on_event("rule", str(event))

@@ -20,7 +20,7 @@ from ovstream.publish.journal import Journal
 from ovstream.publish.leases import BLOCK, Leases
 from ovstream.publish.segment import Channel, Record
 from ovstream.publish.service import Service
-from ovstream.types import Embedding, EventKind, StreamEvent
+from ovstream.types import AccessUnit, Embedding, EventKind, SinkCounts, StreamEvent
 from ovstream.wire import Heartbeat, Status, encode, encode_heartbeat, encode_status
 
 # Kernel buffers hide old messages from the high-water mark: 256 KiB are some 300 messages of 768 bytes.
@@ -164,6 +164,14 @@ class Publisher:
     def stats(self) -> PublisherStats:
         """A copy of the counters."""
         return replace(self._stats, replayed=self._service.stats.replayed)
+
+    @property
+    def counts(self) -> SinkCounts:
+        """Embeddings handed to the socket, and those that it did not take."""
+        return SinkCounts(sent=self._stats.published, failed=self._stats.refused)
+
+    def packet(self, stream_id: str, unit: AccessUnit) -> None:
+        """Does nothing: no picture leaves, not even a compressed one."""
 
     def resume(self, stream_id: str) -> tuple[int, int] | None:
         """Takes a stream over and says where to go on: (epoch, number); None: nothing is known of it.

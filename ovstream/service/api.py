@@ -17,7 +17,7 @@ from ovstream.service.metrics import CONTENT_TYPE, render
 from ovstream.service.page import mount_page
 from ovstream.service.publishers import PREFIX as WHIP_PREFIX
 from ovstream.service.supervisor import NoSuchStream, StreamExists, Supervisor, TooManyStreams
-from ovstream.service.views import camera_view, config_view, service_view
+from ovstream.service.views import camera_view, config_view, service_view, sinks_view
 
 Json = dict[str, Any]
 Reload = Callable[[], Awaitable[RunConfig]]
@@ -174,6 +174,11 @@ def _service(supervisor: Supervisor, reload: Reload | None) -> APIRouter:
     def service() -> Json:
         """The whole: streams, CPU, memory."""
         return service_view(supervisor)
+
+    @router.get("/sinks")
+    def sinks() -> list[Json]:
+        """What became of the results, per sink: sent, failed, dropped, waiting, waiting_bytes."""
+        return sinks_view(supervisor)
 
     @router.get("/events")
     def events(

@@ -35,6 +35,7 @@ State = Literal["starting", "live", "waiting", "paused", "ended", "failed", "sto
 Origin = Literal["file", "api"]
 
 _CLOSE_SECONDS = 5.0  # then a stuck thread is left behind, and counted
+_MOST_ABANDONED = 3
 _SILENT_SECONDS = 3.0  # without a picture: not live
 _STEADY_SECONDS = 60.0  # a life as long as this is no sign of a fault at the start
 _FRESH_SECONDS = 1.0
@@ -93,6 +94,7 @@ class Camera:
         self._stream: Stream | None = None
         self._effort = FULL_EFFORT
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self._trouble = ""
         self._checkpoint: Checkpoint | None = None
         self._past: dict[str, Any] = {}
@@ -105,6 +107,11 @@ class Camera:
     def stream_id(self) -> str:
         """Its name."""
         return self.config.stream_id
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of its publisher and sinks."""
+        return self._shared.outputs.names(self.stream_id)
 
     @property
     def stream(self) -> Stream | None:
@@ -137,20 +144,29 @@ class Camera:
     def start(self) -> None:
         """Begins, unless it runs already or is paused."""
         if self._task is None and not self.config.supervise.paused:
-            self.failure, self._state = "", "starting"
+            self.failure, self._state, self._stopping = "", "starting", False
             self._task = asyncio.create_task(self._run(), name=f"camera-{self.stream_id}")
 
     async def stop(self, state: State = "stopped") -> None:
         """Ends the stream and remembers where it stood; may be called twice."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
+            if not self._stopping:
+                task.cancel()
             await asyncio.wait({task})
         self._state = state
+
+    def begin_stop(self) -> None:
+        """Begins the end without waiting for it; `stop` waits."""
+        if self._task is not None and not self._stopping:
+            self._stopping = True
+            self._task.cancel()
 
     async def reconfigure(self, config: StreamConfig) -> None:
         """Goes on under another configuration of the same name, with the next number."""
         await self.stop()
+        if (config.url, config.plan.masks) != (self.config.url, self.config.plan.masks):
+            self.monitor.forget_picture()
         self.config = config
         self._state = "paused" if config.supervise.paused else "stopped"
         self.start()
@@ -163,11 +179,15 @@ class Camera:
         return self._checkpoint
 
     def save(self) -> None:
-        """Writes the checkpoint, where there is a place for it."""
+        """Writes the checkpoint, where there is a place for it.
+
+        Nobody waits for the disk: a power cut may lose the newest number, but never gives one away twice, for each
+        epoch was written before its first result left.
+        """
         checkpoint = self.checkpoint()
         if self._shared.state is not None and checkpoint is not None:
             with contextlib.suppress(OSError):  # a full disk is no reason to stop a stream
-                self._shared.state.save(checkpoint)
+                self._shared.state.save(checkpoint, durable=False)
 
     def tick(self) -> None:
         """Once a second: closes the second, and looks for a stream that hangs or has grown too large."""
@@ -226,10 +246,13 @@ class Camera:
         while True:
             began = self._clock()
             error = await self._live()
+            self.opened.set()  # tried at least: the others must not wait for this one
             if error is None and not self.failure:
                 self._state = "ended"
                 self._tell("ended", "the source is over")
                 return
+            if self.abandoned >= _MOST_ABANDONED:
+                self.failure = f"{self.abandoned} threads hang: restart the service ({error})"
             if self.failure or isinstance(error, (ConfigError, FencedError)):
                 self._fail(self.failure or str(error))
                 return
@@ -331,14 +354,16 @@ class Camera:
     async def _close(self, stream: Stream) -> None:
         """Ends a stream; one whose thread hangs is left behind."""
         closing = asyncio.create_task(stream.aclose())
-        done, _ = await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
-        if not done:
-            self.abandoned += 1
-            self._tell("error", "a thread hangs and was left behind")
-        if self._stream is stream:
-            self.save()
-            self._past, self._past_latency = self.totals(), self.latency_totals()
-            self._stream = None
+        try:
+            done, _ = await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
+            if not done:
+                self.abandoned += 1
+                self._tell("error", "a thread hangs and was left behind")
+        finally:  # also when somebody stops the camera meanwhile
+            if self._stream is stream:
+                self.save()
+                self._past, self._past_latency = self.totals(), self.latency_totals()
+                self._stream = None
 
     async def _listen(self, stream: Stream) -> None:
         async for event in stream.events():

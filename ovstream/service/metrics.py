@@ -5,7 +5,7 @@ The only label with values from outside is `stream`; there are at most `service.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -48,6 +48,16 @@ COUNTERS = {
 }
 
 
+# Field of `SinkCounts` -> type, name and meaning of the metric; labelled by `sink`.
+SINKS: dict[str, tuple[Callable[..., Any], str, str]] = {
+    "sent": (CounterMetricFamily, "ovstream_sink_sent", "Embeddings that the target has"),
+    "failed": (CounterMetricFamily, "ovstream_sink_failed", "Embeddings that the target does not want"),
+    "dropped": (CounterMetricFamily, "ovstream_sink_dropped", "Embeddings that found no room meanwhile"),
+    "waiting": (GaugeMetricFamily, "ovstream_sink_waiting", "Embeddings on their way"),
+    "waiting_bytes": (GaugeMetricFamily, "ovstream_sink_waiting_bytes", "Size of these, on disk"),
+}
+
+
 class _Collector:
     """Reads the supervisor at every scrape."""
 
@@ -67,12 +77,17 @@ class _Collector:
         yield _states(cameras)
         yield from self._gauges(cameras, totals)
         yield _latency(cameras)
+        yield from _sinks(self._supervisor)
 
     def _whole(self) -> Iterator[Metric]:
         supervisor = self._supervisor
         whole = {
             "ovstream_streams": ("Streams that the service knows", len(supervisor.cameras)),
             "ovstream_streams_degraded": ("Streams below their full effort", supervisor.load.degraded),
+            "ovstream_overload": (
+                "Share of the work that was too much in the last second",
+                supervisor.load.overload,
+            ),
             "ovstream_models_loaded": ("Models in memory", supervisor.models_loaded),
             "ovstream_cpu_share": ("Of all cores, used by this process, 0 to 1", supervisor.cpu_share),
             "ovstream_resident_bytes": ("Memory of this process in RAM", resident_bytes()),
@@ -92,6 +107,7 @@ class _Collector:
                 ("ovstream_load_level", "0: full effort, 3: least"),
                 ("ovstream_stream_bytes", "Memory of caches and of compressed pictures that wait"),
                 ("ovstream_rules_active", "Rules whose events are going on"),
+                ("ovstream_conditions_active", "Conditions of the camera that hold: frozen, dark, ..."),
             )
         }
         for camera in cameras:
@@ -107,6 +123,7 @@ class _Collector:
                 "ovstream_load_level": self._supervisor.load.level(camera.stream_id),
                 "ovstream_stream_bytes": stream.memory_bytes if stream else 0,
                 "ovstream_rules_active": len(stream.active_rules) if stream else 0,
+                "ovstream_conditions_active": len(stream.conditions) if stream else 0,
             }
             for name, value in values.items():
                 if value is not None:
@@ -144,6 +161,15 @@ def _states(cameras: list[Camera]) -> Metric:
         for state in STATES:
             family.add_metric([camera.stream_id, state], float(state == now))
     return family
+
+
+def _sinks(supervisor: Supervisor) -> Iterator[Metric]:
+    counts = supervisor.outputs.counts()
+    for field, (kind, name, meaning) in SINKS.items():
+        family = kind(name, meaning, labels=["sink"])
+        for sink, found in counts.items():
+            family.add_metric([sink], getattr(found, field))
+        yield family
 
 
 def _latency(cameras: list[Camera]) -> Metric:

@@ -17,7 +17,7 @@ from ovstream.watch import WHOLE
 
 TIMELINE_SECONDS = 600
 WINDOW_SECONDS = 10
-STAGES = ("parse", "plan", "decode", "crop", "encode", "watch")
+STAGES = ("parse", "plan", "decode", "crop", "encode", "health", "watch")
 _LEAST_MOTION_PX = 0.5
 _AGE_CAP_SECONDS = 3600.0
 
@@ -33,7 +33,8 @@ class Second:
         actions: Pictures by action: skip, sparse, dense.
         cpu: Cores, per stage of `STAGES`.
         latencies: New entries in the latency histogram.
-        dropped: Units and results left out.
+        latency: Their mean; None without any.
+        dropped: Units and results left out because somebody was too slow.
     """
 
     time: float
@@ -42,6 +43,7 @@ class Second:
     actions: tuple[int, int, int]
     cpu: tuple[float, ...]
     latencies: list[int]
+    latency: float | None
     dropped: int
 
     def as_point(self) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class Monitor:
         self._encoded_at: npt.NDArray[np.float64] | None = None
         self._actions = {"skip": 0, "sparse": 0, "dense": 0}
         self._activity = self._novelty = 0.0
-        self._seen: tuple[dict[str, float], list[int], int] | None = None
+        self._seen: tuple[dict[str, float], list[int], float, int] | None = None
 
     def observe(self, trace: FrameTrace) -> None:
         """Takes note of a picture."""
@@ -98,15 +100,20 @@ class Monitor:
             self.picture, self.picture_masked, self.picture_at = trace.picture, trace.masked, now
         self.trace = trace
 
+    def forget_picture(self) -> None:
+        """Drops the newest picture: it may show what a new mask hides."""
+        self.picture, self.picture_masked, self.picture_at = None, None, float("-inf")
+
     def forget_rates(self) -> None:
         """Starts anew: the counters of a new stream begin at zero."""
         self._seen = None
 
     def tick(self, stats: StreamStats, latency: Latency) -> None:
         """Closes a second."""
-        cpu, counts, dropped = dict(stats.cpu_seconds), list(latency.counts), stats.dropped
-        old_cpu, old_counts, old_dropped = self._seen or (cpu, counts, dropped)
-        self._seen = cpu, counts, dropped
+        now = dict(stats.cpu_seconds), list(latency.counts), latency.sum_seconds, stats.overrun
+        (cpu, counts, late, dropped), (old_cpu, old_counts, old_late, old_dropped) = now, self._seen or now
+        self._seen = now
+        came = sum(counts) - sum(old_counts)
         actions, self._actions = self._actions, {"skip": 0, "sparse": 0, "dense": 0}
         second = Second(
             time=self._wall_clock(),
@@ -115,6 +122,7 @@ class Monitor:
             actions=(actions["skip"], actions["sparse"], actions["dense"]),
             cpu=tuple(cpu.get(stage, 0.0) - old_cpu.get(stage, 0.0) for stage in STAGES),
             latencies=[new - old for new, old in zip(counts, old_counts, strict=True)],
+            latency=(late - old_late) / came if came else None,
             dropped=dropped - old_dropped,
         )
         if second.activity > 0.02:
@@ -143,6 +151,7 @@ class Monitor:
             },
             "cpu": {name: round(float(value), 4) for name, value in zip(STAGES, cpu, strict=True)},
             "latency": self.latency(60),
+            "latency_now": _rounded(self.window(1)[0].latency) if self.seconds else None,
         }
 
     def latency(self, seconds: int) -> dict[str, float | None]:

@@ -36,7 +36,11 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    path: Path, *, notifier: Notifier | None = None, on_start: Callable[[str, Supervisor], None] | None = None
+    path: Path,
+    *,
+    notifier: Notifier | None = None,
+    on_start: Callable[[str, Supervisor], None] = lambda address, supervisor: None,
+    on_stop: Callable[[Supervisor], None] = lambda supervisor: None,
 ) -> None:
     """Serves a configuration file until SIGTERM or SIGINT; SIGHUP reads it again, as every change of it does.
 
@@ -44,6 +48,7 @@ async def serve(
         path: YAML file.
         notifier: Of the service manager.
         on_start: Called with the address of the page when it is open.
+        on_stop: Called in the signal handler that begins the end.
 
     Raises:
         ConfigError: The file makes no sense, or the address cannot be bound.
@@ -54,28 +59,35 @@ async def serve(
     listening = _bind(http)
     tell = notifier or Notifier()
     stop = asyncio.Event()
-    async with Supervisor(config.service, config.streams, defaults=config.defaults) as supervisor:
-        app = create_app(supervisor, reload=lambda: asyncio.to_thread(load_config, path, may_be_empty=True))
-        server = _Server(_uvicorn_config(Guard(app, http), http))
+    supervisor = Supervisor(config.service, config.streams, defaults=config.defaults)
+    app = create_app(supervisor, reload=lambda: asyncio.to_thread(load_config, path, may_be_empty=True))
+    with contextlib.ExitStack() as undo:
+        undo.callback(listening.close)
+        server = _server(Guard(app, http), http)
+        undo.pop_all()  # from here on the server closes it
+    async with supervisor:
         tasks = [
             asyncio.create_task(server.serve(sockets=[listening]), name="ovstream-http"),
             asyncio.create_task(_watch_file(path, supervisor), name="ovstream-reload"),
             asyncio.create_task(_report(supervisor, tell), name="ovstream-notify"),
         ]
-        _on_signals(stop, path, supervisor)
+        _on_signals(stop, path, supervisor, on_stop)
         address = _address(http, listening)
         supervisor.publishers.announce(address)
-        if on_start is not None:
-            on_start(address, supervisor)
+        on_start(address, supervisor)
         try:
             waiting = asyncio.create_task(stop.wait())
-            await asyncio.wait({waiting, tasks[0]}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             tell.send(STOPPING=1, STATUS="draining")
-            supervisor.closing = server.should_exit = True
+            server.should_exit = True
+            supervisor.begin_drain()
             for task in (waiting, *tasks[1:]):
                 task.cancel()
-            await asyncio.gather(waiting, *tasks, return_exceptions=True)
+            ended = await asyncio.gather(supervisor.aclose(), waiting, *tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):  # not the cancellation, which is ours
+            raise error
 
 
 def _bind(http: HttpConfig) -> socket.socket:
@@ -97,8 +109,8 @@ def _address(http: HttpConfig, listening: socket.socket) -> str:
     return f"{scheme}://{host}:{listening.getsockname()[1]}/"
 
 
-def _uvicorn_config(app: Any, http: HttpConfig) -> uvicorn.Config:
-    return uvicorn.Config(
+def _server(app: Any, http: HttpConfig) -> _Server:
+    config = uvicorn.Config(
         app,
         lifespan="off",
         log_config=None,
@@ -111,12 +123,27 @@ def _uvicorn_config(app: Any, http: HttpConfig) -> uvicorn.Config:
         ssl_certfile=http.tls_cert_file,
         ssl_keyfile=http.tls_key_file,
     )
+    try:
+        config.load()  # reads the certificate
+    except OSError as error:
+        raise ConfigError(f"service.http: tls_cert_file and tls_key_file cannot be used: {error}") from None
+    return _Server(config)
 
 
-def _on_signals(stop: asyncio.Event, path: Path, supervisor: Supervisor) -> None:
+def _on_signals(
+    stop: asyncio.Event, path: Path, supervisor: Supervisor, on_stop: Callable[[Supervisor], None]
+) -> None:
     loop = asyncio.get_running_loop()
+
+    def end(*_: object) -> None:
+        """Runs at once, also while the loop is busy: the time to drain counts from here."""
+        if not stop.is_set():
+            on_stop(supervisor)
+            loop.call_soon_threadsafe(supervisor.begin_drain)
+            loop.call_soon_threadsafe(stop.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        signal.signal(number, end)
     running: set[asyncio.Task[None]] = set()  # the loop holds tasks weakly
 
     def reload() -> None:
@@ -132,13 +159,18 @@ async def _watch_file(path: Path, supervisor: Supervisor) -> None:
     from watchfiles import awatch
 
     before = _fingerprint(path)
-    async for _ in awatch(
-        path.parent, debounce=300, step=50, recursive=False, rust_timeout=2000, yield_on_timeout=True
-    ):
-        now = _fingerprint(path)
-        if now != before and now is not None:
-            before = now
-            await reload_file(path, supervisor)
+    try:
+        async for _ in awatch(
+            path.parent, debounce=300, step=50, recursive=False, rust_timeout=2000, yield_on_timeout=True
+        ):
+            now = _fingerprint(path)
+            if now != before and now is not None:
+                before = now
+                await reload_file(path, supervisor)
+    except (OSError, RuntimeError) as error:  # such as too many watches on this machine
+        _log.warning("the file is not watched any more: %s", error)
+        supervisor.log.add("", "error", f"the file is not watched any more, SIGHUP still works: {error}")
+    await asyncio.Event().wait()
 
 
 async def reload_file(path: Path, supervisor: Supervisor) -> None:
@@ -146,7 +178,7 @@ async def reload_file(path: Path, supervisor: Supervisor) -> None:
     try:
         config: RunConfig = await asyncio.to_thread(load_config, path, may_be_empty=True)
         await supervisor.reload(config)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         _log.warning("reload: %s", error)
         supervisor.log.add("", "error", f"reload: nothing was changed: {error}")
 

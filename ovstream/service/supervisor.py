@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,19 +12,25 @@ from typing import Any, Self
 
 from ovstream.config import RunConfig, ServiceConfig, StreamConfig, changed_config
 from ovstream.errors import ConfigError
-from ovstream.pipeline import Latency, Outputs
+from ovstream.pipeline import Latency, Outputs, close_all
 from ovstream.service.added import AddedStreams
 from ovstream.service.camera import Camera, Origin, Shared
 from ovstream.service.checkpoints import StateFolder
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
-from ovstream.service.load import LEVELS, Demand, LoadPolicy
+from ovstream.service.load import LEVELS, Demand, LoadPolicy, describe
+from ovstream.service.monitor import STAGES
 from ovstream.service.publishers import Publishers
 from ovstream.sources import Source
 
 _TICK_SECONDS = 1.0
 _ALIVE_SECONDS = 5.0
-_LOAD_WINDOW_SECONDS = 3
+_STREAMS_SHARE, _OUTPUTS_SHARE = (
+    0.6,
+    0.9,
+)  # of the time to drain: when streams, and then outputs, must be over
+
+_log = logging.getLogger("ovstream")
 
 
 class NoSuchStream(ConfigError):  # noqa: N818 - reads as what it is
@@ -57,6 +64,7 @@ class Supervisor:
         cpu_share: Of all cores, used by this process.
         closing: The service ends; nobody should wait for more.
         publishers: Takes those who send to streams of the URL `whip:NAME`.
+        drained_seconds: How long the end took; None before.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class Supervisor:
         self.cpu_share = 0.0
         self.closing = False
         self.publishers = Publishers(max_publishers=self.config.max_streams)
+        self.drained_seconds: float | None = None
         self._clock = clock
         self._first = tuple(streams)
         self._state = StateFolder(self.config.state_folder) if self.config.state_folder else None
@@ -113,6 +122,11 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @property
+    def outputs(self) -> Outputs:
+        """Publishers and sinks of all streams."""
+        return self._outputs
 
     @property
     def models_loaded(self) -> int:
@@ -197,7 +211,7 @@ class Supervisor:
             if config.stream_id != stream_id:
                 raise ConfigError("a stream keeps its stream_id: remove it and add another")
             if config != camera.config:
-                await camera.reconfigure(config)
+                await self._reconfigure(camera, config)
                 if asked is not None:
                     self._added.keep(stream_id, asked)
                     self._added.save()
@@ -244,9 +258,15 @@ class Supervisor:
                 if name in self.cameras:
                     await self._drop(name)
                 done["removed"].append(name)
-            for name, new in wanted.items():
-                if self._file.get(name) == new:
-                    continue
+            fresh = {name: new for name, new in wanted.items() if self._file.get(name) != new}
+            for name, new in {
+                **others,
+                **fresh,
+            }.items():  # all before the first begins again: they may share outputs
+                camera = self.cameras.get(name)
+                if camera is not None and camera.config != new:
+                    await self._stop(camera, new)
+            for name, new in fresh.items():
                 camera = self.cameras.get(name)
                 if camera is None:
                     self._put(new, "file")
@@ -270,19 +290,47 @@ class Supervisor:
                 self.log.add("", "reload", "the section 'service' changed: it counts from the next start")
             return done
 
-    async def aclose(self) -> None:
-        """Drains: every stream ends, its last results leave, its checkpoint is written. May be called twice."""
+    def begin_drain(self) -> None:
+        """Stops reading everywhere at once; `aclose` waits for the end."""
         self.closing = True
+        for camera in self.cameras.values():
+            camera.begin_stop()
+
+    def save_now(self) -> None:
+        """Writes down where every stream stands; for the very last moment."""
+        if self._state is not None:
+            found = [camera.checkpoint() for camera in list(self.cameras.values())]
+            self._state.save_all(one for one in found if one is not None)
+
+    async def aclose(self) -> None:
+        """Drains, within `drain_seconds`: every stream ends, its last results leave, its checkpoint is written.
+
+        Streams have most of that time, outputs most of the rest; what is not over then is left behind. May be called
+        twice.
+        """
+        began, seconds = self._clock(), self.config.drain_seconds
+        self.begin_drain()
         ticker, self._ticker = self._ticker, None
         if ticker is not None:
             ticker.cancel()
             await asyncio.wait({ticker})
-        if self._saving is not None:
-            await asyncio.wait({self._saving})
-        stops = [asyncio.create_task(camera.stop()) for camera in self.cameras.values()]
+        stops = {asyncio.create_task(camera.stop()): name for name, camera in self.cameras.items()}
         if stops:
-            await asyncio.wait(stops, timeout=self.config.drain_seconds)
-        await asyncio.to_thread(self._outputs.close)
+            _, hanging = await asyncio.wait(stops, timeout=_STREAMS_SHARE * seconds)
+            if hanging:
+                _log.warning("did not end in time: %s", ", ".join(sorted(stops[one] for one in hanging)))
+        if self._saving is not None:
+            await asyncio.wait({self._saving}, timeout=1.0)
+        left = max(began + _OUTPUTS_SHARE * seconds - self._clock(), 0.1)
+        closing = asyncio.create_task(asyncio.to_thread(self._outputs.close))
+        done, _ = await asyncio.wait({closing}, timeout=left)
+        if not done:
+            _log.warning("outputs did not end in time: what they had on its way stays in their spools")
+        elif (error := closing.exception()) is not None:
+            _log.warning("an output did not close well: %s", error)
+        self.drained_seconds = self._clock() - began
+        if stops:
+            _log.info("drained %d streams in %.1f s", len(stops), self.drained_seconds)
 
     def _check_room(self, names: set[str]) -> None:
         most = self.config.max_streams
@@ -301,6 +349,22 @@ class Supervisor:
         del self.cameras[stream_id]
         self.load.forget(stream_id)
         await camera.stop()
+        await self._release(stream_id)
+
+    async def _reconfigure(self, camera: Camera, config: StreamConfig) -> None:
+        await self._stop(camera, config)
+        await camera.reconfigure(config)
+
+    async def _stop(self, camera: Camera, config: StreamConfig) -> None:
+        """Ends a camera that goes on with `config`, and outputs that it used alone and will not use any more."""
+        await camera.stop()
+        await self._release(camera.stream_id, keep=config)
+
+    async def _release(self, stream_id: str, *, keep: StreamConfig | None = None) -> None:
+        """Closes outputs that no stream uses any more."""
+        gone = self._outputs.release(stream_id, keep=keep)
+        if gone:
+            await asyncio.to_thread(close_all, gone)
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -333,30 +397,35 @@ class Supervisor:
         self._cpu_seen = seconds, now
 
     def _balance(self, now: float) -> None:
-        demands = {name: _demand(camera) for name, camera in self.cameras.items() if camera.state == "live"}
-        decided = self.load.step(demands, cpu_share=self.cpu_share, now=now)
-        if decided is None:
-            return
-        name, level, reason = decided
-        camera = self.cameras[name]
-        camera.effort = effort = LEVELS[level]
-        detail = (
-            "full effort again"
-            if not level
-            else (f"looks at 1 of {effort.every} pictures with {effort.budget:.0%} of its budget")
-        )
-        if camera.stream is not None:
-            camera.stream.tell("load", f"{detail}: {reason}")
+        demands = {name: demand_of(camera) for name, camera in self.cameras.items() if camera.state == "live"}
+        before = self.load.degraded
+        changes = self.load.step(demands, cpu_share=self.cpu_share, cores=available_cores(), now=now)
+        for change in changes:
+            camera = self.cameras[change.stream_id]
+            camera.effort = LEVELS[change.level]
+            if camera.stream is not None:
+                camera.stream.tell("load", f"{describe(change.level)}: {change.reason}")
+        if bool(before) != bool(self.load.degraded):
+            full = f"the box is full, {self.load.overload:.0%} too much to do: streams do less by priority"
+            self.log.add("", "load", full if self.load.degraded else "all streams are at full effort again")
 
 
-def _demand(camera: Camera) -> Demand:
-    window = camera.monitor.window(_LOAD_WINDOW_SECONDS)
-    counts = [sum(column) for column in zip(*(one.latencies for one in window), strict=True)]
+def demand_of(camera: Camera) -> Demand:
+    """What a stream asked of the box in its last second."""
+    window = camera.monitor.window(2)
+    if not window:
+        return Demand(camera.config.supervise.priority, cpu=0.0)
+    last = window[-1]
+    cpu = dict(zip(STAGES, last.cpu, strict=True))
+    means = [one.latency for one in window if one.latency is not None]
     return Demand(
         priority=camera.config.supervise.priority,
-        cpu=sum(sum(one.cpu) for one in window) / max(len(window), 1),
-        latency_seconds=Latency(counts).quantile(0.9) if counts else None,
-        dropped=sum(one.dropped for one in window),
+        cpu=sum(last.cpu),
+        decode_cpu=cpu["decode"],
+        encode_cpu=cpu["crop"] + cpu["encode"],
+        latency_seconds=Latency(list(last.latencies)).quantile(0.9),
+        growth=means[-1] - means[0] if len(means) == 2 else 0.0,
+        dropped=last.dropped,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ovstream import __version__
@@ -19,12 +20,19 @@ def service_view(supervisor: Supervisor) -> dict[str, Any]:
         "streams": len(cameras),
         "live": sum(camera.state == "live" for camera in cameras),
         "degraded": supervisor.load.degraded,
+        "overload": round(supervisor.load.overload, 3),
+        "sinks": sinks_view(supervisor),
         "models_loaded": supervisor.models_loaded,
         "cpu": round(supervisor.cpu_share * available_cores(), 3),
         "cores": available_cores(),
         "memory_bytes": resident_bytes(),
         "last_event": supervisor.log.last,
     }
+
+
+def sinks_view(supervisor: Supervisor) -> list[dict[str, Any]]:
+    """What became of the results, per sink."""
+    return [{"name": name, **asdict(counts)} for name, counts in supervisor.outputs.counts().items()]
 
 
 def camera_view(camera: Camera, *, level: int) -> dict[str, Any]:
@@ -46,6 +54,8 @@ def camera_view(camera: Camera, *, level: int) -> dict[str, Any]:
         "novelty": _rounded(trace.scores.novelty if trace else {}),
         "rules": [rule.name for rule in camera.config.watch.rules],
         "active_rules": list(stream.active_rules) if stream else [],
+        "conditions": list(stream.conditions) if stream else [],
+        "sinks": camera.outputs,
         "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in camera.config.watch.zones],
         "last_motion": monitor.last_motion,
         "drift": None if trace is None or trace.drift is None else round(trace.drift, 4),

@@ -4,5 +4,6 @@ from ovstream.sinks.base import Sink
 from ovstream.sinks.jsonl import JsonlSink, as_json
 from ovstream.sinks.memory import MemorySink
 from ovstream.sinks.registry import open_sink, sink_types
+from ovstream.types import SinkCounts
 
-__all__ = ["JsonlSink", "MemorySink", "Sink", "as_json", "open_sink", "sink_types"]
+__all__ = ["JsonlSink", "MemorySink", "Sink", "SinkCounts", "as_json", "open_sink", "sink_types"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ovstream.types import Embedding, StreamEvent
+from ovstream.types import AccessUnit, Embedding, SinkCounts, StreamEvent
 
 
 class Sink(Protocol):
@@ -16,6 +16,15 @@ class Sink(Protocol):
 
     def publish(self, embedding: Embedding) -> None:
         """Takes one embedding."""
+
+    @property
+    def counts(self) -> SinkCounts | None:
+        """What became of the embeddings; None: it does not count. May be asked from any thread."""
+        return None
+
+    def packet(self, stream_id: str, unit: AccessUnit) -> None:
+        """Learns of a compressed picture, before its results."""
+        return
 
     def resume(self, stream_id: str) -> tuple[int, int] | None:
         """Says where an earlier process stopped: lowest (epoch, number) to go on with; None: it does not know."""

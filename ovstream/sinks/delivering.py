@@ -10,12 +10,13 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypedDict
 
 from ovstream.errors import ConfigError
 from ovstream.sinks.base import Sink
 from ovstream.sinks.jsonl import as_json
 from ovstream.sinks.spool import Parcel, Spool
-from ovstream.types import Embedding
+from ovstream.types import Embedding, SinkCounts
 
 _FIRST_PAUSE_SECONDS = 0.25
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -31,6 +32,20 @@ class RefusedError(Exception):
     """The target does not want these parcels, now or later."""
 
 
+class Delivery(TypedDict, total=False):
+    """Options that all sinks with a spool have; their defaults are those of `DeliveringSink`.
+
+    Attributes:
+        spool_megabytes: Bound of the spool; beyond it the oldest give way.
+        retry_seconds: Longest pause between two tries.
+        close_seconds: How long `close` may go on delivering; the rest stays in the spool.
+    """
+
+    spool_megabytes: float
+    retry_seconds: float
+    close_seconds: float
+
+
 class DeliveringSink(Sink):
     """Delivers each embedding at least once and in order, as JSON, from a thread of its own.
 
@@ -40,11 +55,11 @@ class DeliveringSink(Sink):
     Args:
         name: The target in log lines, without secrets.
         spool: File that holds what waits.
-        spool_megabytes: Its bound; beyond it the oldest give way.
         batch: Most embeddings of one delivery.
-        retry_seconds: Longest pause between two tries.
-        close_seconds: How long `close` may go on delivering.
         linger_seconds: Longest wait for a delivery to be full.
+        spool_megabytes: See `Delivery`.
+        retry_seconds: See `Delivery`.
+        close_seconds: See `Delivery`.
 
     Attributes:
         delivered: Embeddings that the target acknowledged.
@@ -56,11 +71,11 @@ class DeliveringSink(Sink):
         *,
         name: str,
         spool: str | Path,
-        spool_megabytes: float,
         batch: int,
-        retry_seconds: float,
-        close_seconds: float,
         linger_seconds: float = 0.0,
+        spool_megabytes: float = 256.0,
+        retry_seconds: float = 30.0,
+        close_seconds: float = 5.0,
     ) -> None:
         if spool_megabytes <= 0 or batch < 1 or retry_seconds <= 0 or close_seconds < 0:
             raise ConfigError("spool_megabytes, batch and retry_seconds must be positive")
@@ -102,6 +117,17 @@ class DeliveringSink(Sink):
     def waiting(self) -> int:
         """Embeddings in the spool."""
         return len(self._spool)
+
+    @property
+    def counts(self) -> SinkCounts:
+        """What was delivered, refused, lost, and what waits."""
+        return SinkCounts(
+            sent=self.delivered,
+            failed=self.refused,
+            dropped=self.lost,
+            waiting=self.waiting,
+            waiting_bytes=self._spool.waiting_bytes,
+        )
 
     @property
     def lost(self) -> int:

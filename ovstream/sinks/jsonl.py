@@ -11,7 +11,7 @@ import numpy as np
 
 from ovstream.errors import ConfigError
 from ovstream.sinks.base import Sink
-from ovstream.types import Embedding, FloatArray
+from ovstream.types import Embedding, FloatArray, SinkCounts
 
 VectorFormat = Literal["base64", "list"]
 
@@ -34,6 +34,7 @@ class JsonlSink(Sink):
         if vectors not in get_args(VectorFormat):
             raise ConfigError(f"vectors={vectors!r}; choose {', '.join(map(repr, get_args(VectorFormat)))}")
         self._vectors = vectors
+        self._sent = 0
         try:
             self._file = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()
         except OSError as error:
@@ -42,6 +43,12 @@ class JsonlSink(Sink):
     def publish(self, embedding: Embedding) -> None:
         """Appends one line."""
         self._file.write(as_json(embedding, vectors=self._vectors) + "\n")
+        self._sent += 1
+
+    @property
+    def counts(self) -> SinkCounts:
+        """Lines written."""
+        return SinkCounts(sent=self._sent)
 
     def close(self) -> None:
         """Closes the file."""

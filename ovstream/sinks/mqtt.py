@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import SecretStr
 
@@ -13,6 +13,7 @@ from ovstream.errors import ConfigError, MissingExtraError
 from ovstream.sinks.delivering import (
     AwayError,
     DeliveringSink,
+    Delivery,
     RefusedError,
     check_private,
     check_template,
@@ -42,10 +43,8 @@ class MqttSink(DeliveringSink):
         client_id: Name of the connection; empty: the broker makes one up.
         batch: Most embeddings under way at a time.
         timeout_seconds: Of connecting, and of the acknowledgements of a batch.
-        spool_megabytes: Bound of the spool; beyond it the oldest give way.
-        retry_seconds: Longest pause between two tries.
-        close_seconds: How long `close` may go on delivering.
         allow_insecure: Send the password in the clear to other hosts.
+        **delivery: See `Delivery`.
 
     Raises:
         MissingExtraError: Without the package `paho-mqtt`.
@@ -66,10 +65,8 @@ class MqttSink(DeliveringSink):
         client_id: str = "",
         batch: int = 20,
         timeout_seconds: float = 10.0,
-        spool_megabytes: float = 256.0,
-        retry_seconds: float = 30.0,
-        close_seconds: float = 5.0,
         allow_insecure: bool = False,
+        **delivery: Unpack[Delivery],
     ) -> None:
         try:
             import paho.mqtt.client  # noqa: F401 - told at the start, not at the first embedding
@@ -89,10 +86,8 @@ class MqttSink(DeliveringSink):
         super().__init__(
             name=f"mqtt {host}",
             spool=spool,
-            spool_megabytes=spool_megabytes,
             batch=batch,
-            retry_seconds=retry_seconds,
-            close_seconds=close_seconds,
+            **delivery,
         )
 
     def address(self, embedding: Embedding) -> str:

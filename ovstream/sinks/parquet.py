@@ -7,12 +7,12 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from ovstream.errors import ConfigError, MissingExtraError
-from ovstream.sinks.delivering import AwayError, DeliveringSink
+from ovstream.sinks.delivering import AwayError, DeliveringSink, Delivery
 from ovstream.sinks.spool import Parcel
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ class ParquetSink(DeliveringSink):
         spool: File that holds what is not in a Parquet file yet; not in `path`.
         rows: Most embeddings of a file.
         rotate_seconds: Longest wait for a file to fill.
-        spool_megabytes: Bound of the spool; beyond it the oldest give way.
-        retry_seconds: Longest pause between two tries while the disk refuses.
-        close_seconds: How long `close` may go on writing.
+        **delivery: See `Delivery`.
 
     Raises:
         MissingExtraError: Without the package `pyarrow`.
@@ -46,9 +44,7 @@ class ParquetSink(DeliveringSink):
         spool: Path,
         rows: int = 10_000,
         rotate_seconds: float = 300.0,
-        spool_megabytes: float = 256.0,
-        retry_seconds: float = 30.0,
-        close_seconds: float = 5.0,
+        **delivery: Unpack[Delivery],
     ) -> None:
         try:
             import pyarrow.parquet  # noqa: F401 - told at the start, not at the first file
@@ -62,11 +58,9 @@ class ParquetSink(DeliveringSink):
         super().__init__(
             name=f"parquet {path}",
             spool=spool,
-            spool_megabytes=spool_megabytes,
             batch=rows,
-            retry_seconds=retry_seconds,
-            close_seconds=close_seconds,
             linger_seconds=rotate_seconds,
+            **delivery,
         )
 
     def deliver(self, parcels: list[Parcel]) -> None:

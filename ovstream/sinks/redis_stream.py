@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 from pydantic import SecretStr
 
@@ -10,6 +11,7 @@ from ovstream.errors import ConfigError, MissingExtraError
 from ovstream.sinks.delivering import (
     AwayError,
     DeliveringSink,
+    Delivery,
     RefusedError,
     check_private,
     check_template,
@@ -32,10 +34,8 @@ class RedisSink(DeliveringSink):
         ca_file: Authorities to trust instead of the system's, with `rediss://`.
         batch: Most embeddings of one transaction.
         timeout_seconds: Of connecting, and of each answer.
-        spool_megabytes: Bound of the spool; beyond it the oldest give way.
-        retry_seconds: Longest pause between two tries.
-        close_seconds: How long `close` may go on delivering.
         allow_insecure: Send the password in the clear to other hosts.
+        **delivery: See `Delivery`.
 
     Raises:
         MissingExtraError: Without the package `redis`.
@@ -52,10 +52,8 @@ class RedisSink(DeliveringSink):
         ca_file: Path | None = None,
         batch: int = 64,
         timeout_seconds: float = 10.0,
-        spool_megabytes: float = 256.0,
-        retry_seconds: float = 30.0,
-        close_seconds: float = 5.0,
         allow_insecure: bool = False,
+        **delivery: Unpack[Delivery],
     ) -> None:
         try:
             import redis
@@ -88,10 +86,8 @@ class RedisSink(DeliveringSink):
         super().__init__(
             name=f"redis {host}",
             spool=spool,
-            spool_megabytes=spool_megabytes,
             batch=batch,
-            retry_seconds=retry_seconds,
-            close_seconds=close_seconds,
+            **delivery,
         )
 
     def address(self, embedding: Embedding) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_type_hints
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
@@ -16,9 +16,11 @@ from ovstream.sinks.base import Sink
 GROUP = "ovstream.sinks"
 _OWN = {
     "jsonl": "ovstream.sinks.jsonl:JsonlSink",
+    "kafka": "ovstream.sinks.kafka:KafkaSink",
     "mqtt": "ovstream.sinks.mqtt:MqttSink",
     "parquet": "ovstream.sinks.parquet:ParquetSink",
     "redis": "ovstream.sinks.redis_stream:RedisSink",
+    "rerun": "ovstream.sinks.rerun_log:RerunSink",
     "store": "ovstream.sinks.store:StoreSink",
     "webhook": "ovstream.sinks.webhook:WebhookSink",
 }
@@ -63,11 +65,13 @@ def _checked(name: str, factory: Callable[..., Sink], options: dict[str, Any]) -
     """Validates options against the annotations of the factory."""
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
     parameters = inspect.signature(factory).parameters.values()
-    fields: dict[str, Any] = {
-        one.name: (hints.get(one.name, Any), ... if one.default is one.empty else one.default)
-        for one in parameters
-        if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
-    }
+    fields: dict[str, Any] = {}
+    for one in parameters:
+        hint = hints.get(one.name, Any)
+        if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
+            fields[one.name] = hint, ... if one.default is one.empty else one.default
+        elif get_origin(hint) is Unpack:  # options in common, such as those of `Delivery`
+            fields |= {name: (kind, None) for name, kind in get_type_hints(get_args(hint)[0]).items()}
     strict = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     model = create_model("Options", __config__=strict, **fields)
     try:

@@ -68,6 +68,11 @@ class Spool:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the payloads that wait."""
+        return self._bytes
+
     def append(self, address: str, payload: str) -> None:
         """Takes one parcel.
 

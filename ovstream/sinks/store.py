@@ -12,12 +12,13 @@ from pathlib import Path
 from ovstream.errors import StoreError
 from ovstream.sinks.base import Sink
 from ovstream.store import Keep, KeepPolicy, Moment, SqliteStore, VectorStore, require_index
-from ovstream.types import Embedding
+from ovstream.types import Embedding, SinkCounts
 
 _BATCH = 256
 _COMMIT_SECONDS = 1.0
 _UPKEEP_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
+_CLOSE_SECONDS = 10.0
 
 _log = logging.getLogger("ovstream")
 
@@ -60,6 +61,11 @@ class VectorStoreSink(Sink):
                 self._waiting.popleft()
                 self.lost += 1
 
+    @property
+    def counts(self) -> SinkCounts:
+        """Moments kept, lost and waiting."""
+        return SinkCounts(sent=self.kept, dropped=self.lost, waiting=len(self._waiting))
+
     def end(self, stream_id: str) -> None:
         """Forgets what the policy knows of a stream."""
         self._policy.forget(stream_id)
@@ -68,7 +74,7 @@ class VectorStoreSink(Sink):
         """Writes what waits, tries once more where the store refused, and ends the thread."""
         self._closing.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_CLOSE_SECONDS)
 
     def upkeep(self) -> None:
         """Called now and then between writes, in the thread."""

@@ -8,21 +8,22 @@ import logging
 import ssl
 import time
 from pathlib import Path
+from typing import Unpack
 
 from pydantic import SecretStr
 
 from ovstream.errors import ConfigError, MissingExtraError
-from ovstream.sinks.delivering import AwayError, DeliveringSink, RefusedError, check_private
+from ovstream.sinks.delivering import AwayError, DeliveringSink, Delivery, RefusedError, check_private
 from ovstream.sinks.spool import Parcel
 
-_TRY_AGAIN = {408, 429}
+_TRY_AGAIN = {401, 403, 404, 408, 425, 429}  # a token expired, a server is being redeployed, ...
 
 
 class WebhookSink(DeliveringSink):
     """Posts JSON arrays of embeddings; any 2xx acknowledges them.
 
-    4xx drops the embeddings (`refused`), except 408 and 429; everything else is tried again. A repeated embedding
-    has the `stream_id`, `epoch` and `seq` of the first.
+    4xx drops the embeddings (`refused`), except 401, 403, 404, 408, 425 and 429; everything else is tried again. A
+    repeated embedding has the `stream_id`, `epoch` and `seq` of the first.
 
     Args:
         url: Where to; a secret, for the addresses of many services are. Redirects are not followed.
@@ -33,10 +34,8 @@ class WebhookSink(DeliveringSink):
         ca_file: Authorities to trust instead of the system's.
         batch: Most embeddings of one request.
         timeout_seconds: Of connecting, of each write and each read.
-        spool_megabytes: Bound of the spool; beyond it the oldest give way.
-        retry_seconds: Longest pause between two tries.
-        close_seconds: How long `close` may go on delivering.
         allow_insecure: Send a token in the clear to other hosts.
+        **delivery: See `Delivery`.
 
     Raises:
         MissingExtraError: Without the package `httpx`.
@@ -53,10 +52,8 @@ class WebhookSink(DeliveringSink):
         ca_file: Path | None = None,
         batch: int = 32,
         timeout_seconds: float = 10.0,
-        spool_megabytes: float = 256.0,
-        retry_seconds: float = 30.0,
-        close_seconds: float = 5.0,
         allow_insecure: bool = False,
+        **delivery: Unpack[Delivery],
     ) -> None:
         try:
             import httpx
@@ -84,10 +81,8 @@ class WebhookSink(DeliveringSink):
         super().__init__(
             name=f"webhook {place.host}",
             spool=spool,
-            spool_megabytes=spool_megabytes,
             batch=batch,
-            retry_seconds=retry_seconds,
-            close_seconds=close_seconds,
+            **delivery,
         )
 
     def deliver(self, parcels: list[Parcel]) -> None:

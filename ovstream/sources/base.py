@@ -23,6 +23,7 @@ class SourceStats:
         reconnects: Connections after the first one.
         lost: Places where data did not arrive or arrived damaged.
         dropped: Access units left out on purpose: no room in the queue, or no keyframe yet.
+        unusable: Of these, those that came before a keyframe: nobody was too slow.
     """
 
     units: int = 0
@@ -30,6 +31,7 @@ class SourceStats:
     reconnects: int = 0
     lost: int = 0
     dropped: int = 0
+    unusable: int = 0
 
 
 class Source(Protocol):

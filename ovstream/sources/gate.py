@@ -54,6 +54,7 @@ class KeyframeGate:
         self._params_changed |= unit.params_changed
         if not self._may_start(unit):
             self._stats.dropped += 1
+            self._stats.unusable += 1
             return False
         marked = self._marked(unit)
         if not queue.offer(marked):

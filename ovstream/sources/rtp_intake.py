@@ -131,6 +131,7 @@ class RtpIntake:
         if self._joined:
             return
         self._stats.dropped += 1
+        self._stats.unusable += 1
         self._unreadable += 1
         if self._unreadable > MAX_UNREADABLE_UNITS:
             raise SourceProtocolError(f"{self._name} sends video that cannot be put together")

@@ -2,6 +2,6 @@
 
 from ovstream.watch.novelty import Novelty
 from ovstream.watch.rules import RuleEvent, RuleState
-from ovstream.watch.watcher import WHOLE, Scores, Watcher
+from ovstream.watch.watcher import HAPPENED_SECONDS, WHOLE, Scores, Watcher
 
-__all__ = ["WHOLE", "Novelty", "RuleEvent", "RuleState", "Scores", "Watcher"]
+__all__ = ["HAPPENED_SECONDS", "WHOLE", "Novelty", "RuleEvent", "RuleState", "Scores", "Watcher"]

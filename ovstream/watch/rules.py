@@ -13,7 +13,7 @@ class RuleEvent:
 
     Attributes:
         rule: Its name.
-        when: "motion", "unusual" or "silent".
+        when: "motion", "unusual", "silent" or "health".
         zone: Name of the zone; None for the whole picture.
         started: False at the end.
         score: What the rule looked at, now.
@@ -45,6 +45,7 @@ class RuleState:
         self.config = config
         self._since: float | None = None  # when the score crossed towards the other state
         self._started_at: float | None = None
+        self._seen_at = 0.0
 
     @property
     def active(self) -> bool:
@@ -61,7 +62,7 @@ class RuleState:
         Returns:
             An event when one starts or ends.
         """
-        config = self.config
+        config, self._seen_at = self.config, now
         crossed = score < config.ends_below if self.active else score >= config.above
         if not crossed:
             self._since = None
@@ -76,3 +77,11 @@ class RuleState:
         self._started_at = now if started else None
         self._since = None
         return RuleEvent(config.name, config.when, config.zone, started, score, lasted)
+
+    def finish(self) -> RuleEvent | None:
+        """Ends the event that is going on, if one is."""
+        started, self._started_at, self._since = self._started_at, None, None
+        if started is None:
+            return None
+        config = self.config
+        return RuleEvent(config.name, config.when, config.zone, False, 0.0, self._seen_at - started)

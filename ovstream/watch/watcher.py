@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ovstream.config import WatchConfig
+from ovstream.config import RuleConfig, WatchConfig
 from ovstream.plan.regions import mostly_covered
 from ovstream.types import BoolArray, FloatArray
 from ovstream.watch.novelty import Novelty
@@ -20,6 +20,9 @@ WHOLE = ""
 _ACTIVITY_SECONDS = 0.5  # time constant of activity: a single noisy picture is not motion
 _TOKENS_SECONDS = 1.0  # between readings of all tokens: a copy of the whole cache
 _LONGEST_STEP_SECONDS = 30.0  # between two pictures of a slow camera; more is a jump of its clock
+HAPPENED_SECONDS = 10.0
+"""How long a turn of the camera, or a change of scene, counts as a condition for rules."""
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Watcher:
         self._last_seconds: float | None = None
         self._clock = 0.0
         self._tokens_at = -math.inf
+        self._since: dict[str, float] = {}
+        self._until: dict[str, float] = {}
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -67,6 +72,8 @@ class Watcher:
         *,
         scene: FloatArray | None = None,
         tokens: Callable[[], FloatArray] | None = None,
+        conditions: Iterable[str] = (),
+        happened: Iterable[str] = (),
     ) -> tuple[Scores, list[RuleEvent]]:
         """Takes one picture.
 
@@ -75,6 +82,8 @@ class Watcher:
             changed: (rows, cols) bool, patches that changed.
             scene: (D,) float32, the embedding; None while nothing was encoded yet.
             tokens: Gives (rows * cols, D) float32; called once a second, and only for zones that need it.
+            conditions: Of the camera, that hold now.
+            happened: Conditions that lasted no time: they count as holding for `HAPPENED_SECONDS`.
         """
         step = self._advance(seconds)
         if changed.shape != self._grid:
@@ -86,12 +95,17 @@ class Watcher:
         if scene is not None:
             self._novelty[WHOLE] = self._meters[WHOLE].score(scene, self._clock)
             self._look_into_zones(tokens)
-        return Scores(dict(self._activity), dict(self._novelty)), self._ask(("motion", "unusual"))
+        self._note_health(conditions, happened)
+        return Scores(dict(self._activity), dict(self._novelty)), self._ask()
 
     def silent(self, seconds: float, now: float) -> list[RuleEvent]:
         """Tells how long no picture came, for rules about the camera; `now` is any steady clock."""
         found = (rule.update(seconds, now) for rule in self._rules if rule.config.when == "silent")
         return [event for event in found if event is not None]
+
+    def finish(self) -> list[RuleEvent]:
+        """Ends the events that are going on: nobody watches any more."""
+        return [event for rule in self._rules if (event := rule.finish()) is not None]
 
     def _meter(self) -> Novelty:
         return Novelty(
@@ -121,11 +135,22 @@ class Watcher:
                 vector = values[self._zones[name].ravel()].mean(axis=0)
                 self._novelty[name] = meter.score(vector, self._clock)
 
-    def _ask(self, kinds: tuple[str, ...]) -> list[RuleEvent]:
-        scores = {"motion": self._activity, "unusual": self._novelty}
-        found = []
-        for rule in self._rules:
-            if rule.config.when in kinds:
-                score = scores[rule.config.when].get(rule.config.zone or WHOLE, 0.0)
-                found.append(rule.update(score, self._clock))
+    def _note_health(self, conditions: Iterable[str], happened: Iterable[str]) -> None:
+        """Keeps since when each condition holds; `_until` is where one that only happened stops to count."""
+        self._until |= {name: self._clock + HAPPENED_SECONDS for name in happened}
+        holding = {*conditions, *(name for name, end in self._until.items() if end > self._clock)}
+        self._since = {name: self._since.get(name, self._clock) for name in holding}
+
+    def _ask(self) -> list[RuleEvent]:
+        found = [
+            rule.update(self._score(rule.config), self._clock)
+            for rule in self._rules
+            if rule.config.when != "silent"
+        ]
         return [event for event in found if event is not None]
+
+    def _score(self, rule: RuleConfig) -> float:
+        if rule.when == "health":
+            lasted = [self._clock - self._since[name] for name in rule.conditions if name in self._since]
+            return max(lasted, default=-_LEAST) + _LEAST  # from its first moment on more than nothing
+        return (self._activity if rule.when == "motion" else self._novelty).get(rule.zone or WHOLE, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,15 @@ def page(browser: Any, running: Running) -> Iterator[Any]:
     yield opened
     opened.close()
     assert not troubles
+
+
+def open_page(browser: Any, running: Running, **options: Any) -> Any:
+    """A page of its own, with the token given."""
+    opened = browser.new_page(**options)
+    opened.set_default_timeout(SECONDS_60)
+    opened.add_init_script(f"sessionStorage.setItem('token', '{TOKEN}')")
+    opened.goto(running.address)
+    return opened
 
 
 def until(page: Any, true: str) -> None:
@@ -145,10 +155,7 @@ def test_a_camera_is_probed_in_the_form(page: Any) -> None:
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Any, running: Running) -> None:
-    phone = browser.new_page(viewport={"width": 360, "height": 740}, color_scheme="dark")
-    phone.set_default_timeout(SECONDS_60)
-    phone.add_init_script(f"sessionStorage.setItem('token', '{TOKEN}')")
-    phone.goto(running.address)
+    phone = open_page(browser, running, viewport={"width": 360, "height": 740}, color_scheme="dark")
     phone.get_by_role("button", name="entrance").wait_for()
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
     phone.get_by_role("button", name="entrance").click()
@@ -172,6 +179,77 @@ def test_it_asks_for_the_token_and_says_when_it_is_wrong(browser: Any, running: 
     fresh.keyboard.press("Enter")
     fresh.get_by_role("button", name="entrance").wait_for()
     fresh.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The rules of axe-core: contrast, names, roles, order, focus, by WCAG 2.2 AA."""
+    if shutil.which("npm") is None:
+        assert "CI" not in os.environ, "npm is not installed; .ci/run does that"
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("axe")
+    command = [
+        "npm",
+        "install",
+        "--no-package-lock",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "axe-core@4",
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def complaints(page: Any, axe: str) -> list[str]:
+    """What a screen reader, a keyboard or weak eyes would stumble over."""
+    page.evaluate(axe)
+    found = page.evaluate(
+        "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+    )
+    return [
+        f"{one['id']} ({one['impact']}): {node['target']} {node['failureSummary']}"
+        for one in found["violations"]
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_in_the_way_of_screen_readers_and_weak_eyes(
+    browser: Any, running: Running, axe: str, scheme: str
+) -> None:
+    opened = open_page(browser, running, color_scheme=scheme, reduced_motion="reduce")
+    opened.get_by_role("button", name="entrance").wait_for()
+    until(opened, "document.querySelector('.card img').naturalWidth > 0")
+    assert complaints(opened, axe) == []
+    opened.get_by_role("button", name="Add camera").first.click()
+    assert complaints(opened, axe) == []
+    opened.keyboard.press("Escape")
+    opened.get_by_role("button", name="entrance").click()
+    until(opened, "document.getElementById('detail-why').textContent.includes('patches')")
+    until(opened, "document.querySelectorAll('#detail-timeline svg path').length > 1")
+    assert complaints(opened, axe) == []
+    opened.close()
+
+
+def test_the_keyboard_reaches_everything_and_comes_back(page: Any) -> None:
+    page.get_by_role("button", name="entrance").wait_for()
+    reached = []
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id")
+        )
+        visible = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert visible != "none" or reached[-1] in ("entrance", "cameras"), f"no focus ring on {reached[-1]}"
+    assert reached[0] == "Skip to the cameras"
+    assert "entrance" in reached
+    page.get_by_role("button", name="entrance").focus()
+    page.keyboard.press("Enter")
+    page.locator("#detail[open]").wait_for()
+    page.keyboard.press("Escape")
+    until(page, "document.activeElement.textContent === 'entrance'")
 
 
 def test_every_control_has_a_name(page: Any) -> None:

@@ -75,7 +75,7 @@ def test_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert (car_park.emit, car_park.plan.keep_ratio) == ("changes", 0.06)
     assert car_park.plan.model_copy(update={"keep_ratio": 0.125, "masks": ()}) == entrance.plan
-    assert [rule.name for rule in car_park.watch.rules] == ["arrival", "odd", "gone"]
+    assert [rule.name for rule in car_park.watch.rules] == ["arrival", "odd", "gone", "camera"]
 
 
 def test_it_shows_every_setting_of_the_service() -> None:

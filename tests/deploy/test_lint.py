@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -107,6 +108,22 @@ def test_the_cluster_starts_with_no_token_that_others_know(monkeypatch: pytest.M
         monkeypatch.setenv(line.removesuffix("="), "")
     with pytest.raises(ConfigError, match="openssl rand"):
         load_config(DEPLOY / "k3s" / "ovstream.yaml")
+
+
+def test_prometheus_takes_the_alerts_and_they_fire_when_they_should(tmp_path: Path) -> None:
+    if "CI" in os.environ:
+        assert shutil.which("promtool"), "promtool is missing: .ci/run installs it"
+    promtool = tool("promtool")
+    assert "SUCCESS" in check(promtool, "check", "rules", "deploy/prometheus/alerts.yaml")
+    for name in (DEPLOY / "prometheus" / "alerts.yaml", Path(__file__).with_name("alerts_test.yaml")):
+        shutil.copy(name, tmp_path)
+    assert "SUCCESS" in check(promtool, "test", "rules", str(tmp_path / "alerts_test.yaml"))
+    config = (DEPLOY / "prometheus" / "prometheus.yaml").read_text()
+    (tmp_path / "token").write_text("x" * 16)
+    (tmp_path / "prometheus.yaml").write_text(
+        config.replace("/run/secrets/read_token", str(tmp_path / "token"))
+    )
+    assert "SUCCESS" in check(promtool, "check", "config", str(tmp_path / "prometheus.yaml"))
 
 
 @pytest.mark.parametrize("path", shell_scripts(), ids=lambda path: path.name)

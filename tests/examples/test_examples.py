@@ -143,3 +143,24 @@ def test_similar_finds_the_moment_itself_first() -> None:
     assert found[0] == (1.0, 1.0)
     assert [like for _, like in found] == sorted((like for _, like in found), reverse=True)
     assert len(found) >= 3
+
+
+def test_a_sink_of_ones_own() -> None:
+    lines = finish(
+        start("custom_sink.py", "synthetic:?seconds=2&speed=5&width=320&height=192&fps=10")
+    ).splitlines()
+    moved = [line.split(",") for line in lines if ",moved," in line]
+    assert moved[0][:2] == ["door", "0"], "the first picture is new everywhere"
+    assert all(float(line[3]) >= 0.02 for line in moved)
+    assert any(line.startswith("door,,ended") or line.startswith("door,,connected") for line in lines)
+    assert lines[-1] == "20 pictures"
+
+
+def test_the_flight_recorder_of_a_robot(tmp_path: Path) -> None:
+    pytest.importorskip("rerun", reason="the extra 'rerun' is not installed")
+    url = "synthetic:?seconds=1&width=320&height=192"
+    lines = finish(start("rerun_log.py", url, str(tmp_path))).splitlines()
+    assert lines[-1] == "25 embeddings, 25 packets"
+    (path,) = tmp_path.glob("arm-*.rrd")
+    assert path.stat().st_size > 10_000
+    assert lines[0].startswith(str(path))

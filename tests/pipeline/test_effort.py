@@ -31,6 +31,14 @@ def test_a_lower_effort_looks_at_fewer_pictures(encoder: Encoder, units: Units) 
     assert less[0].encoded.all(), "the first picture is encoded at any effort"
 
 
+def test_the_least_effort_looks_at_keyframes_only(encoder: Encoder, units: Units) -> None:
+    less, stats = run(encoder, units, Effort(every=0, budget=0.125))
+    looked = [trace for trace in less if trace.picture is not None]
+    assert looked
+    assert all(trace.frame.keyframe for trace in looked)
+    assert stats.frames_decoded == len(looked), "no other picture is decoded for them"
+
+
 def test_changes_that_waited_are_still_owed(encoder: Encoder, units: Units) -> None:
     traces, _ = run(encoder, units, Effort(every=8))
     waited = [trace for trace in traces if trace.plan.reason == "load"]

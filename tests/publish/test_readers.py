@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -39,7 +40,7 @@ def node_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reader and its two packages; the binary of zeromq comes inside the package."""
     needs("node", "npm")
     folder = tmp_path_factory.mktemp("node")
-    for name in ("reader.mjs", "package.json"):
+    for name in ("reader.mjs", "subscriber.mjs", "package.json"):
         shutil.copy(READERS / name, folder)
     command = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=100)
@@ -55,6 +56,28 @@ def reading(*command: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.timeout(240)
+async def test_a_short_subscriber_in_node(node_reader: Path) -> None:
+    script = node_reader.with_name("subscriber.mjs")
+    assert len(script.read_text().splitlines()) < 60
+    publisher = Publisher("tcp://127.0.0.1:*")
+    with reading("node", str(script), publisher.endpoint) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("listening on")
+        async with ovstream.open(
+            "synthetic:?seconds=3&width=320&height=192", stream_id="cam", pace="realtime", sinks=[publisher]
+        ) as stream:
+            await stream.run()
+        out, errors = process.communicate(timeout=60)
+    publisher.close()
+    assert process.returncode == 0, errors
+    lines = out.splitlines()
+    assert len(lines) > 10
+    assert all(
+        re.fullmatch(r"cam #\d+ scene: 192 numbers, -?\d\.\d{4} from the one before", one) for one in lines
+    )
 
 
 @pytest.mark.timeout(240)

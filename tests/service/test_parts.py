@@ -3,85 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
+import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from ovstream.config import HttpConfig, LoadConfig, ServiceConfig, StreamConfig
+from ovstream.config import HttpConfig, ServiceConfig, StreamConfig
 from ovstream.errors import ConfigError, InsecureBindError, ModelError, SourceError
 from ovstream.publish import zmq_publisher
 from ovstream.service.checkpoints import StateFolder
 from ovstream.service.events import EventLog
-from ovstream.service.load import LEVELS, Demand, LoadPolicy
 from ovstream.service.notify import Notifier
 from ovstream.service.preserve import as_plain
 from ovstream.service.security import check_door
-from ovstream.service.supervisor import Supervisor
+from ovstream.service.server import serve
+from ovstream.service.supervisor import Supervisor, demand_of
 from ovstream.sources import MemorySource
 from ovstream.types import AccessUnit, Checkpoint
 from tests.pipeline.conftest import clip, units  # noqa: F401 - fixtures
-
-LATE, FINE = 2.0, 0.05
-
-
-def run(
-    policy: LoadPolicy, demands: dict[str, Demand], seconds: range, cpu: float = 0.5
-) -> list[tuple[str, int]]:
-    steps = (policy.step(demands, cpu_share=cpu, now=float(now)) for now in seconds)
-    return [(one[0], one[1]) for one in steps if one is not None]
-
-
-def demands(latency: float, **priorities: int) -> dict[str, Demand]:
-    return {name: Demand(priority, cpu=0.1, latency_seconds=latency) for name, priority in priorities.items()}
-
-
-def test_lower_priorities_degrade_first_and_equals_together() -> None:
-    policy = LoadPolicy(LoadConfig())
-    steps = run(policy, demands(LATE, low1=1, low2=1, high=9), range(100))
-    assert sorted(steps[:2]) == [("low1", 1), ("low2", 1)]
-    assert {name for name, _ in steps[:6]} == {"low1", "low2"}, "the high one waits until the others are done"
-    assert steps[6:] == [("high", 1), ("high", 2), ("high", 3)]
-    assert policy.degraded == 3
-
-
-def test_recovery_is_slow_starts_at_the_top_and_waits_for_calm() -> None:
-    policy = LoadPolicy(LoadConfig(recover_seconds=10))
-    run(policy, demands(LATE, low=1, high=9), range(100))
-    calm = demands(FINE, low=1, high=9)
-    steps = run(policy, calm, range(100, 200), cpu=0.3)
-    assert steps[0] == ("high", 2)
-    assert [name for name, _ in steps] == ["high"] * 3 + ["low"] * 3
-    assert run(policy, calm, range(200, 210), cpu=0.3) == []
-
-
-def test_a_busy_processor_counts_as_full_and_stops_recovery() -> None:
-    policy = LoadPolicy(LoadConfig(max_cpu=0.8))
-    assert run(policy, demands(FINE, one=5), range(3), cpu=0.95)[0] == ("one", 1)
-    assert run(policy, demands(FINE, one=5), range(10, 100), cpu=0.75) == []
-
-
-def test_a_step_up_that_failed_makes_the_next_one_wait_longer() -> None:
-    policy = LoadPolicy(LoadConfig(recover_seconds=10))
-    ups = []
-    for now in range(600):
-        full = policy.level("one") == 0  # the box holds the stream at level 1, never at 0
-        step = policy.step(demands(LATE if full else FINE, one=5), cpu_share=0.3, now=float(now))
-        if step and step[1] == 0:
-            ups.append(now)
-    pauses = [later - earlier for earlier, later in itertools.pairwise(ups)]
-    assert pauses[0] < pauses[-1]
-    assert len(ups) < 15
-
-
-def test_levels_only_ever_save_more() -> None:
-    every = [level.every for level in LEVELS]
-    budget = [level.budget for level in LEVELS]
-    assert every == sorted(every)
-    assert budget == sorted(budget, reverse=True)
-    assert (every[0], budget[0]) == (1, 1.0)
 
 
 def test_checkpoints_survive_damage_and_are_private(tmp_path: Path) -> None:
@@ -300,3 +242,114 @@ async def test_who_was_replaced_stops_and_does_not_take_the_stream_back(
         await until(lambda: older.cameras["door"].state == "failed")
         assert "another publisher" in older.cameras["door"].detail
         assert successor.totals()["embeddings"] == 40
+
+
+async def test_what_hangs_is_left_behind_and_takes_nothing_from_the_others(units: object) -> None:  # noqa: F811
+    """A decoder that never comes back: the drain is bounded, and threads of the loop stay free for others."""
+    some: list[AccessUnit] = units(frames=10)  # type: ignore[operator]
+    free = threading.Event()
+    names = [f"stuck{number}" for number in range(12)]
+    service = ServiceConfig(drain_seconds=1.0)
+
+    def hang(trace: object) -> None:
+        free.wait()
+
+    supervisor = Supervisor(
+        service, [config(name) for name in names], open_source=lambda _: MemorySource(some, live=True)
+    )
+    try:
+        async with supervisor:
+            for name in names:
+                supervisor.cameras[name].monitor.observe = hang  # type: ignore[method-assign]
+            await until(lambda: all(supervisor.cameras[name].opened.is_set() for name in names))
+            began = time.monotonic()
+            async with asyncio.timeout(20):
+                await supervisor.aclose()
+                await asyncio.to_thread(time.sleep, 0)
+        assert supervisor.drained_seconds is not None
+        assert time.monotonic() - began < 15
+    finally:
+        free.set()
+
+
+async def test_a_camera_that_cannot_be_opened_does_not_keep_the_service_from_being_started(
+    units: object,  # noqa: F811
+) -> None:
+    some: list[AccessUnit] = units(frames=10)  # type: ignore[operator]
+
+    def open_source(wanted: StreamConfig) -> MemorySource:
+        if wanted.stream_id == "bad":
+            raise SourceError("no such device")
+        return MemorySource(some, live=True)
+
+    async with Supervisor(streams=[config("bad"), config("good")], open_source=open_source) as supervisor:
+        await until(lambda: supervisor.started)
+        assert supervisor.cameras["bad"].state == "waiting"
+
+
+async def test_a_publisher_that_is_waited_for_is_no_stall() -> None:
+    now = [0.0]
+
+    class Door(MemorySource):
+        async def units(self):  # type: ignore[no-untyped-def]
+            await asyncio.Event().wait()
+            yield
+
+    watched = config("door", supervise={"stall_seconds": 5})
+    async with Supervisor(
+        streams=[watched], open_source=lambda _: Door([], live=True), clock=lambda: now[0]
+    ) as supervisor:
+        camera = supervisor.cameras["door"]
+        await until(lambda: camera.stream is not None)
+        assert camera.stream is not None
+        camera.stream.tell("waiting", "for a publisher")
+        await until(lambda: camera.detail == "for a publisher")
+        for _ in range(4):
+            now[0] += 5
+            supervisor.tick()
+            await asyncio.sleep(0)
+        assert camera.restarts == 0
+
+
+async def test_a_removed_stream_closes_its_sinks(tmp_path: Path) -> None:
+    sink = {"type": "jsonl", "path": str(tmp_path / "a.jsonl")}
+    paused = {"paused": False}
+    async with Supervisor(
+        streams=[config("one", sinks=[sink], supervise=paused)],
+        open_source=lambda _: MemorySource([], live=True),
+    ) as supervisor:
+        await until(lambda: supervisor.outputs.names("one") == ["jsonl"])
+        await supervisor.change("one", {"sinks": [{**sink, "vectors": "list"}]})
+        await until(lambda: supervisor.outputs.names("one") == ["jsonl"])
+        await supervisor.remove("one")
+        assert supervisor.outputs.counts() == {}
+
+
+async def test_a_camera_that_loses_packets_makes_nobody_do_less(units: object) -> None:  # noqa: F811
+    """What is left out before a keyframe is no sign of a full box."""
+    some: list[AccessUnit] = units(frames=10)  # type: ignore[operator]
+    source = MemorySource(some, live=True)
+    async with Supervisor(streams=[config("lossy")], open_source=lambda _: source) as supervisor:
+        camera = supervisor.cameras["lossy"]
+        await until(lambda: camera.stream is not None)
+        source.stats.dropped = source.stats.unusable = 40
+        await until(lambda: camera.totals().get("dropped") == 40)
+        camera.tick()
+        source.stats.dropped = source.stats.unusable = 90
+        await until(lambda: camera.totals().get("dropped") == 90)
+        camera.tick()
+        assert demand_of(camera).dropped == 0
+        source.stats.dropped += 5  # no room in the queue
+        await until(lambda: camera.totals().get("dropped") == 95)
+        camera.tick()
+        assert demand_of(camera).dropped == 5
+
+
+async def test_a_wrong_certificate_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    path = tmp_path / "o.yaml"
+    path.write_text(
+        f"streams: []\nservice: {{http: {{port: 0, tls_cert_file: {tmp_path}/cert.pem, tls_key_file: {tmp_path}/cert.pem}}}}\n"
+    )
+    with pytest.raises(ConfigError, match="tls_cert_file"):
+        await serve(path)

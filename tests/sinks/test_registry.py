@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from ovstream.config import SinkConfig, stream_config
 from ovstream.errors import ConfigError
-from ovstream.pipeline import Outputs
+from ovstream.pipeline import Outputs, close_all
 from ovstream.sinks import JsonlSink, MemorySink, open_sink, sink_types
 from tests.wire.samples import example
 
@@ -88,3 +89,42 @@ def test_streams_share_equal_sinks(tmp_path: Path) -> None:
         assert first[0] is second[0] is not second[1]
     with pytest.raises(ValueError, match="closed"):
         first[0].publish(example())
+
+
+def test_an_output_is_given_back_by_the_last_that_uses_it(tmp_path: Path) -> None:
+    one = {"type": "jsonl", "path": str(tmp_path / "a.jsonl")}
+    other = {"type": "jsonl", "path": str(tmp_path / "b.jsonl")}
+    a = stream_config("a.mp4", stream_id="a", sinks=[one])
+    b = stream_config("b.mp4", stream_id="b", sinks=[one, other])
+    with Outputs() as outputs:
+        (shared,) = outputs.of(a)
+        _, own = outputs.of(b)
+        assert outputs.names("b") == ["jsonl", "jsonl-2"]
+        own.publish(example())
+        assert {name: found.sent for name, found in outputs.counts().items()} == {"jsonl": 0, "jsonl-2": 1}
+        assert outputs.release("b", keep=a.model_copy(update={"stream_id": "b"})) == [own]
+        assert outputs.release("b") == []
+        assert outputs.release("a") == [shared]
+        close_all([own, shared])
+        assert outputs.of(a) != [shared], "opened anew"
+
+
+def test_one_endpoint_has_one_set_of_options() -> None:
+    endpoint = "inproc://nowhere"
+    with Outputs() as outputs:
+        a = stream_config("a", stream_id="a", publish={"endpoint": endpoint})
+        outputs._add(a.publish, "zeromq", MemorySink())
+        outputs.of(a)
+        keys = stream_config("b", stream_id="b", publish={"endpoint": endpoint, "keys": "folder"})
+        with pytest.raises(ConfigError, match="must be the same"):
+            outputs.of(keys)
+
+
+def test_outputs_close_beside_each_other() -> None:
+    together = threading.Barrier(3, timeout=20)
+
+    class Slow(MemorySink):
+        def close(self) -> None:
+            together.wait()
+
+    close_all([Slow(), Slow(), Slow()])  # one after the other they would wait for ever

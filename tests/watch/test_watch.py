@@ -7,7 +7,7 @@ import pytest
 
 from ovstream.config import RuleConfig, WatchConfig
 from ovstream.plan.regions import covered_share, mostly_covered, touched
-from ovstream.watch import WHOLE, Novelty, RuleState, Watcher
+from ovstream.watch import HAPPENED_SECONDS, WHOLE, Novelty, RuleState, Watcher
 
 LEFT_HALF = [(0, 0), (0.5, 0), (0.5, 1), (0, 1)]
 TINY = [(0.51, 0.01), (0.55, 0.01), (0.55, 0.05), (0.51, 0.05)]
@@ -175,3 +175,64 @@ def test_novelty_of_a_zone_looks_at_its_tokens_once_a_second() -> None:
         told += watcher.update(0.1 * step, picture(), scene=base.mean(axis=0), tokens=tokens)[1]
     assert 44 <= len(calls) <= 46
     assert [(event.rule, event.started) for event in told] == [("odd", True)]
+
+
+def healthy(
+    watcher: Watcher, seconds: float, conditions: tuple[str, ...] = (), happened: tuple[str, ...] = ()
+) -> list[str]:
+    _, events = watcher.update(seconds, picture(), conditions=conditions, happened=happened)
+    return [f"{event.rule} {'starts' if event.started else 'ends'}" for event in events]
+
+
+def test_the_health_of_the_camera_is_a_rule_with_hysteresis() -> None:
+    rules = [
+        {"name": "camera", "when": "health", "above": 3, "quiet_seconds": 2},
+        {"name": "night", "when": "health", "above": 1, "conditions": ["infrared"]},
+    ]
+    watcher = Watcher(WatchConfig.model_validate({"rules": rules}))
+    told = {}
+    for tenth in range(300):
+        now = tenth / 10
+        dark = 5 <= now < 6 or 10 <= now < 15  # a second alone is nothing
+        events = healthy(watcher, now, ("dark",) if dark else ())
+        if events:
+            told[now] = events
+    assert told == {13.0: ["camera starts"], 17.0: ["camera ends"]}
+
+
+def test_what_happens_at_once_counts_for_a_while() -> None:
+    rules = [{"name": "turned", "when": "health", "above": 1, "conditions": ["moved"], "quiet_seconds": 0}]
+    watcher = Watcher(WatchConfig.model_validate({"rules": rules}))
+    told = {}
+    for second in range(30):
+        events = healthy(watcher, float(second), happened=("moved",) if second == 5 else ())
+        if events:
+            told[second] = events
+    assert list(told.values()) == [["turned starts"], ["turned ends"]]
+    start, end = told
+    assert start == 6
+    assert end == 5 + HAPPENED_SECONDS
+
+
+def test_events_end_with_the_stream() -> None:
+    watcher = Watcher(
+        WatchConfig.model_validate({"rules": [{"name": "camera", "when": "health", "above": 1}]})
+    )
+    healthy(watcher, 0.0, ("frozen",))
+    assert healthy(watcher, 1.0, ("frozen",)) == ["camera starts"]
+    (end,) = watcher.finish()
+    assert (end.rule, end.started) == ("camera", False)
+    assert watcher.finish() == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "complaint"),
+    [
+        ({"when": "health", "above": 1, "zone": "left"}, "has no zone"),
+        ({"when": "motion", "above": 1, "conditions": ["dark"]}, "belongs to 'health'"),
+        ({"when": "health", "above": 1, "conditions": ["tired"]}, "conditions"),
+    ],
+)
+def test_mistakes_of_health_rules(rule: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        WatchConfig.model_validate({"zones": [zone()], "rules": [{"name": "r", **rule}]})

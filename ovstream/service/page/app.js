@@ -1,7 +1,7 @@
 // The page: keeps the stream of updates open and hands them on.
 
 import { call, follow, onTokenWanted } from "./api.js";
-import { showCards } from "./cards.js";
+import { percent, showCards } from "./cards.js";
 import { addDetailEvent, focused, openDetail, setUpDetail, updateDetail, updateOverlay } from "./detail.js";
 import { askForToken, setUpAdding } from "./dialog.js";
 import { eventLine } from "./events.js";
@@ -21,11 +21,24 @@ function showState({ service, streams }) {
   $("fact-cpu").textContent = `${service.cpu.toFixed(2)} of ${service.cores} cores`;
   $("fact-memory").textContent = `${Math.round(service.memory_bytes / 2 ** 20)} MB`;
   $("fact-degraded-box").hidden = !service.degraded;
-  $("fact-degraded").textContent = service.degraded;
+  $("fact-degraded").textContent = service.overload ? `${service.degraded}, ${percent(service.overload)} too much to do` : service.degraded;
+  showSinks(service.sinks);
   document.title = `${service.live}/${service.streams} live · ovstream`;
   $("empty").hidden = streams.length > 0;
   showCards($("cameras"), streams, (id) => openDetail(id, reconnect));
   updateDetail(streams);
+}
+
+function showSinks(sinks) {
+  $("sinks-box").hidden = !sinks.length;
+  $("sinks").tBodies[0].replaceChildren(...sinks.map((one) => {
+    const row = document.createElement("tr"), name = document.createElement("th");
+    name.scope = "row"; name.textContent = one.name;
+    const waiting = one.waiting ? `${one.waiting} (${(one.waiting_bytes / 2 ** 20).toFixed(1)} MB)` : "0";
+    row.append(name, ...[one.sent, waiting, one.failed + one.dropped].map((value) => Object.assign(document.createElement("td"), { textContent: value })));
+    row.className = one.failed + one.dropped ? "bad" : one.waiting > 100 ? "late" : "";
+    return row;
+  }));
 }
 
 function addEvents(events) {

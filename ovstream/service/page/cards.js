@@ -56,12 +56,13 @@ function show(card, stream) {
   const pill = part(".pill");
   pill.className = `pill ${stream.state}`;
   pill.textContent = stream.state;
-  part(".why").textContent = stream.detail || (stream.level ? `degraded: level ${stream.level} of 3, the box is full` : "");
+  part(".why").textContent = stream.detail || (stream.level ? `does less, level ${stream.level} of 3: the box is full` : "");
   part(".why").hidden = !part(".why").textContent;
   part(".motion").textContent = ago(stream.last_motion);
   part(".motion").hidden = !stream.size;
-  part(".alarm").hidden = !stream.active_rules.length;
-  part(".alarm").textContent = stream.active_rules.join(", ");
+  const alarms = [...stream.conditions, ...stream.active_rules];
+  part(".alarm").hidden = !alarms.length;
+  part(".alarm").textContent = alarms.join(", ");
   if (stream.point) card.history = [...card.history, stream.point.activity].slice(-120);
   part(".line").replaceChildren(spark(card.history));
   for (const [name, share] of Object.entries(stream.shares)) part(`.shares .${name}`).style.width = `${100 * share}%`;

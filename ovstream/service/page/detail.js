@@ -90,6 +90,7 @@ export function updateDetail(streams) {
     ["latency, median / 99 %", `${milliseconds(stream.latency.p50)} / ${milliseconds(stream.latency.p99)}`], ["drift", stream.drift == null ? "–" : stream.drift.toFixed(3)],
     ["fidelity, audited", stream.fidelity == null ? "no audit yet" : `${stream.fidelity.toFixed(4)} (${stream.audits}${stream.audits_failed ? `, ${stream.audits_failed} failed` : ""})`],
     ["lost / damaged / dropped", `${totals.source_lost ?? 0} / ${totals.parse_errors ?? 0} / ${totals.dropped ?? 0}`], ["reconnects / restarts", `${totals.reconnects ?? 0} / ${stream.restarts}`],
+    ["camera", stream.conditions.length ? stream.conditions.join(", ") : stream.state === "live" ? "well" : "–"], ["goes to", stream.sinks.join(", ") || "nowhere yet"],
     ["next number, epoch", `${stream.next_seq}, ${stream.epoch}`], ["model", stream.trained === false ? `${stream.model} (untrained)` : stream.model]]);
   const zoneNames = Object.keys(stream.activity);
   rows($("detail-zones"), [...zoneNames.map((name) => [name || "whole picture", `${percent(stream.activity[name], 1)}${name in stream.novelty ? ` · novelty ${stream.novelty[name].toFixed(1)}` : ""}`, stream.activity[name]]),
