@@ -2,8 +2,8 @@
 
     python examples/embed_service.py [PORT]        then open http://127.0.0.1:PORT/cameras/api/streams
 
-The supervisor lives as long as the app does. Your app guards its own doors; without one of yours, wrap the mounted app in
-`ovstream.service.security.Guard`. Needs: pip install 'ovstream-edge[server]'
+The supervisor lives as long as the app does. `Guard` keeps pages of other sites and foreign names away from ours; give its
+`HttpConfig` a token, or guard the door with your own means. Needs: pip install 'ovstream-edge[server]'
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator
 import uvicorn
 from fastapi import FastAPI
 
-from ovstream.config import stream_config
+from ovstream.config import HttpConfig, stream_config
 from ovstream.service import Supervisor
 from ovstream.service.api import create_app
+from ovstream.service.security import Guard
 
 CAMERA = stream_config("synthetic:?width=320&height=192&fps=10", stream_id="door", pace="realtime")
 
@@ -40,7 +41,7 @@ def make_app() -> FastAPI:
         trace = camera.monitor.trace
         return {"state": camera.state, "activity": trace.scores.activity if trace else {}}
 
-    app.mount("/cameras", create_app(supervisor))
+    app.mount("/cameras", Guard(create_app(supervisor), HttpConfig()))
     return app
 
 

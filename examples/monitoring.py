@@ -2,8 +2,7 @@
 
     python examples/monitoring.py [rtsp://... or FILE [WEBHOOK]]
 
-Without a webhook it receives its own calls and prints them. Motion is told by the codec, "unusual" is measured against the
-camera's own past: no model of your own is needed.
+Without a webhook it prints its own calls. Motion is told by the codec, "unusual" by the camera's past: no model needed.
 """
 
 from __future__ import annotations
@@ -36,21 +35,23 @@ class Hook(BaseHTTPRequestHandler):
 
 
 def call(webhook: str, text: str) -> None:
-    """Sends one event."""
-    urllib.request.urlopen(urllib.request.Request(webhook, text.encode()), timeout=5).close()
+    """Sends one event; a server that is away for a while must not end the watch."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(webhook, text.encode()), timeout=5).close()
+    except OSError as error:
+        print(f"webhook: {error}: not told: {text}", file=sys.stderr)
 
 
 async def main(url: str = "synthetic:?seconds=6&speed=4", webhook: str | None = None) -> None:
     """Follows the camera until it ends."""
     server = HTTPServer(("127.0.0.1", 0), Hook)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    webhook = webhook or f"http://127.0.0.1:{server.server_port}"
     async with ovstream.open(url, stream_id="entrance", watch=WATCH) as stream:
         running = asyncio.create_task(stream.run())
         async for event in stream.events():
             if event.kind in ("rule", "quality", "lost"):
-                await asyncio.to_thread(
-                    call, webhook or f"http://127.0.0.1:{server.server_port}", event.detail
-                )
+                await asyncio.to_thread(call, webhook, event.detail)
         print(f"{(await running).frames} pictures")
 
 

@@ -33,12 +33,14 @@ async def main(url: str = "synthetic:?seconds=3&speed=6&fps=20") -> None:
 
     async def receive(stream: ovstream.Stream) -> None:
         nonlocal came
-        async for embedding in stream:
-            came += 1
-            if newest.full():
-                newest.get_nowait()  # nobody will act on that one
-            newest.put_nowait((embedding, time.monotonic()))
-        await newest.put(None)
+        try:
+            async for embedding in stream:
+                came += 1
+                if newest.full():
+                    newest.get_nowait()  # nobody will act on that one
+                newest.put_nowait((embedding, time.monotonic()))
+        finally:
+            await newest.put(None)  # also when the camera fails: `await receiving` says why
 
     async with ovstream.open(url, kinds=("event",), keep_ratio=0.06, pace="realtime") as stream:
         receiving = asyncio.create_task(receive(stream))

@@ -201,3 +201,11 @@ def test_dollars_can_be_written(tmp_path: Path) -> None:
 def test_every_option_may_be_given_flat() -> None:
     ambiguous = [name for name, sections in _homes(_sections()).items() if len(sections) > 1]
     assert not ambiguous, "ovstream.open(url, name=...) could mean either section"
+
+
+def test_a_variable_that_means_an_option_and_names_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVSTREAM_TOKEN", "not ours to judge: the file may ask for it")
+    stream_config("synthetic:")
+    monkeypatch.setenv("OVSTREAM_PLAM__KEEP_RATIO", "0.5")
+    with pytest.raises(ConfigError, match="OVSTREAM_PLAM__KEEP_RATIO: no such section; did you mean 'PLAN'"):
+        stream_config("synthetic:")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 import typer
 from rich.progress import Progress
@@ -14,9 +16,10 @@ from rich.table import Table
 from ovstream.cli.bench_plot import draw
 from ovstream.cli.console import console
 from ovstream.config import stream_config
+from ovstream.errors import ConfigError
 from ovstream.pipeline import StreamStats, StreamWorker, encoder_of
 from ovstream.service.supervisor import available_cores
-from ovstream.sources.synthetic import SyntheticOptions, make_units
+from ovstream.sources.synthetic import make_units, parse_options
 from ovstream.types import AccessUnit
 
 _SCENES = {
@@ -64,7 +67,9 @@ def bench(
     Each is taken through all stages, from compressed pictures to embeddings, and then the usual way: decoding every
     picture and encoding every patch with the same model. Receiving from a network is not in it (a few percent).
     """
-    width, _, height = size.partition("x")
+    if (found := re.fullmatch(r"(\d+)x(\d+)", size)) is None:
+        raise ConfigError(f"--size {size}: give WIDTHxHEIGHT, for example 1280x720")
+    width, height = found.groups()
     config = stream_config("bench", model=model)
     encoder = encoder_of(config.encode)
     costs = []
@@ -72,18 +77,16 @@ def bench(
         task = progress.add_task("", total=2 * len(_SCENES))
         for name, scene in _SCENES.items():
             progress.update(task, description=f"{name}: making the camera")
-            options = SyntheticOptions.model_validate(
-                {
-                    "width": width,
-                    "height": height,
-                    "fps": fps,
-                    "seconds": seconds,
-                    "codec": codec,
-                    "gop": 4 * fps,
-                    **scene,
-                }
-            )
-            units = make_units(options)
+            options = {
+                "width": width,
+                "height": height,
+                "fps": fps,
+                "seconds": seconds,
+                "codec": codec,
+                "gop": 4 * fps,
+                **scene,
+            }
+            units = make_units(parse_options(f"synthetic:?{urlencode(options)}"))
             progress.update(task, description=f"{name}: our way", advance=1)
             ours = _run(
                 units, StreamWorker(config, encoder=encoder, stats=(stats := StreamStats())), stats, fps

@@ -15,6 +15,7 @@ _COLOURS = {
     "decode": "#e08a1e",
     "crop": "#b7791f",
     "encode": "#7d4bd1",
+    "health": "#d1669a",
     "watch": "#94a3a0",
     "rest": "#c9d2cf",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from ovstream.cli.console import console, run_until_stopped
+from ovstream.cli.moments import parse_time
 from ovstream.publish import Gap, Reset, Stale, Subscription, subscribe
 from ovstream.sinks import as_json
 from ovstream.types import Embedding, StreamEvent
@@ -23,7 +23,10 @@ def listen(
         list[str] | None, typer.Option("--stream", "-s", help="Only this stream; may be repeated.")
     ] = None,
     start: Annotated[
-        str, typer.Option(help="live, last, oldest, a number, or a time back from now: 90s, 10m, 2h.")
+        str,
+        typer.Option(
+            help="live, last, oldest, a number, an age (90s, 10m, 2h, 7d) or a date (2026-05-01T12:30)."
+        ),
     ] = "live",
     keys: Annotated[
         Path | None,
@@ -53,9 +56,12 @@ def listen(
 
 def _start(text: str) -> str | int | timedelta:
     """Reads --start."""
-    if match := re.fullmatch(r"(\d+)([smh])", text):
-        return timedelta(seconds=int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]])
-    return int(text) if text.isdigit() else text
+    if text in ("live", "last", "oldest"):
+        return text
+    if text.isdigit():
+        return int(text)
+    now_ns = time.time_ns()
+    return timedelta(microseconds=(now_ns - parse_time(text, now_ns)) / 1000)
 
 
 async def _listen(endpoint: str, subscription: Subscription, count: int | None, json_lines: bool) -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ovstream.cli.console import console, error_console, run_until_stopped, savings_table, set_up_logging
 from ovstream.config import PublishConfig, StreamConfig, stream_config
+from ovstream.errors import ConfigError
 from ovstream.pipeline import Outputs, Replay, Stream
 from ovstream.sinks import Sink
 from ovstream.types import Embedding
@@ -37,6 +38,8 @@ def record(
     trying other budgets.
     """
     set_up_logging(verbose=verbose)
+    if file.is_file():
+        raise ConfigError(f"{file} exists: choose another name")
     options: dict[str, Any] = {"record": {"path": str(file), "max_megabytes": max_megabytes}}
     if model is not None:
         options["model"] = model

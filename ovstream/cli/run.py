@@ -26,7 +26,7 @@ from ovstream.cli.console import (
     trouble_line,
 )
 from ovstream.config import SinkConfig, StreamConfig, load_config, stream_config
-from ovstream.errors import ConfigError, OvstreamError
+from ovstream.errors import ConfigError
 from ovstream.pipeline import Outputs, Stream, encoder_of
 
 _REPORT_SECONDS = 10.0
@@ -147,11 +147,11 @@ class _Fleet:
 
     streams: list[Stream]
     started: float = field(default_factory=time.monotonic)
-    failures: dict[str, OvstreamError] = field(default_factory=dict)
+    failures: dict[str, Exception] = field(default_factory=dict)
     news: dict[str, str] = field(default_factory=dict)
 
 
-async def _run(configs: list[StreamConfig]) -> dict[str, OvstreamError]:
+async def _run(configs: list[StreamConfig]) -> dict[str, Exception]:
     """Runs all streams to their ends; returns the errors of those that failed."""
     encoders = {
         one.encode: await asyncio.to_thread(encoder_of, one.encode)
@@ -179,7 +179,7 @@ async def _one(stream: Stream, fleet: _Fleet) -> None:
     try:
         async with stream:
             await stream.run()
-    except OvstreamError as error:
+    except Exception as error:  # also an unexpected one: the stream has logged it
         fleet.failures[name] = error
         fleet.news[name] = f"failed: {error}"
         if len(fleet.streams) > 1 and console.is_terminal:

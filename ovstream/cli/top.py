@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import urllib.error
@@ -42,13 +43,19 @@ def top(
     if once:
         console.print(_table(_ask(address, "/api/service", token), _ask(address, "/api/streams", token)))
         return
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    shown = _table(_ask(address, "/api/service", token), _ask(address, "/api/streams", token))
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        Live(shown, console=console, screen=console.is_terminal, auto_refresh=False) as live,
+    ):
         while True:
-            live.update(
-                _table(_ask(address, "/api/service", token), _ask(address, "/api/streams", token)),
-                refresh=True,
-            )
+            live.refresh()
             time.sleep(interval)
+            try:
+                shown = _table(_ask(address, "/api/service", token), _ask(address, "/api/streams", token))
+                live.update(shown)
+            except ConfigError as error:  # it may be back at the next look: what was seen stays
+                live.update(Group(Text(str(error), style="bold red"), shown))
 
 
 def _ask(address: str, path: str, token: str) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import create_model
 
-from ovstream.config.layers import Path
+from ovstream.config.layers import Path, suggestion
 from ovstream.config.sections import StreamConfig
 from ovstream.errors import ConfigError
 
@@ -37,8 +38,9 @@ def read_environment() -> EnvironmentLayer:
     """Reads all variables that name an option of `StreamConfig`.
 
     Raises:
-        ConfigError: A variable that names a whole section does not hold JSON.
+        ConfigError: A variable names no section, or a whole one and does not hold JSON.
     """
+    _refuse_unknown(os.environ)
     from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
     fields: dict[str, Any] = {
@@ -53,3 +55,14 @@ def read_environment() -> EnvironmentLayer:
     except SettingsError as error:
         problem = str(error)
     raise ConfigError(f"environment: {problem}; set single options, such as {PREFIX}ENCODE{_DELIMITER}MODE")
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    """Others may well begin with OVSTREAM_ (secrets for the file, say); with two underscores they mean an option."""
+    for name in names:
+        section, delimiter, _ = name.upper().removeprefix(PREFIX).partition(_DELIMITER)
+        if not name.upper().startswith(PREFIX) or not delimiter:
+            continue
+        known = [one.upper() for one in StreamConfig.model_fields if one not in _PER_STREAM]
+        if section not in known:
+            raise ConfigError(f"environment: {name}: no such section; {suggestion(section, known)}")

@@ -204,9 +204,15 @@ class RecordConfig(Section):
 
     path: str | None = Field(
         default=None,
-        description="file to make, or an existing folder: a file of the stream's name and time in it",
+        description="file to make (the time is added to its name if it exists), or an existing folder: a file of "
+        "the stream's name and time in it",
     )
     max_megabytes: int | None = Field(default=1000, ge=1, description="size at which the recording ends")
+    max_files: int | None = Field(
+        default=20,
+        ge=1,
+        description="recordings of the stream with a time in their names; the oldest give way; null: keep all",
+    )
 
 
 class TraceConfig(Section):

@@ -30,6 +30,10 @@ class HttpConfig(Section):
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="names under which the service may be asked, beside its own address"
     )
+    allowed_paths: tuple[str, ...] = Field(
+        default=(),
+        description="folders and files that requests may name, beside state_folder: videos, models, recordings, sinks",
+    )
     tls_cert_file: str | None = Field(default=None, description="PEM; with tls_key_file: HTTPS")
     tls_key_file: str | None = None
 

@@ -79,7 +79,8 @@ class FallbackParser:
             raise DecodeError("the decoder is closed")
         if unit.extradata != self._extradata:
             self._extradata = unit.extradata
-            self._decoder = self._open()
+            self._decoder = self._open()  # it has no picture yet that this one could refer to
+            self._needs_keyframe = True
         if unit.discontinuity and not unit.keyframe:
             self._needs_keyframe = True
         if self._needs_keyframe and not unit.keyframe:

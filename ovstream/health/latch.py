@@ -12,14 +12,12 @@ class Latch:
 
     Attributes:
         active: Whether it is on.
-        since_seconds: When the present state began, by the evidence for it.
     """
 
     def __init__(self, *, on_seconds: float, off_seconds: float) -> None:
         self._wait = {True: on_seconds, False: off_seconds}
         self._doubt_since: float | None = None
         self.active = False
-        self.since_seconds = 0.0
 
     def update(self, evidence: bool | None, now_seconds: float) -> bool:
         """Takes what one picture says, None when it says nothing; tells whether the state changed."""
@@ -32,5 +30,5 @@ class Latch:
             self._doubt_since = now_seconds
         if now_seconds - self._doubt_since < self._wait[evidence]:
             return False
-        self.active, self.since_seconds, self._doubt_since = evidence, self._doubt_since, None
+        self.active, self._doubt_since = evidence, None
         return True

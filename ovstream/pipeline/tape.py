@@ -7,7 +7,6 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from ovstream.recording import (
     Watched,
 )
 from ovstream.recording.entries import Step
+from ovstream.recording.names import new_recording
 from ovstream.types import AccessUnit, BoolArray, Embedding, Patches
 from ovstream.wire import encode
 
@@ -150,17 +150,19 @@ def open_tape(
 
     Raises:
         ConfigError: The stream publishes tokens, which no recording holds.
-        RecordingError: The file exists or cannot be made.
+        RecordingError: The file cannot be made.
     """
     if config.record.path is None:
         return None
     if "tokens" in config.kinds:
         raise ConfigError("record: a recording holds no tokens; leave 'tokens' out of 'kinds'")
     started_ns = time.time_ns()
-    path = Path(config.record.path)
-    if path.is_dir():
-        when = datetime.fromtimestamp(started_ns / 1e9, UTC)
-        path = path / f"{config.stream_id}-{when:%Y%m%dT%H%M%SZ}.ovr"
+    path = new_recording(
+        Path(config.record.path),
+        stream_id=config.stream_id,
+        started_ns=started_ns,
+        max_files=config.record.max_files,
+    )
     sizes = range(1, encoder.info.max_tokens + 1)
     header = Header(
         stream_id=config.stream_id,

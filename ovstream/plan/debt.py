@@ -47,12 +47,15 @@ class Debt:
         if waiting.size > budget:
             order = np.lexsort((-self._strength[waiting], self._since[waiting]))
             waiting = np.sort(waiting[order[:budget]])
+        self._taken_since[:] = _PAID  # only what was taken last can come back
         self._taken_since[waiting] = self._since[waiting]
         self.cancel(waiting)
         return waiting.astype(np.int32)
 
     def give_back(self, indices: npt.NDArray[np.integer]) -> None:
-        """Enters taken patches again, at the age they had."""
+        """Enters patches again: those that `take` gave last at the age they had, others as of now."""
+        new = indices[(self._taken_since[indices] == _PAID) & (self._since[indices] == _PAID)]
+        self._strength[new] = 0.0
         since = np.minimum(self._taken_since[indices], self._now)
         self._since[indices] = np.minimum(self._since[indices], since)
 

@@ -209,7 +209,7 @@ class Planner:
 
     def _everything(self) -> Indices:
         everything = np.arange(self._grid.patches, dtype=np.int32)
-        self._debt.cancel(everything)
+        self._debt.take(everything.size)
         self._watch.arrive()
         self._probes = _no_patches()
         return everything

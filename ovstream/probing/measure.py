@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -38,6 +39,8 @@ class Pace:
     keyframes: list[int] = field(default_factory=list)
     offsets_seconds: list[float] = field(default_factory=list)
     clock: ClockQuality = "none"
+    _earliest: float = math.inf
+    _latest: float = -math.inf
 
     def add(self, unit: AccessUnit) -> None:
         """Takes the next unit, right when it arrives."""
@@ -47,17 +50,24 @@ class Pace:
         self.arrivals_ns.append(unit.arrival_ns)
         if unit.pts_seconds is not None:
             self.pts_seconds.append(unit.pts_seconds)
+            self._earliest = min(self._earliest, unit.pts_seconds)
+            self._latest = max(self._latest, unit.pts_seconds)
         self.clock = unit.clock_quality
         if unit.clock_quality == "sender" and unit.capture_time_ns is not None:
             arrived_ns = self.wall_ns() - (time.monotonic_ns() - unit.arrival_ns)
             self.offsets_seconds.append((unit.capture_time_ns - arrived_ns) / 1e9)
 
     @property
+    def span_seconds(self) -> float:
+        """From the first picture to the last one; may be asked for every unit."""
+        return max(self._latest - self._earliest, 0.0)
+
+    @property
     def seconds(self) -> float:
         """From the first picture to the end of the last one; 0 without time stamps."""
         if len(self.pts_seconds) < 2:
             return 0.0
-        return max(self.pts_seconds) - min(self.pts_seconds) + self._step_seconds
+        return self.span_seconds + self._step_seconds
 
     @property
     def fps(self) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ovstream.config import SourceConfig, stream_config
-from ovstream.errors import SourceTimeout
+from ovstream.errors import ConfigError, SourceTimeout
 from ovstream.probing.judge import judge
 from ovstream.probing.measure import Anatomy, Pace
 from ovstream.probing.report import ProbeReport
@@ -23,6 +23,7 @@ from ovstream.types import AccessUnit, EventKind
 DEFAULT_SECONDS = 10.0
 # A file is read faster than a camera sends: it is bounded by its own clock, and by pictures without one.
 MAX_PICTURES = 3000
+_OPENINGS = 2  # our own client, then FFmpeg
 
 
 async def probe(
@@ -45,9 +46,11 @@ async def probe(
 
     Raises:
         ConfigError: An option makes no sense.
-        SourceError: The source cannot be opened; the kind says why.
+        SourceError: The source cannot be opened, or sends no picture in time; the kind says why.
     """
     config = _source_config(str(url), options)
+    if str(url).lower().startswith("whip:"):
+        raise ConfigError("whip: waits for somebody who publishes: there is no camera to look at")
     told: list[tuple[EventKind, str]] = []
     source = open_source(str(url), config=config, on_event=lambda kind, detail: told.append((kind, detail)))
     pace, anatomy = Pace(), Anatomy()
@@ -56,7 +59,8 @@ async def probe(
     started = time.monotonic()
     codec, opened_seconds = "", 0.0
     try:
-        async with aclosing(source.units()) as units, asyncio.timeout(None) as limit:
+        patience = seconds + _OPENINGS * config.open_timeout_seconds
+        async with asyncio.timeout(patience) as limit, aclosing(source.units()) as units:
             async for unit in units:
                 if not codec:
                     opened_seconds = time.monotonic() - started
@@ -66,7 +70,7 @@ async def probe(
                 to_parse.put(unit)
                 if on_progress is not None:
                     on_progress(min(_done_seconds(source, pace, started + opened_seconds) / seconds, 1.0))
-                if not source.live and (pace.seconds >= seconds or len(pace.sizes) >= MAX_PICTURES):
+                if not source.live and (pace.span_seconds >= seconds or len(pace.sizes) >= MAX_PICTURES):
                     break
     except TimeoutError:
         pass  # a camera has no end
@@ -75,7 +79,8 @@ async def probe(
         to_parse.put(None)
         await asyncio.shield(parsing)
     if not codec:
-        raise SourceTimeout(f"{source.name} ended before its first picture")
+        waited = time.monotonic() - started
+        raise SourceTimeout(f"{source.name} sent no picture in {waited:.0f} s")
     report = _report(source, pace, anatomy, codec=codec, opened_seconds=opened_seconds)
     return replace(report, findings=judge(report, live=source.live, told=told))
 
@@ -88,8 +93,11 @@ def _source_config(url: str, options: dict[str, Any]) -> SourceConfig:
         given = others.pop("source", {})
         if isinstance(given, SourceConfig):
             given = given.model_dump(include=given.model_fields_set)
+        if not isinstance(given, Mapping):
+            raise ConfigError("option source: is a section; give it a mapping")
         others["source"] = {**given, **own}
-    return stream_config(url, **others).source
+    config = stream_config(url, **others).source
+    return config.model_copy(update={"keep_trying": False})  # who looks wants to know what is wrong
 
 
 def _parse(units: SimpleQueue[AccessUnit | None], anatomy: Anatomy, max_pixels: int) -> None:
@@ -99,7 +107,7 @@ def _parse(units: SimpleQueue[AccessUnit | None], anatomy: Anatomy, max_pixels: 
 
 
 def _done_seconds(source: Source, pace: Pace, first: float) -> float:
-    return time.monotonic() - first if source.live else pace.seconds
+    return time.monotonic() - first if source.live else pace.span_seconds
 
 
 def _report(

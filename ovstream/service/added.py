@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,8 +13,6 @@ from ovstream.service.events import EventLog
 from ovstream.service.preserve import as_plain
 
 Options = Mapping[str, Any]
-
-_log = logging.getLogger("ovstream")
 
 
 class AddedStreams:
@@ -52,7 +49,6 @@ class AddedStreams:
 
     def tell(self, name: str, error: ConfigError) -> None:
         """Says that a stream of earlier does not run."""
-        _log.warning("%s: an added stream was not started: %s", name, error)
         self._log.add(name, "error", f"added earlier, not started: {error}")
 
     def asked(self, options: StreamConfig | Options) -> tuple[Options, StreamConfig]:

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Res
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 
 from ovstream import __version__
-from ovstream.config import RunConfig, file_schema
+from ovstream.config import RunConfig, file_schema, nested_options
 from ovstream.errors import ConfigError, OvstreamError, SourceError
 from ovstream.probing import probe
 from ovstream.service.live import live_updates
 from ovstream.service.metrics import CONTENT_TYPE, render
 from ovstream.service.page import mount_page
 from ovstream.service.publishers import PREFIX as WHIP_PREFIX
+from ovstream.service.reach import Reach
 from ovstream.service.supervisor import NoSuchStream, StreamExists, Supervisor, TooManyStreams
 from ovstream.service.views import camera_view, config_view, service_view, sinks_view
 
@@ -24,6 +25,7 @@ Reload = Callable[[], Awaitable[RunConfig]]
 
 _STATUS: dict[type[OvstreamError], int] = {NoSuchStream: 404, StreamExists: 409, TooManyStreams: 409}
 _PROBE_SECONDS = 6.0
+_MOST_PROBE_SECONDS = 60.0
 _EXAMPLE = {"url": "rtsp://192.168.1.20/stream1", "stream_id": "entrance", "plan": {"keep_ratio": 0.06}}
 
 
@@ -39,12 +41,13 @@ def create_app(supervisor: Supervisor, *, reload: Reload | None = None) -> FastA
     app = FastAPI(
         title="ovstream", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )
+    reach = Reach(supervisor.config)
     app.include_router(_health(supervisor))
-    app.include_router(_streams(supervisor), prefix="/api")
-    app.include_router(_service(supervisor, reload), prefix="/api")
+    app.include_router(_streams(supervisor, reach), prefix="/api")
+    app.include_router(_service(supervisor, reach, reload), prefix="/api")
 
     @app.get("/metrics", tags=["health"], response_class=Response)
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(render(supervisor), media_type=CONTENT_TYPE)
 
@@ -54,7 +57,7 @@ def create_app(supervisor: Supervisor, *, reload: Reload | None = None) -> FastA
         return JSONResponse({"detail": str(error)}, _STATUS.get(type(error), 422))
 
     @app.get("/publish", include_in_schema=False)
-    def publish() -> RedirectResponse:
+    async def publish() -> RedirectResponse:
         return RedirectResponse(f"{WHIP_PREFIX}/publish")
 
     app.mount(WHIP_PREFIX, supervisor.publishers.app())
@@ -69,31 +72,31 @@ def _health(supervisor: Supervisor) -> APIRouter:
         return JSONResponse({word: good}, 200 if good else 503)
 
     @router.get("/live")
-    def live() -> JSONResponse:
+    async def live() -> JSONResponse:
         """The process gets to its work; if not for long, restart it."""
         return answer(supervisor.alive, "live")
 
     @router.get("/ready")
-    def ready() -> JSONResponse:
+    async def ready() -> JSONResponse:
         """A stream is live, or none is wanted."""
         return answer(supervisor.ready, "ready")
 
     @router.get("/startup")
-    def startup() -> JSONResponse:
+    async def startup() -> JSONResponse:
         """Every stream was opened once: models are loaded."""
         return answer(supervisor.started, "started")
 
     return router
 
 
-def _streams(supervisor: Supervisor) -> APIRouter:
+def _streams(supervisor: Supervisor, reach: Reach) -> APIRouter:
     router = APIRouter(tags=["streams"])
 
     def view(stream_id: str) -> Json:
         return camera_view(supervisor.camera(stream_id), level=supervisor.load.level(stream_id))
 
     @router.get("/streams")
-    def list_streams() -> list[Json]:
+    async def list_streams() -> list[Json]:
         """All streams: state, scores, rates, counters."""
         return [view(name) for name in supervisor.cameras]
 
@@ -102,17 +105,19 @@ def _streams(supervisor: Supervisor) -> APIRouter:
         """Adds a stream; options as in the configuration file, `url` and `stream_id` needed."""
         if not isinstance(options.get("url"), str) or "stream_id" not in options:
             raise HTTPException(422, "url and stream_id are needed")
+        reach.check(nested_options(options))
         camera = await supervisor.add(options)
         return view(camera.stream_id)
 
     @router.get("/streams/{stream_id}")
-    def get_stream(stream_id: str) -> Json:
+    async def get_stream(stream_id: str) -> Json:
         """One stream, and its options without secrets."""
         return {**view(stream_id), "config": config_view(supervisor.camera(stream_id))}
 
     @router.patch("/streams/{stream_id}")
     async def change_stream(stream_id: str, changes: Annotated[Json, Body()]) -> Json:
         """Changes options, nested as in the file; the stream goes on with the next number."""
+        reach.check(changes)
         await supervisor.change(stream_id, changes)
         return view(stream_id)
 
@@ -152,7 +157,7 @@ def _streams(supervisor: Supervisor) -> APIRouter:
         return Response(image, media_type="image/jpeg")
 
     @router.get("/streams/{stream_id}/overlay")
-    def overlay(stream_id: str) -> Json:
+    async def overlay(stream_id: str) -> Json:
         """Motion vectors, changed patches and the age of every patch."""
         found = supervisor.camera(stream_id).monitor.overlay()
         if found is None:
@@ -160,18 +165,18 @@ def _streams(supervisor: Supervisor) -> APIRouter:
         return found
 
     @router.get("/streams/{stream_id}/timeline")
-    def timeline(stream_id: str) -> list[Json]:
+    async def timeline(stream_id: str) -> list[Json]:
         """The last ten minutes, second by second."""
         return [second.as_point() for second in supervisor.camera(stream_id).monitor.seconds]
 
     return router
 
 
-def _service(supervisor: Supervisor, reload: Reload | None) -> APIRouter:
+def _service(supervisor: Supervisor, reach: Reach, reload: Reload | None) -> APIRouter:
     router = APIRouter(tags=["service"])
 
     @router.get("/service")
-    def service() -> Json:
+    async def service() -> Json:
         """The whole: streams, CPU, memory."""
         return service_view(supervisor)
 
@@ -181,7 +186,7 @@ def _service(supervisor: Supervisor, reload: Reload | None) -> APIRouter:
         return sinks_view(supervisor)
 
     @router.get("/events")
-    def events(
+    async def events(
         after: Annotated[int, Query(ge=0, description="number of the last event seen")] = 0,
         stream_id: str | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
@@ -202,7 +207,7 @@ def _service(supervisor: Supervisor, reload: Reload | None) -> APIRouter:
         return await supervisor.reload(await reload())
 
     @router.get("/config/schema")
-    def schema() -> Json:
+    async def schema() -> Json:
         """JSON Schema of the configuration file."""
         return file_schema()
 
@@ -210,9 +215,12 @@ def _service(supervisor: Supervisor, reload: Reload | None) -> APIRouter:
     async def probe_camera(options: Annotated[Json, Body(examples=[_EXAMPLE])]) -> Json:
         """Looks at a camera for some seconds without adding it: what it sends, and what to change."""
         values = dict(options)
-        url = values.pop("url", None)
-        if not isinstance(url, str):
-            raise HTTPException(422, "url is needed")
-        return (await probe(url, seconds=_PROBE_SECONDS, **values)).as_dict()
+        url, seconds = values.pop("url", None), values.pop("seconds", _PROBE_SECONDS)
+        if not isinstance(url, str) or "on_progress" in values:
+            raise HTTPException(422, "url and options of the section 'source' are needed")
+        if not isinstance(seconds, (int, float)) or not 1 <= seconds <= _MOST_PROBE_SECONDS:
+            raise HTTPException(422, f"seconds: 1 to {_MOST_PROBE_SECONDS:g}")
+        reach.check({"url": url, "source": values, **values})
+        return (await probe(url, seconds=seconds, **values)).as_dict()
 
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 _KEPT = 1000
+
+_log = logging.getLogger("ovstream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class ServiceEvent:
 
 
 class EventLog:
-    """A ring of the newest events.
+    """A ring of the newest events. Errors go to the log of the process too, each once until it changes or is over.
 
     Args:
         clock: Wall clock in seconds.
@@ -44,12 +47,19 @@ class EventLog:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._events: deque[ServiceEvent] = deque(maxlen=_KEPT)
         self._clock = clock
+        self._troubles: dict[str, str] = {}
         self.last = 0
 
     def add(self, stream_id: str, kind: str, detail: str) -> None:
         """Appends one; the oldest of 1000 gives way."""
         self.last += 1
         self._events.append(ServiceEvent(self.last, self._clock(), stream_id, kind, detail))
+        if kind == "error":
+            if self._troubles.get(stream_id) != detail:
+                _log.warning("%s: %s", stream_id or "service", detail)
+            self._troubles[stream_id] = detail
+        elif kind in ("connected", "removed", "reload"):
+            self._troubles.pop(stream_id, None)
 
     def after(self, number: int, *, stream_id: str | None = None, limit: int = 200) -> list[ServiceEvent]:
         """The newest `limit` events with a higher number, oldest first."""

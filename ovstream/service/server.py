@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -16,15 +15,13 @@ import uvicorn
 from ovstream.config import HttpConfig, RunConfig, load_config
 from ovstream.errors import ConfigError
 from ovstream.service.api import create_app
+from ovstream.service.connections import MAX_CONNECTIONS, bounded_protocol
 from ovstream.service.notify import Notifier, watchdog_seconds
 from ovstream.service.security import Guard, check_door
 from ovstream.service.supervisor import Supervisor
 
 _BACKLOG = 64
-_MAX_CONNECTIONS = 200
 _KEEP_ALIVE_SECONDS = 15
-
-_log = logging.getLogger("ovstream")
 
 
 class _Server(uvicorn.Server):
@@ -117,7 +114,8 @@ def _server(app: Any, http: HttpConfig) -> _Server:
         access_log=False,
         server_header=False,
         ws="none",
-        limit_concurrency=_MAX_CONNECTIONS,
+        http=bounded_protocol(),
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
         ssl_certfile=http.tls_cert_file,
@@ -179,7 +177,6 @@ async def reload_file(path: Path, supervisor: Supervisor) -> None:
         config: RunConfig = await asyncio.to_thread(load_config, path, may_be_empty=True)
         await supervisor.reload(config)
     except (ConfigError, OSError) as error:
-        _log.warning("reload: %s", error)
         supervisor.log.add("", "error", f"reload: nothing was changed: {error}")
 
 

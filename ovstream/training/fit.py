@@ -95,6 +95,7 @@ class Trainer:
         self.model = random_model(recipe.model, seed=recipe.seed).to(self.device).train()
         self.average = Average(self.model, OneVisionEncoder(recipe.model).to(self.device), decay=recipe.ema)
         self._own = teacher is None
+        self._taught_by = "" if teacher is None else str(getattr(teacher, "digest", type(teacher).__name__))
         self._teacher: Teacher = SelfTeacher(self.average.model) if teacher is None else teacher
         self.step = self._round = 0
         self.elapsed = 0.0
@@ -143,6 +144,7 @@ class Trainer:
         """Writes the checkpoint; whoever reads it meanwhile sees the old one or the new one."""
         state = {
             "recipe": json.dumps(self.recipe.to_mapping()),
+            "teacher": self._taught_by,
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
             "discrimination": self.discrimination.state_dict(),
@@ -278,6 +280,9 @@ class Trainer:
         now, before = json.loads(json.dumps(self.recipe.to_mapping())), json.loads(state["recipe"])
         if now | {"steps": 0} != before | {"steps": 0}:  # more steps may be asked for
             raise TrainingError(f"{self.folder} holds a run with another recipe: see {RECIPE_NAME} there")
+        if (taught_by := state.get("teacher", self._taught_by)) != self._taught_by:
+            began = "with another teacher, give that one" if taught_by else "without a teacher, give none"
+            raise TrainingError(f"{self.folder} holds a run that began {began}")
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.discrimination.load_state_dict(state["discrimination"])

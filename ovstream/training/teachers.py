@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -50,6 +51,9 @@ class OnnxTeacher:
         mean: Of its pixels, RGB in 0..1.
         std: Likewise.
 
+    Attributes:
+        digest: Of the file.
+
     Raises:
         TrainingError: There is no such file, or it is no such model.
     """
@@ -67,6 +71,7 @@ class OnnxTeacher:
             raise TrainingError(f"{path} takes {shapes}: a teacher takes pictures (B, 3, H, W)")
         self.mean, self.std = mean, std
         self._path, self._name = path, inputs[0].name
+        self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
         batch, _, height, width = inputs[0].shape
         self._batch = batch if isinstance(batch, int) else 0
         self._size = tuple(side if isinstance(side, int) else SIDE_PX for side in (height, width))

@@ -7,10 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ovstream.cli.listen import _start
+from ovstream.cli.run import _run
+from ovstream.config import stream_config
+from ovstream.errors import ConfigError
+from ovstream.pipeline import StreamWorker
+from ovstream.types import AccessUnit, Embedding
 from tests.cli.programs import ENVIRONMENT, command, free_endpoint, ovstream, running
 from tests.clips import make_clip
 from tests.conftest import load_corpus
@@ -151,3 +158,33 @@ def test_every_verb_explains_itself() -> None:
         [sys.executable, "-m", "ovstream", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("ovstream ")
+
+
+async def test_an_unexpected_error_of_one_stream_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = StreamWorker.process
+
+    def broken(worker: StreamWorker, unit: AccessUnit) -> list[Embedding]:
+        if worker._config.stream_id == "bad":
+            raise RuntimeError("nobody thought of this")
+        return whole(worker, unit)
+
+    monkeypatch.setattr(StreamWorker, "process", broken)
+    sinks = [{"type": "jsonl", "path": str(tmp_path / "good.jsonl")}]
+    camera = "synthetic:?width=160&height=96&seconds=0.4"
+    failures = await _run(
+        [stream_config(camera, stream_id="bad"), stream_config(camera, stream_id="good", sinks=sinks)]
+    )
+    assert list(failures) == ["bad"]
+    assert len((tmp_path / "good.jsonl").read_text().splitlines()) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("last", "last"), ("7", 7), ("2d", timedelta(days=2)), ("90s", timedelta(seconds=90))]
+)
+def test_listening_starts_at_words_numbers_and_times(text: str, meant: object) -> None:
+    assert _start(text) == meant
+    assert isinstance(_start("2026-05-01T12:30"), timedelta)
+    with pytest.raises(ConfigError, match="is no time"):
+        _start("yesterday")

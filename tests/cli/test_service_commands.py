@@ -55,3 +55,35 @@ def test_top_says_when_nobody_answers() -> None:
         run("top", "http://127.0.0.1:9", "--once")
     with pytest.raises(ConfigError, match="http://"):
         run("top", "file:///etc/passwd", "--once")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(("--size", "720p"), "WIDTHxHEIGHT"), (("--codec", "av1"), "codec"), (("--size", "9x9"), "width")],
+)
+def test_bench_explains_what_is_wrong(arguments: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        CliRunner().invoke(app, ["bench", *arguments], catch_exceptions=False)
+
+
+def test_top_outlives_a_restart_of_the_service_and_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = {"live": 0, "streams": 0, "cpu": 0.1, "cores": 2, "memory_bytes": 1, "degraded": 0}
+    answers: list[object] = [service, [], ConfigError("no answer"), service, []]
+    looks: list[float] = []
+
+    def ask(address: str, path: str, token: str) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, ConfigError):
+            raise answer
+        return answer
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if not answers:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("ovstream.cli.top._ask", ask)
+    monkeypatch.setattr("ovstream.cli.top.time.sleep", sleep)
+    result = CliRunner().invoke(app, ["top"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert len(looks) == 3

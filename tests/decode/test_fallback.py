@@ -182,3 +182,15 @@ def test_it_ends_cleanly() -> None:
         parser.parse(encode(frames=1)[0])
     with pytest.raises(DecodeError, match="no decoder"):
         FallbackParser("no-such-codec")
+
+
+def test_other_parameters_wait_for_a_keyframe() -> None:
+    """The new decoder holds no picture that the next unit could refer to."""
+    units = encode("libvpx", frames=6)
+    parser = FallbackParser("vp8")
+    for unit in units[:3]:
+        parser.parse(unit)
+    with pytest.raises(DecodeError, match="waiting for a keyframe"):
+        parser.parse(replace(units[3], extradata=b"new"))
+    assert parser.parse(replace(units[0], extradata=b"new"))
+    parser.close()

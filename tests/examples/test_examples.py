@@ -125,14 +125,40 @@ def test_the_robot_takes_the_newest_only() -> None:
     assert acted == len(lines) - 1 > 0
 
 
+def test_the_robot_says_why_its_camera_failed() -> None:
+    process = start("robot.py", "no-such-file.mp4")
+    try:
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "SourceNotFound" in told
+    assert "never retrieved" not in told
+
+
+def test_monitoring_goes_on_while_the_webhook_is_away() -> None:
+    nobody = free_endpoint().replace("tcp", "http")
+    process = start("monitoring.py", "synthetic:?seconds=2&speed=4&width=320&height=192&fps=10", nobody)
+    try:
+        told, complaint = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, complaint
+    assert told.splitlines()[-1] == "20 pictures"
+    assert "not told: someone there: start" in complaint
+
+
 def test_the_service_in_somebody_elses_app() -> None:
     from starlette.testclient import TestClient
 
     module = runpy.run_path(str(FOLDER / "embed_service.py"))
-    with TestClient(module["make_app"]()) as client:
+    with TestClient(module["make_app"](), base_url="http://127.0.0.1:8000") as client:
         assert [one["id"] for one in client.get("/cameras/api/streams").json()] == ["door"]
         assert client.get("/door").json()["state"] in ("starting", "live", "waiting")
         assert "ovstream" in client.get("/cameras/").text
+        foreign = {"origin": "https://elsewhere.example"}
+        assert client.post("/cameras/api/streams/door/pause", headers=foreign).status_code == 403
+        assert client.get("/cameras/api/streams", headers={"host": "rebound.example"}).status_code == 421
 
 
 def test_similar_finds_the_moment_itself_first() -> None:

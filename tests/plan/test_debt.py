@@ -34,6 +34,18 @@ def test_given_back_patches_keep_their_age() -> None:
     assert debt.take(1).tolist() == [2]
 
 
+def test_an_earlier_debt_lends_its_age_and_strength_to_no_later_one() -> None:
+    debt = Debt(4)
+    enter(debt, 4, [2], 100)
+    assert debt.take(1).tolist() == [2]  # paid for good
+    enter(debt, 4, [0], 5)
+    assert debt.take(1).tolist() == [0]
+    enter(debt, 4, [1], 5)  # waits for its turn
+    debt.give_back(np.array([2]))  # planned out of doubt alone, and not encoded
+    assert debt.take(1).tolist() == [1]
+    assert debt.take(1).tolist() == [2]
+
+
 def test_patches_never_taken_may_be_given_back() -> None:
     debt = Debt(4)
     debt.give_back(np.arange(4))

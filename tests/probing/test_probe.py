@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +13,15 @@ import pytest
 
 import ovstream
 from ovstream.config import SourceConfig
-from ovstream.errors import ConfigError, SourceAuthError, SourceNotFound
+from ovstream.errors import ConfigError, SourceAuthError, SourceError, SourceNotFound, SourceTimeout
 from ovstream.probing.judge import judge
+from ovstream.probing.measure import Pace
 from ovstream.probing.report import ProbeReport
 from tests.cli.programs import ovstream as run_command
 from tests.clips import make_clip
 from tests.net.fault_matrix import make_streams
 from tests.net.fault_server import Behaviour, FaultServer
+from tests.sources.support import make_unit
 
 GOOD = ProbeReport(
     name="rtsp://cam/1",
@@ -214,3 +218,29 @@ def test_errors_of_the_command_are_json_too() -> None:
     found = json.loads(run_command("probe", "rtsp://me:CANARY@127.0.0.1:1/x", "--json", status=1))
     assert found["error"]["kind"] == "SourceRefused"
     assert "CANARY" not in found["error"]["message"]
+
+
+async def test_a_look_always_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also at a camera that is away, where a stream would wait for ever, and at one that never sends."""
+    with pytest.raises(SourceError):
+        await ovstream.probe("rtsp://127.0.0.1:9/x", keep_trying=True)
+    with pytest.raises(ConfigError, match="waits for somebody who publishes"):
+        await ovstream.probe("whip://127.0.0.1:0/door")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.ts"
+        monkeypatch.setattr(sys.modules["ovstream.probing.probe"], "_OPENINGS", 0)
+        with pytest.raises(SourceTimeout, match="no picture in"):
+            await ovstream.probe(url, seconds=0.3, open_timeout_seconds=60.0, read_timeout_seconds=60.0)
+
+
+async def test_a_section_that_is_none_is_told() -> None:
+    with pytest.raises(ConfigError, match="source"):
+        await ovstream.probe("rtsp://127.0.0.1:9/x", source="udp", transport="udp")
+
+
+def test_the_length_of_a_long_look_costs_nothing_to_ask() -> None:
+    pace = Pace()
+    for number in (3, 1, 2):
+        pace.add(make_unit(number))
+    assert pace.span_seconds == pytest.approx(2 / 25)
+    assert pace.seconds == pytest.approx(3 / 25)

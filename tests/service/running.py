@@ -81,7 +81,7 @@ class Running:
 @contextlib.contextmanager
 def service(folder: Path, streams: list[dict[str, Any]], **options: Any) -> Iterator[Running]:
     """Starts `ovstream serve`; options are those of its section."""
-    http = {"port": 0, **options.pop("http", {})}
+    http = {"port": 0, "allowed_paths": [str(folder)], **options.pop("http", {})}
     config = folder / "ovstream.yaml"
     write(config, streams, http=http, **options)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

@@ -118,6 +118,22 @@ def test_wrong_options_are_answered_with_their_place(running: Running, clip: Pat
     assert running.http.post("/api/streams", json={"url": "x"}).status_code == 422
 
 
+def test_files_elsewhere_cannot_be_named_through_the_api(
+    running: Running, clip: Path, tmp_path: Path
+) -> None:
+    sink = {"type": "jsonl", "path": str(tmp_path / "x.jsonl")}
+    for method, path, body in (
+        ("POST", "/api/streams", stream("x", clip, sinks=[sink])),
+        ("POST", "/api/streams", {"url": "/etc/hostname", "stream_id": "x"}),
+        ("PATCH", "/api/streams/steady", {"record": {"path": str(tmp_path)}}),
+        ("POST", "/api/probe", {"url": "rtsp://127.0.0.1:9/", "password_file": "/etc/hostname"}),
+    ):
+        answer = running.http.request(method, path, json=body)
+        assert answer.status_code == 422, path
+        assert "service.http.allowed_paths" in answer.json()["detail"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_pictures_overlay_and_timeline(running: Running) -> None:
     overlay = running.get("/api/streams/steady/overlay")
     rows, cols = overlay["grid"]
@@ -197,6 +213,12 @@ def test_a_camera_can_be_probed_before_it_is_added(running: Running, clip: Path)
     assert (found["codec"], found["width"], found["height"]) == ("h264", 320, 192)
     assert found["findings"]
     assert running.http.post("/api/probe", json={"url": "/no/such/file.mp4"}).status_code == 422
+
+
+def test_wrong_options_of_a_probe_are_answered(running: Running, clip: Path) -> None:
+    for body in ({"seconds": "x"}, {"seconds": 1e9}, {"on_progress": 1}, {"source": "x", "pace": "fast"}):
+        assert running.http.post("/api/probe", json={"url": str(clip), **body}).status_code == 422, body
+    assert running.http.post("/api/probe", json={"url": str(clip), "seconds": 1}).json()["pictures"] < 20
 
 
 def test_top_shows_the_streams(running: Running) -> None:

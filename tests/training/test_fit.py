@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ovstream.errors import TrainingError
+from ovstream.model.folder import CLIP_MEAN, CLIP_STD
 from ovstream.training.fit import LOG_NAME, Trainer
 from ovstream.training.packs import History
 from ovstream.training.recipe import Recipe, read_recipe
@@ -93,3 +94,22 @@ def test_recipes_survive_their_file(tmp_path: Path) -> None:
         read_recipe(path)
     with pytest.raises(TrainingError, match="versions"):
         recipe(versions=16)
+
+
+class Other:
+    """A teacher as wide as the student itself."""
+
+    mean, std = CLIP_MEAN, CLIP_STD
+    digest = "0123456789abcdef"
+
+    def __call__(self, patches: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, None]:
+        return patches.mean(1)[:, : recipe().model.hidden_size], None
+
+
+def test_a_run_goes_on_with_the_teacher_that_it_began_with(tmp_path: Path) -> None:
+    began = trainer(tmp_path, recipe())
+    list(islice(began.run(), 1))
+    began.save()
+    other = Trainer(recipe(), bank(), tmp_path, teacher=Other(), histories=[history()])
+    with pytest.raises(TrainingError, match="began without a teacher"):
+        other.prepare()
