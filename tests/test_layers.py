@@ -39,6 +39,7 @@ FOREIGN: dict[str, set[str]] = {
     "service/api.py": {"fastapi"},
     "service/page.py": {"fastapi"},
     "service/metrics.py": {"prometheus_client"},
+    "service/connections.py": {"uvicorn"},
     "service/server.py": {"uvicorn", "watchfiles"},
     "service/preview.py": {"PIL"},
     "training": {"numpy", "torch", "onnxruntime", "sklearn", "PIL"},
