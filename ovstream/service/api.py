@@ -181,7 +181,7 @@ def _service(supervisor: Supervisor, reach: Reach, reload: Reload | None) -> API
         return service_view(supervisor)
 
     @router.get("/sinks")
-    def sinks() -> list[Json]:
+    async def sinks() -> list[Json]:
         """What became of the results, per sink: sent, failed, dropped, waiting, waiting_bytes."""
         return sinks_view(supervisor)
 

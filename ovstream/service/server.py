@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from ovstream.service.supervisor import Supervisor
 
 _BACKLOG = 64
 _KEEP_ALIVE_SECONDS = 15
+
+_log = logging.getLogger("ovstream")
 
 
 class _Server(uvicorn.Server):
