@@ -165,6 +165,8 @@ pub struct Picture {
     pub blocks: Vec<Block>,
     /// Motion of the cells that are not uniform.
     pub splits: Vec<Split>,
+    /// Macroblocks that slices brought, those that came before included (H.264): what reading cost so far.
+    pub macroblocks_read: usize,
     /// Reference lists of each slice, indexed by [`Block::slice`].
     pub slice_refs: Vec<SliceRefs>,
 }
@@ -176,6 +178,7 @@ impl Picture {
         self.structure = Structure::Frame;
         self.motion_known = true;
         self.mbaff = false;
+        self.macroblocks_read = 0;
         self.blocks.clear();
         self.blocks.resize(mb_cols * mb_rows, Block::default());
         self.splits.clear();

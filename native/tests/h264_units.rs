@@ -138,6 +138,37 @@ fn a_lost_partition_leaves_its_macroblocks_unknown() {
 }
 
 #[test]
+fn a_slice_that_lost_a_partition_takes_no_other_along() {
+    // Rows 0 and 1 to 2 as slices of their own.
+    let part = |kind: u8, slice: u32| {
+        let all = macroblocks();
+        let (first_mb, mine) = if slice == 0 { (0, &all[..3]) } else { (3, &all[3..]) };
+        if kind == 2 {
+            let syntax: String = mine.iter().map(|macroblock| macroblock.0.as_str()).collect();
+            return nal(0x62, &format!("{} {} {syntax}", header(first_mb, "", ""), ue(slice)));
+        }
+        let residual: String =
+            mine.iter().filter(|macroblock| macroblock.2 == (kind == 3)).map(|m| m.1).collect();
+        nal(0x60 | kind, &format!("{} {residual}", ue(slice)))
+    };
+    let known = |lost: Option<(u8, u32)>| {
+        let all = [(2, 0), (3, 0), (4, 0), (2, 1), (3, 1), (4, 1)];
+        let parts: Vec<_> =
+            all.iter().filter(|&&one| Some(one) != lost).map(|&(kind, slice)| part(kind, slice)).collect();
+        let parsed = partitioned(true, &parts);
+        (parsed.covered, parsed.errors)
+    };
+    assert_eq!(known(None), (9, 0));
+    // Without B: the Intra macroblock, and Inter ones that depend on it.
+    assert_eq!(known(Some((3, 0))).1, 1);
+    assert!(known(Some((3, 0))).0 >= 7);
+    assert_eq!(known(Some((4, 0))), (8, 1));
+    // B and C of a slice that never began.
+    assert_eq!(known(Some((2, 0))), (6, 2));
+    assert!(known(Some((3, 1))).0 > 3);
+}
+
+#[test]
 fn partitions_without_their_slice_are_damage() {
     let skipped = nal(0x61, &format!("{} {}", header(0, "", ""), ue(9)));
     let stray = partitioned(false, &[skipped.clone(), partition(3), partition(4)]);

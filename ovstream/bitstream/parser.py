@@ -35,6 +35,7 @@ _FLAGS: dict[Level, int] = {
 }
 _STRUCTURES: tuple[Structure, ...] = ("frame", "fields", "top", "bottom", "second field")
 _NO_LISTS: Any = np.empty(0, np.uint32), np.empty(0, np.int32)
+_NO_SPLITS: Any = np.empty(0, SPLIT_DTYPE)
 _NEW: dict[Codec, Callable[[int], Any]] = {
     "h264": lib.ovbits_h264_new,
     "h265": lib.ovbits_h265_new,
@@ -108,6 +109,7 @@ class Parser:
         self._parser = ffi.gc(_NEW[codec](max_pixels), lib.ovbits_free)
         self._picture = ffi.new("OvbitsPicture *")
         self._error = ffi.new("OvbitsError *")
+        self._unknown: np.ndarray[Any, Any] = np.zeros((0, 0), BLOCK_DTYPE)
 
     def parse(self, access_unit: AccessUnit, *, level: Level | None = None) -> FrameMetadata:
         """Parses one coded picture with the parameter sets and messages around it.
@@ -120,7 +122,7 @@ class Parser:
             level: For this picture, another than that of the parser.
 
         Returns:
-            The metadata; it owns its arrays.
+            The metadata; it owns its arrays. The blocks of a picture of which none was read are shared and read-only.
 
         Raises:
             InvalidBitstream: There is no readable picture, or more than one.
@@ -141,17 +143,7 @@ class Parser:
         )
         if status != lib.OVBITS_OK:
             self._raise(status)
-        blocks: np.ndarray[Any, Any] = np.empty((picture.mb_rows, picture.mb_cols), BLOCK_DTYPE)
-        splits: np.ndarray[Any, Any] = np.empty(picture.splits, SPLIT_DTYPE)
-        copied = lib.ovbits_copy(
-            self._parser,
-            ffi.from_buffer("uint8_t[]", blocks, require_writable=True),
-            blocks.size,
-            ffi.from_buffer("uint8_t[]", splits, require_writable=True),
-            splits.size,
-        )
-        if copied != lib.OVBITS_OK:
-            raise BitstreamError(f"{self.codec}: one parser was used from two threads at the same time")
+        blocks, splits = self._records() if picture.covered else (self._no_blocks(), _NO_SPLITS)
         list_ends, list_pocs = self._lists() if picture.list_entries else _NO_LISTS
         return FrameMetadata(
             codec=self.codec,
@@ -195,6 +187,28 @@ class Parser:
             slice_index: As in `FrameMetadata.slice_map`.
         """
         return self._list_pocs(slice_index, 0), self._list_pocs(slice_index, 1)
+
+    def _records(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        picture = self._picture
+        blocks: np.ndarray[Any, Any] = np.empty((picture.mb_rows, picture.mb_cols), BLOCK_DTYPE)
+        splits: np.ndarray[Any, Any] = np.empty(picture.splits, SPLIT_DTYPE)
+        copied = lib.ovbits_copy(
+            self._parser,
+            ffi.from_buffer("uint8_t[]", blocks, require_writable=True),
+            blocks.size,
+            ffi.from_buffer("uint8_t[]", splits, require_writable=True),
+            splits.size,
+        )
+        if copied != lib.OVBITS_OK:
+            raise BitstreamError(f"{self.codec}: one parser was used from two threads at the same time")
+        return blocks, splits
+
+    def _no_blocks(self) -> np.ndarray[Any, Any]:
+        shape = self._picture.mb_rows, self._picture.mb_cols
+        if self._unknown.shape != shape:
+            self._unknown = np.zeros(shape, BLOCK_DTYPE)
+            self._unknown.flags.writeable = False
+        return self._unknown
 
     def _lists(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         ends: np.ndarray[Any, Any] = np.empty(self._picture.lists, np.uint32)

@@ -49,8 +49,10 @@ def test_every_slice_runs_to_the_end_of_the_picture() -> None:
     slices = b"".join(skipped(side * side - first, first_mb=first) for first in reversed(range(side * side)))
     with within(3):
         result = attempt(Parser("h264"), sps(side, side) + pps() + slices)
+    # Each macroblock may come twice on the average; from then on slices are refused unread.
     assert isinstance(result, FrameMetadata)
-    assert result.coverage == 1
+    assert 0 < result.coverage < 0.1
+    assert result.errors > 3000
 
 
 def test_two_pictures_in_one_access_unit() -> None:

@@ -5,7 +5,7 @@ That alone proves the syntax: entropy decoding that goes astray anywhere ends at
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,12 +13,15 @@ from typing import cast
 
 import av
 from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from ovstream.bitstream import Codec, Parser
 from ovstream.errors import BitstreamError
 from ovstream.types import AccessUnit
 
 START = b"\0\0\1"
+MOST_ERRORS = 1000
 CODECS: dict[str, Codec] = {"h264": "h264", "hevc": "h265", "vp8": "vp8"}
 RAW = {".264": "h264", ".h264": "h264", ".jsv": "h264", ".avc": "h264", ".h265": "hevc", ".265": "hevc"}
 
@@ -55,11 +58,21 @@ def read_any(path: Path) -> tuple[Codec, list[bytes]]:
     with av.open(str(path), format=RAW.get(path.suffix)) as container:
         stream = container.streams.video[0]
         name = stream.codec_context.name
-        packets: Iterable[av.Packet] = (packet for packet in container.demux(stream) if packet.size)
+        packets: Iterable[av.Packet] = (packet for packet in _demux(container, stream) if packet.size)
         if name in ("h264", "hevc") and path.suffix not in RAW:
             to_annex_b = BitStreamFilterContext(f"{name}_mp4toannexb", stream)
             packets = [out for packet in packets for out in to_annex_b.filter(packet)]
         return cast(Codec, CODECS.get(name, name)), [bytes(packet) for packet in packets]
+
+
+def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """Packets, also those behind bytes that the demuxer finds damaged."""
+    for _ in range(MOST_ERRORS):
+        try:
+            yield from container.demux(stream)
+            return
+        except av.error.InvalidDataError:
+            continue
 
 
 def join_slices(units: Iterable[bytes]) -> list[bytes]:

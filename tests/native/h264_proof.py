@@ -1,26 +1,17 @@
 """Second proof of H.264 motion: prediction from decoded pictures equals the decoded picture itself.
 
-FFmpeg exports no reference indices, and of blocks below 8x8 one vector in four. But where an 8x8 block has no luma
-residual and the loop filter is off, its samples are nothing but the prediction: interpolated (8.4.2.2) from pictures
-that PyAV has decoded, at the vectors and references that the parser says. One wrong vector, index, field or direct
-mode shows as a wrong sample.
+FFmpeg exports no reference indices, and of blocks below 8x8 one vector in four. Prediction (8.4.2.2) tells all of
+them: see `tests/native/proof.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
-
-import av
 import numpy as np
 import numpy.typing as npt
-from av.video.frame import VideoFrame
 
 from ovstream.types import FLAG_FIELD, NO_POC, FrameMetadata
-from tests.native.oracle import parse
+from tests.native.proof import Plane, Proof, pictures
 
-Plane = npt.NDArray[np.int32]
 TAPS = np.array([1, -5, 20, 20, -5, 1], np.int32)
 # Which two of the samples of `_parts` are averaged, by quarter sample y, x (Table 8-12).
 G, RIGHT, BELOW, B, S, H, M, J = range(8)
@@ -34,66 +25,14 @@ AVERAGED = np.array(
 )
 
 
-@dataclass(slots=True)
-class Proof:
-    """What was predicted (4x4 blocks) and how much of it came out right."""
-
-    frames: int = 0
-    blocks: int = 0
-    equal: int = 0
-    moving: int = 0
-    bidirectional: int = 0
-    small: int = 0
-    far: int = 0
-    fields: int = 0
-    first_difference: str = ""
-
-    @property
-    def perfect(self) -> bool:
-        return self.blocks > 0 and self.equal == self.blocks
-
-
 def prove(units: list[bytes]) -> Proof:
     """Predicts every 8x8 block without luma residual of every picture that PyAV decodes."""
     proof = Proof()
-    for frame, by_poc in pictures(units):
+    for frame, by_poc in pictures("h264", units):
         proof.frames += 1
         if frame.slice_type != "I":
             _prove_picture(frame, by_poc, proof)
     return proof
-
-
-def pictures(units: list[bytes]) -> Iterator[tuple[FrameMetadata, dict[int, Plane]]]:
-    """Metadata in coded order, and all luma planes so far by order count."""
-    planes = decode(units)
-    by_poc: dict[int, Plane] = {}
-    for index, frame in enumerate(parse(units)):
-        assert (frame.coverage, frame.errors) == (1, 0)
-        if frame.keyframe:
-            by_poc.clear()
-        by_poc[frame.poc] = planes[index]
-        yield frame, by_poc
-
-
-def decode(units: list[bytes]) -> dict[int, Plane]:
-    """Luma planes by number of the access unit, with what lies outside the cropping window: motion points there."""
-    context = av.CodecContext.create("h264", "r")
-    context.thread_count = 1
-    context.options = {"flags": "unaligned", "apply_cropping": "0", "strict": "strict"}
-    planes = {}
-    for index, unit in enumerate([*units, None]):
-        packet = None
-        if unit is not None:
-            packet = av.Packet(unit)
-            packet.pts = packet.dts = index
-            packet.time_base = Fraction(1, 25)
-        for frame in context.decode(packet):
-            assert isinstance(frame, VideoFrame)
-            assert frame.pts is not None
-            plane = frame.planes[0]
-            lines = np.frombuffer(bytes(plane), np.uint8).reshape(plane.height, plane.line_size)
-            planes[frame.pts] = lines[:, : plane.width].astype(np.int32)
-    return planes
 
 
 def _prove_picture(frame: FrameMetadata, by_poc: dict[int, Plane], proof: Proof) -> None:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from ovstream.types import FrameMetadata
-from tests.native.hevc_proof import Prediction, blocks_of, encode, pictures, predict
+from tests.native.hevc_proof import Prediction, blocks_of, encode, predict
+from tests.native.proof import pictures
 from tests.native.streams import Tool
 
 _B = "bframes=3:b-adapt=0:aq-mode=0"
@@ -44,10 +45,10 @@ def test_energy_is_the_squared_difference_of_samples(name: str) -> None:
     units = encode(Tool("grey", noise=10), CLIPS[name], pixels="gray")
     found = []
     quantisers = set()
-    for frame, lists, by_poc in pictures(units):
+    for frame, by_poc in pictures("h265", units):
         quantisers |= set(frame.qp.ravel().tolist())
         if frame.slice_type != "I":
-            found.append(_energies(frame, predict(frame, lists, by_poc, 8), by_poc[frame.poc]))
+            found.append(_energies(frame, predict(frame, by_poc, 8), by_poc[frame.poc]))
     energies = np.concatenate(found)
     assert np.all((energies[:, 0] == 0) <= (energies[:, 1] == 0))
     strong = energies[energies.max(axis=1) > 4 * 32 * 32]

@@ -1,11 +1,10 @@
 //! What libFuzzer calls: chooses a driver by name, bounds the memory of each run.
 
-mod h264;
-mod h265;
 mod memory;
 mod nal;
 #[path = "../../tests/noise/mod.rs"]
 mod noise;
+mod pieces;
 mod units;
 mod vp8;
 
@@ -15,12 +14,12 @@ use std::{ffi::c_int, sync::OnceLock};
 type Driver = fn(&[u8]);
 
 const DRIVERS: [(&str, Driver); 11] = [
-    ("h264_sets", h264::parameter_sets),
-    ("h264_slices", h264::slices),
+    ("h264_sets", pieces::parameter_sets::<units::H264>),
+    ("h264_slices", pieces::slices::<units::H264>),
     ("h264_units", units::units::<units::H264>),
     ("h264_split", units::split::<units::H264>),
-    ("h265_sets", h265::parameter_sets),
-    ("h265_slices", h265::slices),
+    ("h265_sets", pieces::parameter_sets::<units::H265>),
+    ("h265_slices", pieces::slices::<units::H265>),
     ("h265_units", units::units::<units::H265>),
     ("h265_split", units::split::<units::H265>),
     ("vp8_units", units::units::<units::Vp8>),

@@ -3,7 +3,7 @@
 //! codIOffset is kept scaled in a 64-bit window together with bits that were read ahead, so that most bins
 //! need no access to the bitstream: a refill brings 48 bits.
 
-use super::cabac_tables::{CONTEXTS, CONTEXT_COPIES, CONTEXT_INIT, LPS, NEXT_LPS, NEXT_MPS};
+use super::cabac_tables::{lps, CONTEXTS, CONTEXT_COPIES, CONTEXT_INIT, LPS, NEXT_LPS, NEXT_MPS};
 
 const REFILL_BYTES: usize = 6;
 const REFILL_BITS: i32 = 8 * REFILL_BYTES as i32;
@@ -19,6 +19,30 @@ static RECIPROCAL: [u32; 256] = {
     table
 };
 const RECIPROCAL_BITS: u32 = 34;
+
+/// The state of a context that has met nothing but 1 for long.
+const SURE: u8 = 62 << 1 | 1;
+
+/// By the low byte of codIRange: how many pairs of a bin 1 in the state [`SURE`] and end_of_slice_flag 0 leave it at 256
+/// or more, and the low byte of what they leave.
+static FREE_PAIRS: [[u8; 2]; 256] = {
+    let sure = lps()[SURE as usize];
+    let mut table = [[0; 2]; 256];
+    let mut low = 0;
+    while low < 256 {
+        let (mut pairs, mut range) = (0, 256 + low as u64);
+        loop {
+            let next = range - (sure >> (range >> 3 & 24) & 255) - 2;
+            if next < 256 {
+                break;
+            }
+            (pairs, range) = (pairs + 1, next);
+        }
+        table[low] = [pairs, (range & 255) as u8];
+        low += 1;
+    }
+    table
+};
 
 /// Context states, `pStateIdx << 1 | valMPS`; a power of two so that masked indices need no check.
 pub type Contexts = [u8; 1024];
@@ -65,19 +89,24 @@ impl<'a> Engine<'a> {
     #[inline(always)]
     pub fn decision<const N: usize>(&mut self, contexts: &mut [u8; N], context: usize) -> bool {
         debug_assert!(N.is_power_of_two());
-        let slot = context & (N - 1);
-        let state = contexts[slot];
+        self.decide(&mut contexts[context & (N - 1)])
+    }
+
+    /// The same with the state of the context itself.
+    #[inline(always)]
+    pub fn decide(&mut self, context: &mut u8) -> bool {
+        let state = *context;
         let lps = LPS[usize::from(state)] >> (self.range >> 3 & 24);
         let lps_range = (lps & 255) as u32;
         let range = self.range.wrapping_sub(lps_range);
         let scaled = u64::from(range).wrapping_shl(self.ahead as u32);
         if self.value < scaled {
-            contexts[slot] = NEXT_MPS[usize::from(state)];
+            *context = NEXT_MPS[usize::from(state)];
             self.range = range;
             self.renormalize(range >> 8 & 1 ^ 1);
             state & 1 != 0
         } else {
-            contexts[slot] = NEXT_LPS[usize::from(state)];
+            *context = NEXT_LPS[usize::from(state)];
             self.value = self.value.wrapping_sub(scaled);
             self.range = lps_range;
             self.renormalize((lps >> 32 & 255) as u32);
@@ -138,6 +167,25 @@ impl<'a> Engine<'a> {
         }
         self.renormalize(self.range >> 8 & 1 ^ 1);
         false
+    }
+
+    /// Reads so many pairs of a bin 1 in the state `context` and end_of_slice_flag 0 as come next without a bit of
+    /// the stream, if they are at most `most`; returns how many, or 0.
+    ///
+    /// Each makes codIRange smaller only. When codIOffset is below what is left of it in the end, it was below at
+    /// every step.
+    #[inline(always)]
+    pub fn free_pairs(&mut self, context: u8, most: usize) -> usize {
+        if context != SURE {
+            return 0;
+        }
+        let [pairs, left] = FREE_PAIRS[(self.range & 255) as usize].map(usize::from);
+        let range = 256 | left as u32;
+        if pairs > most || self.value >= u64::from(range).wrapping_shl(self.ahead as u32) {
+            return 0;
+        }
+        self.range = range;
+        pairs
     }
 
     /// Exp-Golomb suffix of order `order` in bypass bins (9.3.2.3); `None` when it exceeds 24 bits. By value, so

@@ -345,7 +345,8 @@ pub static CONTEXT_COPIES: [(usize, usize, usize); 25] = [
     (1020, 93, 4),
 ];
 
-const fn lps() -> [u64; 256] {
+/// [`LPS`] where no static may be read.
+pub const fn lps() -> [u64; 256] {
     let mut table = [0; 256];
     let mut state = 0;
     while state < 128 {

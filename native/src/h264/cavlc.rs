@@ -1,24 +1,15 @@
-//! Syntax elements in CAVLC, and residual blocks (H.264 7.3.5, 9.1, 9.2).
+//! Syntax elements in CAVLC (H.264 7.3.5, 9.1).
 
 use super::{
-    cavlc_tables::{
-        CBP_INTER, CBP_INTER_LUMA, CBP_INTRA, CBP_INTRA_LUMA, COEFF_TOKEN, COEFF_TOKEN_CHROMA,
-        COEFF_TOKEN_CHROMA_422, RUN_BEFORE_SHORT, TOTAL_ZEROS_2X2, TOTAL_ZEROS_2X4, TOTAL_ZEROS_4X4,
-    },
+    cavlc_tables::{CBP_INTER, CBP_INTER_LUMA, CBP_INTRA, CBP_INTRA_LUMA},
     mb_types::{B_INTRA, I_PCM, P_INTRA},
     neighbours::{AbsMvd, Around},
-    syntax::{
-        block_kind::{self, CHROMA_DC, CHROMA_DC_422},
-        Residual, Syntax,
-    },
+    syntax::{Residual, Syntax},
 };
 use crate::unit::SliceType;
 
 /// Level of missing neighbours: two bits above every TotalCoeff, which drop out of the sum.
-const UNAVAILABLE: u8 = 64;
-
-/// Longest level_prefix of 8-bit video with room to spare; keeps every level in 32 bits.
-const MAX_LEVEL_PREFIX: u32 = 25;
+pub(super) const UNAVAILABLE: u8 = 64;
 
 /// What slice data in CAVLC has between macroblocks.
 pub trait SkipRuns: Syntax {
@@ -36,7 +27,7 @@ pub struct CavlcReader<'a> {
     /// Byte after those in the window (behind the end, zeros are read).
     next: usize,
     /// The next bits, first bit on top.
-    window: u64,
+    pub(super) window: u64,
     /// Valid bits in the window.
     valid: u32,
     /// Bits before rbsp_stop_one_bit.
@@ -55,7 +46,7 @@ impl<'a> CavlcReader<'a> {
 
     /// Brings the window to at least 56 valid bits.
     #[inline(always)]
-    fn refill(&mut self) {
+    pub(super) fn refill(&mut self) {
         match self.data.get(self.next..self.next.wrapping_add(8)).map(<[u8; 8]>::try_from) {
             Some(Ok(bytes)) => {
                 self.window |= u64::from_be_bytes(bytes).wrapping_shr(self.valid);
@@ -78,7 +69,7 @@ impl<'a> CavlcReader<'a> {
 
     /// Makes sure of `bits` (at most 56) valid bits.
     #[inline(always)]
-    fn require(&mut self, bits: u32) {
+    pub(super) fn require(&mut self, bits: u32) {
         if self.valid < bits {
             self.refill();
         }
@@ -86,19 +77,19 @@ impl<'a> CavlcReader<'a> {
 
     /// The next `bits` (1 to 48) bits of the window.
     #[inline(always)]
-    fn peek(&self, bits: u32) -> u32 {
+    pub(super) fn peek(&self, bits: u32) -> u32 {
         self.window.wrapping_shr(64_u32.wrapping_sub(bits)) as u32
     }
 
     /// The next `bits` bits as an index.
     #[inline(always)]
-    fn index(&self, bits: u32) -> usize {
+    pub(super) fn index(&self, bits: u32) -> usize {
         self.peek(bits) as usize
     }
 
     /// Drops `bits` (below 64) valid bits.
     #[inline(always)]
-    fn consume(&mut self, bits: u32) {
+    pub(super) fn consume(&mut self, bits: u32) {
         self.window = self.window.wrapping_shl(bits);
         self.valid = self.valid.wrapping_sub(bits);
     }
@@ -150,164 +141,6 @@ impl<'a> CavlcReader<'a> {
             return 0;
         }
         value
-    }
-
-    /// coeff_token (9.2.1) as a table entry; `context` is the table number, or chroma DC.
-    #[inline(always)]
-    fn coeff_token<const KIND: usize>(&mut self, a: u8, b: u8) -> u16 {
-        let entry = if KIND == CHROMA_DC {
-            COEFF_TOKEN_CHROMA[self.index(8) & 255]
-        } else if KIND == CHROMA_DC_422 {
-            COEFF_TOKEN_CHROMA_422[self.index(13) & 8191]
-        } else {
-            let sum = a.wrapping_add(b);
-            let context = if sum < UNAVAILABLE { sum.wrapping_add(1) >> 1 } else { sum & 31 };
-            let number = usize::from(context > 1) + usize::from(context > 3) + usize::from(context > 7);
-            let table = &COEFF_TOKEN[number];
-            match table.short[self.index(8) & 255] {
-                0 => table.long[self.index(16) & 2047],
-                entry => entry,
-            }
-        };
-        self.consume(u32::from(entry & 31));
-        entry
-    }
-
-    /// One level after the trailing ones (9.2.2.1), as levelCode.
-    #[inline(always)]
-    fn level_code(&mut self, suffix_length: u32) -> u32 {
-        self.require(32);
-        let prefix = self.window.leading_zeros();
-        if prefix > 14 {
-            return self.long_level_code(prefix, suffix_length);
-        }
-        self.consume(prefix.wrapping_add(1));
-        let suffix_size = if prefix == 14 && suffix_length == 0 { 4 } else { suffix_length };
-        let suffix = if suffix_size > 0 { self.peek(suffix_size) } else { 0 };
-        self.consume(suffix_size);
-        prefix.wrapping_shl(suffix_length).wrapping_add(suffix)
-    }
-
-    /// level_prefix of 15 and more.
-    #[cold]
-    fn long_level_code(&mut self, prefix: u32, suffix_length: u32) -> u32 {
-        if prefix > MAX_LEVEL_PREFIX {
-            self.fail("level_prefix");
-            return 0;
-        }
-        self.consume(prefix + 1);
-        self.refill();
-        let suffix_size = prefix - 3;
-        let suffix = self.peek(suffix_size);
-        self.consume(suffix_size);
-        let escape = if suffix_length == 0 { 15 } else { 0 };
-        (15 << suffix_length) + suffix + escape + (1 << (prefix - 3)) - 4096
-    }
-
-    /// Levels (absolute values, highest frequency first) of a block (9.2.2).
-    #[inline(always)]
-    fn levels(&mut self, total: usize, trailing_ones: usize) -> [i32; 16] {
-        let mut levels = [1; 16];
-        self.consume(trailing_ones as u32);
-        if total == trailing_ones {
-            return levels;
-        }
-        let mut suffix_length = u32::from(total > 10 && trailing_ones < 3);
-        let mut code = self.level_code(suffix_length);
-        if trailing_ones < 3 {
-            code = code.wrapping_add(2);
-        }
-        let mut index = trailing_ones;
-        loop {
-            let level = (code >> 1).wrapping_add(1);
-            levels[index & 15] = level as i32;
-            index = index.wrapping_add(1);
-            if index >= total {
-                return levels;
-            }
-            suffix_length = suffix_length.max(1);
-            if level > 3_u32.wrapping_shl(suffix_length.wrapping_sub(1)) && suffix_length < 6 {
-                suffix_length = suffix_length.wrapping_add(1);
-            }
-            code = self.level_code(suffix_length);
-        }
-    }
-
-    /// total_zeros (9.2.3)
-    #[inline(always)]
-    fn total_zeros<const KIND: usize>(&mut self, total: usize) -> usize {
-        if total >= block_kind::coefficients(KIND) {
-            return 0;
-        }
-        let entry = if KIND == CHROMA_DC {
-            TOTAL_ZEROS_2X2[total.wrapping_sub(1) & 3][self.index(3) & 7]
-        } else if KIND == CHROMA_DC_422 {
-            TOTAL_ZEROS_2X4[total.wrapping_sub(1) & 7][self.index(5) & 31]
-        } else {
-            TOTAL_ZEROS_4X4[total.wrapping_sub(1) & 15][self.index(9) & 511]
-        };
-        if entry == 0 {
-            self.fail("total_zeros");
-        }
-        self.consume(u32::from(entry & 31));
-        usize::from(entry >> 5)
-    }
-
-    /// run_before (9.2.3)
-    #[inline(always)]
-    fn run_before(&mut self, zeros_left: usize) -> usize {
-        let entry = RUN_BEFORE_SHORT[zeros_left.min(7)][self.index(3) & 7];
-        if entry != 0 {
-            self.consume(u32::from(entry & 31));
-            return usize::from(entry >> 5);
-        }
-        let zeros = self.window.leading_zeros();
-        if zeros > 10 {
-            self.fail("run_before");
-            return 0;
-        }
-        self.consume(zeros.wrapping_add(1));
-        zeros.wrapping_add(4) as usize
-    }
-
-    /// Everything after coeff_token.
-    #[inline(never)]
-    fn coefficients<const KIND: usize>(&mut self, entry: u16, weights: &[f32; 16], sums: &mut Residual) {
-        let total = usize::from(entry >> 5 & 31);
-        let capacity = block_kind::coefficients(KIND);
-        if total > capacity {
-            self.fail("coeff_token");
-            return;
-        }
-        let levels = self.levels(total, usize::from(entry >> 10));
-        self.require(32);
-        let mut zeros_left = self.total_zeros::<KIND>(total);
-        let mut position =
-            total.wrapping_add(zeros_left).wrapping_sub(1).wrapping_add(block_kind::first(KIND));
-        if position >= 16 {
-            self.fail("total_zeros");
-            return;
-        }
-        let mut index = 0_usize;
-        loop {
-            sums.add(levels[index & 15], weights[position & 15]);
-            index = index.wrapping_add(1);
-            if index >= total {
-                break;
-            }
-            if zeros_left > 0 {
-                self.require(11);
-                let run = self.run_before(zeros_left);
-                if run > zeros_left {
-                    self.fail("run_before");
-                    break;
-                }
-                zeros_left = zeros_left.wrapping_sub(run);
-                position = position.wrapping_sub(run);
-            }
-            position = position.wrapping_sub(1);
-        }
-        sums.coefficients = sums.coefficients.wrapping_add(total as u32);
     }
 }
 

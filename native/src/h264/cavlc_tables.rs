@@ -155,6 +155,16 @@ pub static TOTAL_ZEROS_2X4: [[Entry; 32]; 8] = total_zeros(5, &TOTAL_ZEROS_CHROM
 /// run_before by min(zerosLeft, 7) and 3 bits; an empty entry means a code of more than 3 bits.
 pub static RUN_BEFORE_SHORT: [[Entry; 8]; 8] = run_before_short();
 
+/// Where the levels of a block stand that has one to three, by TotalCoeff - 1 and the first 10 bits of total_zeros and
+/// run_before: code length in the low 5 bits (0: longer, or no such code), from bit 8 on 4 bits per level, the highest
+/// frequency first.
+pub static POSITIONS_4X4: [[u32; 1024]; 3] =
+    positions(10, 9, &total_zeros::<135, 512, 16>(9, &TOTAL_ZEROS, 16));
+
+/// The same of chroma DC by 6 bits.
+pub static POSITIONS_2X2: [[u32; 64]; 3] =
+    positions(6, 3, &total_zeros::<9, 8, 4>(3, &TOTAL_ZEROS_CHROMA_DC, 4));
+
 /// Writes `entry` to every index of `table` (of `bits` bits) that starts with the code word.
 const fn fill<const N: usize>(mut table: [Entry; N], bits: u32, code: (u8, u16), value: u16) -> [Entry; N] {
     let free = bits - code.0 as u32;
@@ -251,6 +261,43 @@ const fn run_before_short() -> [[Entry; 8]; 8] {
             left += 1;
             run = 0;
         }
+    }
+    tables
+}
+
+/// Tables of `bits` bits from those of total_zeros, which have `zeros_bits`.
+const fn positions<const ZEROS: usize, const TABLES: usize, const SIZE: usize>(
+    bits: u32,
+    zeros_bits: u32,
+    total_zeros: &[[Entry; ZEROS]; TABLES],
+) -> [[u32; SIZE]; 3] {
+    let runs = run_before_short();
+    let mut tables = [[0; SIZE]; 3];
+    let mut index = 0;
+    while index < 3 * SIZE {
+        let (total, code) = (index / SIZE + 1, index % SIZE);
+        let zeros = total_zeros[total - 1][code >> (bits - zeros_bits)];
+        let (mut length, mut left) = ((zeros & 31) as u32, (zeros >> 5) as usize);
+        let mut known = length > 0;
+        let mut position = total - 1 + left;
+        let mut entry = (position as u32) << 8;
+        let mut level = 1;
+        while level < total {
+            if left > 0 {
+                let run = runs[if left < 7 { left } else { 7 }][(code << length) % SIZE >> (bits - 3)];
+                known = known && run != 0;
+                length += (run & 31) as u32;
+                left -= (run >> 5) as usize;
+                position -= (run >> 5) as usize;
+            }
+            position -= 1;
+            entry |= (position as u32) << (8 + 4 * level);
+            level += 1;
+        }
+        if known && length <= bits {
+            tables[total - 1][code] = entry | length;
+        }
+        index += 1;
     }
     tables
 }

@@ -1,8 +1,9 @@
 //! mb_pred() and sub_mb_pred() of Inter macroblocks (H.264 7.3.5.1, 7.3.5.2).
 
 use super::{
-    macroblock::{Motion, SliceParser},
+    macroblock::SliceParser,
     mb_types::{Lists, Shape, SubType, B_8X8, B_SUB_TYPES, B_TYPES, P_8X8_REF0, P_SUB_TYPES, P_TYPES},
+    motion::Motion,
     mv_prediction::{median, two_columns, two_rows, Mv, Uniform},
     neighbours::{AbsMvd, Around, Coded, MVD_CAP},
     syntax::Syntax,

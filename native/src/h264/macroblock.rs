@@ -4,9 +4,9 @@ use super::{
     direct::Direct,
     energy::{chroma_qp, EnergyWeights},
     mb_types::{intra_16x16_cbp, B_INTRA, I_PCM, P_INTRA},
-    mv_prediction::{Candidate, MotionField, Surroundings, Uniform},
+    mv_prediction::{Candidate, MotionField, Surroundings},
     neighbours::{is_available, is_skipped, Around, Coded, CodedChroma, Grid, Place},
-    pairs::{PairField, Pairs},
+    pairs::Pairs,
     residual::{residual, Format, Pattern},
     slice_data::SliceInput,
     syntax::{Residual, Syntax},
@@ -19,14 +19,6 @@ use crate::{
 
 /// coded_block_pattern that stands for I_PCM: everything coded.
 const PCM_CBP: u8 = 0x2f;
-
-/// Motion of a macroblock.
-pub enum Motion {
-    /// The same everywhere.
-    Uniform(Uniform),
-    /// In [`SliceParser::motion`].
-    Split,
-}
 
 /// Parses the macroblocks of one slice, in order; `MBAFF` tells whether they come in pairs.
 pub struct SliceParser<'a, S, const MBAFF: bool> {
@@ -42,6 +34,8 @@ pub struct SliceParser<'a, S, const MBAFF: bool> {
     pub blocks: &'a mut [Block],
     /// Split records of the picture.
     pub splits: &'a mut Vec<Split>,
+    /// Counts the macroblocks that were read.
+    pub macroblocks_read: &'a mut usize,
     /// Per column, the last macroblock that was not skipped; in pairs, two per column.
     pub columns: &'a mut [Coded],
     /// The same for chroma; empty unless 4:2:2 or 4:4:4.
@@ -82,7 +76,7 @@ impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
 
     /// Motion of the macroblocks around a place.
     #[inline(always)]
-    fn field_at(&self, place: Place) -> MotionField<'_> {
+    pub fn field_at(&self, place: Place) -> MotionField<'_> {
         MotionField { blocks: self.blocks, splits: self.splits, place, columns: self.columns.len() }
     }
 
@@ -198,9 +192,10 @@ impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
     }
 
     #[inline(always)]
-    fn store_at(&mut self, address: usize, block: Block, position: u64) {
+    pub fn store_at(&mut self, address: usize, block: Block, position: u64) {
         let bit_cost = position.wrapping_sub(self.position) as u32;
         self.position = position;
+        *self.macroblocks_read = self.macroblocks_read.wrapping_add(1);
         if let Some(slot) = self.blocks.get_mut(address) {
             *slot = Block { bit_cost, ..block };
         }
@@ -362,57 +357,6 @@ impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
             }
         }
     }
-
-    /// Direct motion of the whole macroblock; [`Self::motion`] holds it when it is not uniform.
-    pub fn infer_direct(&mut self) -> Motion {
-        let address = self.place.address;
-        let uniform = if MBAFF {
-            let around = PairField { blocks: self.blocks, splits: self.splits, place: self.pairs.place };
-            let of_field = self.pairs.direct.as_ref().filter(|_| around.place.field);
-            let direct = of_field.map_or(&self.direct, |fields| &fields[usize::from(around.place.bottom)]);
-            direct.infer(&around, address, &mut self.motion)
-        } else {
-            let (place, columns) = (self.place, self.columns.len());
-            let around = MotionField { blocks: self.blocks, splits: self.splits, place, columns };
-            self.direct.infer(&around, address, &mut self.motion)
-        };
-        uniform.map_or(Motion::Split, Motion::Uniform)
-    }
-
-    /// Gives `block` its motion; [`Self::motion`] counts unless it turns out to be uniform.
-    pub fn set_motion(&mut self, block: &mut Block, motion: &Motion) {
-        match motion {
-            Motion::Uniform(Uniform { ref_idx, mv }) => (block.ref_idx, block.mv) = (*ref_idx, *mv),
-            Motion::Split => self.set_split_motion(block),
-        }
-    }
-
-    fn set_split_motion(&mut self, block: &mut Block) {
-        let motion = &self.motion;
-        block.ref_idx = motion.ref_idx.map(|quadrants| quadrants[0]);
-        block.mv = motion.mv.map(|cells| cells[0]);
-        let uniform = motion.ref_idx.iter().all(|quadrants| quadrants.iter().all(|r| *r == quadrants[0]))
-            && motion.mv.iter().all(|cells| cells.iter().all(|mv| *mv == cells[0]));
-        if !uniform {
-            block.flags |= flags::SPLIT;
-        }
-    }
-
-    /// Writes [`Self::motion`] to the split record of the current macroblock; returns its index.
-    ///
-    /// A slice that covers the same macroblocks again takes over their records, so that there is never more than
-    /// one per macroblock.
-    fn store_split(&mut self) -> u32 {
-        let before = self.block_at(self.place.address);
-        if before.flags & flags::SPLIT != 0 {
-            if let Some(slot) = self.splits.get_mut(before.split as usize) {
-                *slot = self.motion;
-                return before.split;
-            }
-        }
-        self.splits.push(self.motion);
-        self.splits.len() as u32 - 1
-    }
 }
 
 impl<S: Syntax> SliceParser<'_, S, false> {
@@ -423,7 +367,7 @@ impl<S: Syntax> SliceParser<'_, S, false> {
     }
 
     #[inline(always)]
-    fn place_at(&self, address: usize, x: usize) -> Place {
+    pub fn place_at(&self, address: usize, x: usize) -> Place {
         Place::new(address, x, self.columns.len(), self.first)
     }
 
@@ -445,67 +389,5 @@ impl<S: Syntax> SliceParser<'_, S, false> {
             c: same_slice(below_edge && x + 1 < columns, above.wrapping_add(1)),
             d: same_slice(below_edge && x > 0, above.wrapping_sub(1)),
         }
-    }
-
-    /// P_Skip or B_Skip anywhere.
-    pub fn skip_at(&mut self, place: Place, position: u64) {
-        if self.input.header.slice_type == SliceType::P {
-            let mut block = Block { ref_idx: [0, -1], ..self.skipped };
-            block.mv[0] = self.field_at(place).p_skip();
-            self.store_at(place.address, block, position);
-        } else {
-            self.place = place;
-            self.moving_b_skip(Block { flags: flags::DIRECT, ..self.skipped }, position);
-        }
-    }
-
-    /// P_Skip: `position` is where the macroblock ends in the stream.
-    ///
-    /// `still` tells that A and B are available and that A stands still, so that this one does, too (8.4.1.1). Returns whether it stands still.
-    #[inline(always)]
-    pub fn p_skip(&mut self, address: usize, x: usize, still: bool, position: u64) -> bool {
-        let mv = if still { [0, 0] } else { self.field_at(self.place_at(address, x)).p_skip() };
-        let bit_cost = position.wrapping_sub(self.position) as u32;
-        self.position = position;
-        if let Some(slot) = self.blocks.get_mut(address) {
-            // Copied as a whole, then amended: a record put together field by field costs three times as much.
-            *slot = self.skipped;
-            (slot.ref_idx, slot.mv[0], slot.bit_cost) = ([0, -1], mv, bit_cost);
-        }
-        mv == [0, 0]
-    }
-
-    /// Whether a macroblock at `address` in column `x` has A and B.
-    #[inline(always)]
-    pub fn has_a_and_b(&self, address: usize, x: usize) -> bool {
-        x > 0 && address > self.first && address >= self.first.wrapping_add(self.columns.len())
-    }
-
-    /// Whether the macroblock at `address` uses reference 0 of list 0 without motion.
-    #[inline(always)]
-    pub fn stands_still(&self, address: usize) -> bool {
-        let block = self.block_at(address);
-        block.flags & flags::SPLIT == 0 && block.ref_idx[0] == 0 && block.mv[0] == [0, 0]
-    }
-
-    /// B_Skip: `position` is where the macroblock ends in the stream.
-    #[inline(always)]
-    pub fn b_skip(&mut self, address: usize, x: usize, position: u64) {
-        let mut block = Block { flags: flags::DIRECT, ..self.skipped };
-        let place = self.place_at(address, x);
-        if let Some(ref_idx) = self.direct.infer_still(&self.field_at(place)) {
-            block.ref_idx = ref_idx;
-            self.store_at(address, block, position);
-        } else {
-            self.place = place;
-            self.moving_b_skip(block, position);
-        }
-    }
-
-    #[inline(never)]
-    fn moving_b_skip(&mut self, mut block: Block, position: u64) {
-        let motion = self.infer_direct();
-        self.set_motion(&mut block, &motion);
-        self.store(block, position);
     }
 }

@@ -94,11 +94,15 @@ impl Around {
     #[cold]
     pub fn without_inter(&self) -> Self {
         let mut around = *self;
-        let is_inter = |block: &Block| block.class == BlockClass::Inter as u8;
-        if is_inter(&around.a) {
-            around.left.right = [0; 8];
+        let inter = BlockClass::Inter as u8;
+        let lower_left = if self.a.flags & LOWER_LEFT != 0 { self.a.split as u8 } else { self.a.class };
+        // Luma, Cb, Cr of the upper and of the lower half.
+        for (class, rows) in [(self.a.class, [0, 1, 4, 6]), (lower_left, [2, 3, 5, 7])] {
+            if class == inter {
+                rows.into_iter().for_each(|row| around.left.right[row] = 0);
+            }
         }
-        if is_inter(&around.b) {
+        if self.b.class == inter {
             around.above.bottom = [0; 8];
         }
         around

@@ -1,5 +1,7 @@
 //! slice_data() of frames with macroblock pairs (MBAFF, H.264 7.3.4).
 
+use std::sync::Arc;
+
 use super::{
     cabac_syntax::CabacReader, cavlc::SkipRuns, macroblock::SliceParser, mv_prediction::Surroundings,
     syntax::Syntax,
@@ -119,11 +121,18 @@ enum Next {
 }
 
 impl<S: SkipRuns> SliceParser<'_, S, true> {
+    /// Reads a slice of one slice group; returns its number of macroblocks.
+    pub fn pairs_of_group(&mut self, groups: Arc<[u8]>) -> Result<u32> {
+        self.pairs.groups = Some(groups);
+        self.cavlc_pairs()
+    }
+
     /// Reads the slice; returns its number of macroblocks.
     pub fn cavlc_pairs(&mut self) -> Result<u32> {
         let first_of = if self.input.header.slice_type == SliceType::I { Next::Coded } else { Next::Run };
         let mut next = first_of;
         let mut pair = self.first;
+        let mut count = 0;
         loop {
             self.go_to_pair(pair);
             for bottom in [false, true] {
@@ -152,9 +161,10 @@ impl<S: SkipRuns> SliceParser<'_, S, true> {
                     Next::Run | Next::End => return Err(self.invalid("mb_skip_run (half a pair)")),
                 }
             }
-            pair += 1;
+            pair = self.next_pair(pair);
+            count += 2;
             if next == Next::End {
-                return Ok(2 * (pair - self.first) as u32);
+                return Ok(count);
             }
             if pair >= self.pair_count() {
                 return Err(self.invalid("rbsp_slice_trailing_bits"));

@@ -1,6 +1,8 @@
 //! Neighbours of macroblocks in pairs (MBAFF): each pair is two frame macroblocks one above the other, or one of each
 //! field (H.264 6.4.12.2).
 
+use std::sync::Arc;
+
 use super::{
     direct::Direct,
     energy::EnergyWeights,
@@ -105,6 +107,8 @@ pub struct Pairs<'a> {
     pub other_weights: Option<&'a mut EnergyWeights>,
     /// The current weights are those of field macroblocks.
     pub field_weights: bool,
+    /// Slice group of every pair, where there are several: then neighbours tell which slice they are from.
+    pub groups: Option<Arc<[u8]>>,
 }
 
 /// Motion around a macroblock of a pair.
@@ -264,9 +268,11 @@ impl<S: Syntax> SliceParser<'_, S, true> {
         let columns = self.columns.len() / 2;
         let x = pair % columns;
         let top = pair / columns * 2 * columns + x;
-        let first = self.first;
+        let (first, grouped) = (self.first, self.pairs.groups.is_some());
         let kind = |inside: bool, pair: Option<usize>, address: usize| {
-            (inside && pair.is_some_and(|pair| pair >= first)).then(|| is_field(&self.block_at(address)))
+            let block = self.block_at(address);
+            let other_slice = grouped && (!is_available(&block) || block.slice != self.skipped.slice);
+            (inside && pair.is_some_and(|pair| pair >= first) && !other_slice).then(|| is_field(&block))
         };
         let above = top.wrapping_sub(2 * columns);
         let place = PairPlace {
@@ -281,6 +287,13 @@ impl<S: Syntax> SliceParser<'_, S, true> {
             d: kind(x > 0, pair.checked_sub(columns + 1), above.wrapping_sub(1)),
         };
         self.pairs.place = PairPlace { field: place.a.or(place.b).unwrap_or(false), ..place };
+    }
+
+    /// Number of the pair that follows in the slice.
+    pub fn next_pair(&self, pair: usize) -> usize {
+        let Some(groups) = &self.pairs.groups else { return pair + 1 };
+        let mut later = groups.iter().enumerate().skip(pair + 1);
+        later.find(|(_, group)| groups.get(pair) == Some(group)).map_or(groups.len(), |(next, _)| next)
     }
 
     /// Makes the upper or lower macroblock of the pair, whose kind is known now, the current one.

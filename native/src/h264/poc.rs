@@ -1,4 +1,4 @@
-//! Picture order count of frames (H.264 8.2.1).
+//! Picture order count (H.264 8.2.1).
 
 use super::{slice_header::SliceHeader, sps::Sps};
 use crate::picture::Structure;

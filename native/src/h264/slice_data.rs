@@ -12,9 +12,10 @@ use super::{
     partitions::{PartitionedReader, Pending},
     pps::Pps,
     residual::Format,
-    slice_groups::map_of,
+    slice_groups::MapCache,
     slice_header::SliceHeader,
     sps::Sps,
+    still_runs::{RunEnd, P_SKIP_CONTEXT},
     syntax::Syntax,
 };
 use crate::{
@@ -67,6 +68,10 @@ pub struct FieldRefs<'a> {
     pub bottom_is_nearer: bool,
 }
 
+/// Macroblocks that the slices of a picture may bring altogether, in pictures: redundant slices and damage repeat some,
+/// and nobody else.
+const MOST_READ: usize = 2;
+
 /// Working memory of the slice parser, reusable over slices, pictures and streams.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -74,6 +79,7 @@ pub struct Scratch {
     chroma_columns: Vec<CodedChroma>,
     /// Of frame and of field macroblocks.
     weights: [EnergyWeights; 2],
+    groups: MapCache,
 }
 
 /// Parses one slice into `picture` and returns the number of macroblocks that it held.
@@ -94,9 +100,11 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
     {
         return Err(Error::invalid("first_mb_in_slice", start as u64));
     }
-    // More records than macroblocks: slices that overlap again and again would take any amount of memory.
-    if picture.splits.len() > picture.blocks.len() {
-        return Err(Error::invalid("first_mb_in_slice", start as u64));
+    // Slices that overlap again and again would take any amount of time, and more records than macroblocks of memory.
+    if picture.macroblocks_read > MOST_READ * picture.blocks.len()
+        || picture.splits.len() > picture.blocks.len()
+    {
+        return Err(Error::invalid("first_mb_in_slice (macroblocks come again and again)", start as u64));
     }
     let payload_bits = payload_bits(input.rbsp) as u64;
     if start as u64 >= payload_bits {
@@ -113,12 +121,15 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
         }
         return partitioned(pending.reader(payload_bits)?, input, scratch, picture, qp);
     }
-    if let Some(map) = map_of(input.sps, input.pps, input.header.slice_group_change_cycle) {
+    if let Some(map) = scratch.groups.map_of(input.sps, input.pps, input.header, picture) {
         if input.pps.entropy_coding_mode_flag {
             return Err(Error::invalid("entropy_coding_mode_flag (CABAC with slice groups)", start as u64));
         }
         let reader = CavlcReader::new(input.rbsp, start, payload_bits);
-        return parser::<_, false>(reader, input, scratch, picture, qp).slice_of_group(&map);
+        return match picture.mbaff {
+            true => parser::<_, true>(reader, input, scratch, picture, qp).pairs_of_group(map),
+            false => parser::<_, false>(reader, input, scratch, picture, qp).slice_of_group(&map),
+        };
     }
     if input.pps.entropy_coding_mode_flag {
         let set = match input.header.slice_type {
@@ -156,22 +167,34 @@ fn partitioned(
     picture: &mut Picture,
     qp: u8,
 ) -> Result<u32> {
-    let mut map = map_of(input.sps, input.pps, input.header.slice_group_change_cycle);
+    let map = scratch.groups.map_of(input.sps, input.pps, input.header, picture);
+    if picture.mbaff {
+        let mut parser = parser::<_, true>(reader, input, scratch, picture, qp);
+        let read = match map {
+            Some(map) => parser.pairs_of_group(map),
+            None => parser.cavlc_pairs(),
+        };
+        return parser.without_lost(read);
+    }
     let mut parser = parser::<_, false>(reader, input, scratch, picture, qp);
-    let read = match map.take() {
-        _ if input.header.mbaff_frame_flag => {
-            Err(Error::unsupported("nal_unit_type 2 (data partitioning, MBAFF)", 0))
-        }
+    let read = match map {
         Some(map) => parser.slice_of_group(&map),
         None => parser.cavlc_slice(),
     };
-    let result = read.and_then(|count| parser.syntax.check_end().map(|()| count));
-    for address in std::mem::take(&mut parser.lost) {
-        if let Some(block) = parser.blocks.get_mut(address) {
-            block.class = BlockClass::Unknown as u8;
+    parser.without_lost(read)
+}
+
+impl<const MBAFF: bool> SliceParser<'_, PartitionedReader<'_>, MBAFF> {
+    /// What was read of a slice in partitions.
+    fn without_lost(&mut self, read: Result<u32>) -> Result<u32> {
+        let result = read.and_then(|count| self.syntax.check_end().map(|()| count));
+        for address in std::mem::take(&mut self.lost) {
+            if let Some(block) = self.blocks.get_mut(address) {
+                block.class = BlockClass::Unknown as u8;
+            }
         }
+        result
     }
-    result
 }
 
 fn parser<'a, S: Syntax, const MBAFF: bool>(
@@ -232,6 +255,7 @@ fn parser<'a, S: Syntax, const MBAFF: bool>(
         weights,
         blocks: &mut picture.blocks,
         splits: &mut picture.splits,
+        macroblocks_read: &mut picture.macroblocks_read,
         columns: &mut scratch.columns,
         chroma_columns: &mut scratch.chroma_columns,
         grids: [[0; 25]; 2],
@@ -278,7 +302,7 @@ impl<S: SkipRuns> SliceParser<'_, S, false> {
     fn cavlc_slice(&mut self) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
         let (mut address, mut x) = self.first();
-        // Whether the last macroblock stands still.
+        // Whether the last macroblock stands still, in a P slice.
         let mut still = false;
         loop {
             if slice_type != SliceType::I {
@@ -287,13 +311,18 @@ impl<S: SkipRuns> SliceParser<'_, S, false> {
                     return Err(self.invalid("mb_skip_run"));
                 }
                 let position = self.syntax.position();
-                for _ in 0..run {
+                let behind = address.wrapping_add(run as usize);
+                while address < behind && !still {
                     if slice_type == SliceType::P {
-                        still = self.p_skip(address, x, still && self.has_a_and_b(address, x), position);
+                        still = self.p_skip(address, x, false, position);
                     } else {
                         self.b_skip(address, x, position);
                     }
                     (address, x) = (address.wrapping_add(1), self.next_column(x));
+                }
+                if address < behind {
+                    self.fill_still(address, behind.wrapping_sub(address), position);
+                    (address, x) = (behind, behind % self.columns.len());
                 }
                 if run > 0 && !self.syntax.more_rbsp_data() {
                     return Ok(self.count_to(address));
@@ -304,7 +333,7 @@ impl<S: SkipRuns> SliceParser<'_, S, false> {
             }
             self.go_to(address, x);
             self.macroblock()?;
-            still = self.stands_still(address);
+            still = slice_type == SliceType::P && self.stands_still(address);
             (address, x) = (address.wrapping_add(1), self.next_column(x));
             if !self.syntax.more_rbsp_data() {
                 return Ok(self.count_to(address));
@@ -359,10 +388,24 @@ impl SliceParser<'_, CabacReader<'_>, false> {
         // Whether the last macroblock was skipped and whether it stands still.
         let (mut skipped, mut still) = (true, false);
         loop {
+            let mut run_end = RunEnd::Open;
+            if slice_type == SliceType::P && skipped && still {
+                let count;
+                (count, run_end) = self.still_run(&mut engine, address)?;
+                address = address.wrapping_add(count);
+                x = address % self.columns.len();
+            }
+            if run_end == RunEnd::Slice {
+                break;
+            }
+            if address >= self.mb_count() {
+                return Err(Error::invalid("end_of_slice_flag", engine.position()));
+            }
             let inc = self.unskipped_neighbours(address, x, skipped);
             skipped = match slice_type {
+                _ if run_end == RunEnd::Coded => false,
                 SliceType::I => false,
-                SliceType::P => engine.decision(&mut self.syntax.contexts, 11 + inc),
+                SliceType::P => engine.decision(&mut self.syntax.contexts, P_SKIP_CONTEXT + inc),
                 SliceType::B => engine.decision(&mut self.syntax.contexts, 24 + inc),
             };
             if !skipped {
@@ -376,8 +419,7 @@ impl SliceParser<'_, CabacReader<'_>, false> {
             } else {
                 self.syntax.no_mb_qp_delta();
                 if slice_type == SliceType::P {
-                    let still_before = still && self.has_a_and_b(address, x);
-                    still = self.p_skip(address, x, still_before, engine.position());
+                    still = self.p_skip(address, x, still, engine.position());
                 } else {
                     self.b_skip(address, x, engine.position());
                 }
@@ -385,9 +427,6 @@ impl SliceParser<'_, CabacReader<'_>, false> {
             (address, x) = (address.wrapping_add(1), self.next_column(x));
             if engine.terminate() {
                 break;
-            }
-            if address >= self.mb_count() {
-                return Err(Error::invalid("end_of_slice_flag", engine.position()));
             }
         }
         self.check_end(engine)?;

@@ -1,7 +1,9 @@
-//! Slice groups (flexible macroblock ordering, H.264 7.3.2.2 and 8.2.2) of progressive pictures.
+//! Slice groups (flexible macroblock ordering, H.264 7.3.2.2 and 8.2.2).
 
-use super::{pps::Pps, sps::Sps};
-use crate::{bits::BitReader, error::Result};
+use std::sync::Arc;
+
+use super::{pps::Pps, slice_header::SliceHeader, sps::Sps};
+use crate::{bits::BitReader, error::Result, picture::Picture};
 
 /// How the macroblocks of a picture are dealt to slice groups (slice_group_map_type).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ impl SliceGroups {
     /// Reads what follows num_slice_groups_minus1 (1..=7).
     // H.264 7.3.2.2
     pub fn read(r: &mut BitReader<'_>, num_slice_groups_minus1: u8, sps: &Sps) -> Result<Self> {
-        let size = (sps.mb_cols() * sps.mb_rows()) as u32;
+        let size = (sps.mb_cols() * sps.map_unit_rows()) as u32;
         let count = u32::from(num_slice_groups_minus1);
         Ok(match r.ue_max(6, "slice_group_map_type")? {
             0 => Self::Interleaved {
@@ -81,8 +83,7 @@ impl SliceGroups {
     // H.264 7.4.3
     pub fn read_change_cycle(&self, r: &mut BitReader<'_>, sps: &Sps) -> Result<u32> {
         let Self::Changing { rate, .. } = self else { return Ok(0) };
-        let cycles = (sps.mb_cols() * sps.mb_rows()) as u32 / rate
-            + u32::from((sps.mb_cols() * sps.mb_rows()) as u32 % rate != 0);
+        let cycles = ((sps.mb_cols() * sps.map_unit_rows()) as u32).div_ceil(*rate);
         let bits = 32 - cycles.leading_zeros();
         let cycle = r.u(bits, "slice_group_change_cycle")?;
         if cycle > cycles {
@@ -91,8 +92,8 @@ impl SliceGroups {
         Ok(cycle)
     }
 
-    /// Slice group of every macroblock of a picture of `columns` by `rows`.
-    // H.264 8.2.2
+    /// Slice group of every map unit of a picture of `columns` by `rows`.
+    // H.264 8.2.2.1 to 8.2.2.7
     pub fn map(&self, columns: usize, rows: usize, slice_group_change_cycle: u32) -> Vec<u8> {
         let size = columns * rows;
         match self {
@@ -123,10 +124,71 @@ impl SliceGroups {
     }
 }
 
-/// Map of the picture that a slice belongs to; `None` without slice groups.
-pub fn map_of(sps: &Sps, pps: &Pps, slice_group_change_cycle: u32) -> Option<Vec<u8>> {
-    let groups = pps.slice_groups.as_ref()?;
-    Some(groups.map(sps.mb_cols(), sps.mb_rows(), slice_group_change_cycle))
+/// The last map that was made: the slices of a picture share it.
+#[derive(Debug, Default)]
+pub struct MapCache(Option<CachedMap>);
+
+#[derive(Debug)]
+struct CachedMap {
+    groups: SliceGroups,
+    key: MapKey,
+    map: Arc<[u8]>,
+}
+
+/// What a map depends on besides the groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct MapKey {
+    slice_group_change_cycle: u32,
+    columns: usize,
+    map_unit_rows: usize,
+    /// A frame beside fields: two rows share the map units of one.
+    doubled: bool,
+}
+
+/// Making a map costs what reading one macroblock in so many costs.
+const COST_OF_MAP: usize = 8;
+
+impl MapCache {
+    /// Slice group of every macroblock of the picture that a slice belongs to, of every pair where there are pairs;
+    /// `None` without slice groups. A map that has to be made counts as macroblocks read.
+    pub fn map_of(
+        &mut self,
+        sps: &Sps,
+        pps: &Pps,
+        header: &SliceHeader,
+        picture: &mut Picture,
+    ) -> Option<Arc<[u8]>> {
+        let groups = pps.slice_groups.as_ref()?;
+        let key = MapKey::new(sps, header);
+        if let Some(cached) = self.0.as_ref().filter(|cached| cached.key == key && cached.groups == *groups) {
+            return Some(Arc::clone(&cached.map));
+        }
+        picture.macroblocks_read += picture.blocks.len() / COST_OF_MAP;
+        let map: Arc<[u8]> = key.map(groups).into();
+        self.0 = Some(CachedMap { groups: groups.clone(), key, map: Arc::clone(&map) });
+        Some(map)
+    }
+}
+
+impl MapKey {
+    fn new(sps: &Sps, header: &SliceHeader) -> Self {
+        let of_frame = !header.structure.is_field() && !header.mbaff_frame_flag;
+        Self {
+            slice_group_change_cycle: header.slice_group_change_cycle,
+            columns: sps.mb_cols(),
+            map_unit_rows: sps.map_unit_rows(),
+            doubled: of_frame && !sps.frame_mbs_only_flag,
+        }
+    }
+
+    // H.264 8.2.2.8
+    fn map(&self, groups: &SliceGroups) -> Vec<u8> {
+        let units = groups.map(self.columns, self.map_unit_rows, self.slice_group_change_cycle);
+        if !self.doubled {
+            return units;
+        }
+        units.chunks(self.columns).flat_map(|row| [row, row]).flatten().copied().collect()
+    }
 }
 
 // H.264 8.2.2.3
@@ -185,6 +247,7 @@ fn box_out(columns: usize, rows: usize, reverse: bool, first: usize) -> Vec<u8> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::picture::Block;
 
     fn changing(slice_group_map_type: u8, reverse: bool) -> SliceGroups {
         SliceGroups::Changing { slice_group_map_type, reverse, rate: 1 }
@@ -207,6 +270,30 @@ mod tests {
     fn earlier_rectangles_lie_in_front() {
         let groups = SliceGroups::Foreground { rectangles: vec![[0, 3], [0, 7]] };
         assert_eq!(groups.map(3, 3, 0), [0, 1, 2, 0, 1, 2, 1, 1, 2]);
+    }
+
+    #[test]
+    fn frames_beside_fields_share_map_units_of_two_rows() {
+        let sps = Sps { pic_width_in_mbs_minus1: 1, pic_height_in_map_units_minus1: 1, ..Sps::default() };
+        let groups = SliceGroups::Explicit { slice_group_id: vec![0, 1, 1, 2] };
+        let of = |header: SliceHeader| MapKey::new(&sps, &header).map(&groups);
+        assert_eq!(of(SliceHeader::default()), [0, 1, 0, 1, 1, 2, 1, 2]);
+        let pairs = SliceHeader { mbaff_frame_flag: true, ..SliceHeader::default() };
+        assert_eq!(of(pairs), [0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn a_map_is_made_once_and_counts() {
+        let sps = Sps { pic_width_in_mbs_minus1: 7, pic_height_in_map_units_minus1: 3, ..Sps::default() };
+        let pps = Pps { slice_groups: Some(changing(3, false)), ..Pps::default() };
+        let mut picture = Picture { blocks: vec![Block::default(); 64], ..Picture::default() };
+        let mut cache = MapCache::default();
+        let mut maps = |cycle| {
+            let header = SliceHeader { slice_group_change_cycle: cycle, ..SliceHeader::default() };
+            let map = cache.map_of(&sps, &pps, &header, &mut picture).unwrap();
+            (map.iter().filter(|&&group| group == 0).count(), picture.macroblocks_read)
+        };
+        assert_eq!([maps(3), maps(3), maps(4), maps(3)], [(6, 8), (6, 8), (8, 16), (6, 24)]);
     }
 
     #[test]

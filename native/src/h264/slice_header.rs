@@ -184,9 +184,6 @@ impl SliceHeader {
                 (false, _) => Structure::Frame,
             };
             self.mbaff_frame_flag = sps.mb_adaptive_frame_field_flag && !self.structure.is_field();
-            if pps.slice_groups.is_some() {
-                return Err(r.unsupported("num_slice_groups_minus1 (FMO, interlaced)"));
-            }
         }
         if self.idr_pic_flag {
             self.idr_pic_id = r.ue_max(65535, "idr_pic_id")? as u16;

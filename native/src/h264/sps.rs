@@ -149,7 +149,7 @@ impl Sps {
         Ok(())
     }
 
-    /// `Unsupported` unless this is progressive and of at most `max_pixels` luma samples.
+    /// `Unsupported` unless this is of at most `max_pixels` luma samples.
     pub fn check_supported(&self, max_pixels: u64) -> Result<()> {
         let unsupported = |element| Err(Error::unsupported(element, 0));
         if (self.mb_cols() * self.mb_rows()) as u64 * 256 > max_pixels {
@@ -194,7 +194,12 @@ impl Sps {
     /// FrameHeightInMbs
     pub fn mb_rows(&self) -> usize {
         let fields = if self.frame_mbs_only_flag { 1 } else { 2 };
-        (usize::from(self.pic_height_in_map_units_minus1) + 1) * fields
+        self.map_unit_rows() * fields
+    }
+
+    /// PicHeightInMapUnits
+    pub fn map_unit_rows(&self) -> usize {
+        usize::from(self.pic_height_in_map_units_minus1) + 1
     }
 
     /// Width and height in luma samples after cropping; `None` when nothing would be left.

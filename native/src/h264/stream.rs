@@ -63,6 +63,9 @@ struct Unit {
     current: Option<Current>,
     /// A slice in partitions that may still bring more.
     pending: Option<Pending>,
+    /// Number of the current NAL unit, and of the one that began `pending`.
+    nal_index: u32,
+    pending_index: u32,
     /// Pictures before the current one: at most a first field.
     closed: Vec<(Current, Arc<Picture>)>,
     recovery_point: bool,
@@ -128,21 +131,27 @@ impl Parser {
             depth: Depth::new(options, || slice_bits(access_unit, framing)),
             current: None,
             pending: None,
+            nal_index: 0,
+            pending_index: 0,
             closed: Vec::new(),
             recovery_point: false,
             slice_bits: 0,
             errors: 0,
             first_error: None,
         };
-        let mut count = 0;
         for (nal_index, nal) in nal::split(access_unit, framing).enumerate() {
-            count = nal_index as u32;
+            unit.nal_index = nal_index as u32;
+            if !matches!(nal[0] & 0x1f, 3 | 4) {
+                if let Err(error) = self.parse_pending(&mut unit) {
+                    self.note(error, unit.pending_index, &mut unit)?;
+                }
+            }
             if let Err(error) = self.parse_nal(nal, &mut unit) {
-                self.note(error, count, &mut unit)?;
+                self.note(error, unit.nal_index, &mut unit)?;
             }
         }
         if let Err(error) = self.parse_pending(&mut unit) {
-            self.note(error, count, &mut unit)?;
+            self.note(error, unit.pending_index, &mut unit)?;
         }
         let nothing =
             || UnitError { error: Error::invalid("slice_header (no coded picture)", 0), nal_index: 0 };
@@ -160,9 +169,8 @@ impl Parser {
             unit.first_error.get_or_insert(error);
             return Ok(());
         }
-        if error.error.kind == ErrorKind::Invalid {
-            self.close(unit);
-        }
+        // What was read of the picture may be a reference of others.
+        self.close(unit);
         Err(error)
     }
 
@@ -176,9 +184,6 @@ impl Parser {
         if !matches!(nal_unit_type, 1..=8) {
             // Delimiters, filler, auxiliary pictures, other layers and views: the base picture needs none.
             return Ok(());
-        }
-        if !matches!(nal_unit_type, 3 | 4) {
-            self.parse_pending(unit)?;
         }
         let mut rbsp = std::mem::take(&mut self.rbsp);
         nal::unescape(nal, &mut rbsp);
@@ -201,6 +206,7 @@ impl Parser {
             2 => Pending::begin(header, &rbsp, &mut self.sets).map(|pending| {
                 unit.slice_bits += nal.len() as u64 * 8;
                 unit.pending = Some(pending);
+                unit.pending_index = unit.nal_index;
             }),
             _ => {
                 unit.slice_bits += nal.len() as u64 * 8;

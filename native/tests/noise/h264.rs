@@ -7,7 +7,10 @@ pub struct Sequence {
     /// As Annex B NAL units.
     pub sets: Vec<u8>,
     cabac: bool,
+    extended: bool,
     frames_only: bool,
+    /// Bits of slice_group_change_cycle.
+    cycle_bits: u32,
     chroma: bool,
     lists: [u32; 2],
     weighted: [bool; 2],
@@ -20,11 +23,13 @@ impl Sequence {
     }
 }
 
-/// Any profile and chroma format, CAVLC or CABAC, frames or fields, three references.
+/// Any profile and chroma format, CAVLC or CABAC, frames, fields or pairs, slice groups, partitions, three references.
 pub fn sequence(dice: &mut Dice) -> Sequence {
     let high = dice.roll(3) > 0;
+    let profile = if high { 244 } else { [66, 77, 88][dice.roll(3)] };
+    let extended = profile == 88;
     let format = if high { dice.roll(4) as u32 } else { 1 };
-    let mut sps = Bits::default().u(8, if high { 244 } else { [66, 77, 88][dice.roll(3)] }).u(8, 0).u(8, 40);
+    let mut sps = Bits::default().u(8, profile).u(8, 0).u(8, 40);
     sps = sps.ue(0);
     if high {
         sps = sps.ue(format);
@@ -37,10 +42,25 @@ pub fn sequence(dice: &mut Dice) -> Sequence {
     sps = if frames_only { sps.u(1, dice.bit()) } else { sps.u(1, dice.bit()).u(1, 1) };
     sps = sps.u(2, 0);
 
-    let cabac = dice.bit() == 1;
+    let cabac = dice.bit() == 1 && !extended;
     let lists = [dice.roll(4) as u32, dice.roll(3) as u32];
     let (weighted, bipred) = (dice.bit() == 1, dice.roll(3) as u32);
-    let mut pps = Bits::default().many(&[0, 0]).u(1, u32::from(cabac)).u(1, 0).ue(0).many(&lists);
+    let mut pps = Bits::default().many(&[0, 0]).u(1, u32::from(cabac)).u(1, 0);
+    let mut cycle_bits = 0;
+    if cabac || dice.bit() == 0 {
+        pps = pps.ue(0);
+    } else {
+        let kind = dice.roll(6) as u32;
+        pps = pps.many(&[1, kind]);
+        pps = match kind {
+            0 => pps.many(&[dice.roll(4) as u32, dice.roll(4) as u32]),
+            1 => pps,
+            2 => pps.many(&[dice.roll(5) as u32, 5 + dice.roll(5) as u32]),
+            _ => pps.u(1, dice.bit()).ue(0),
+        };
+        cycle_bits = if kind < 3 { 0 } else { 4 + u32::from(frames_only) };
+    }
+    pps = pps.many(&lists);
     pps = pps.u(1, u32::from(weighted)).u(2, bipred).se(dice.roll(40) as i32 - 20).se(0);
     pps = pps.se(dice.roll(25) as i32 - 12).u(1, 0).u(1, dice.bit()).u(1, 0);
     if high {
@@ -49,7 +69,7 @@ pub fn sequence(dice: &mut Dice) -> Sequence {
     let weighted = [weighted, bipred == 1];
     let chroma = format > 0;
     let sets = [sps.nal(&[0x67]), pps.nal(&[0x68])].concat();
-    Sequence { sets, cabac, frames_only, chroma, lists, weighted }
+    Sequence { sets, cabac, extended, frames_only, cycle_bits, chroma, lists, weighted }
 }
 
 /// A slice of picture `number` (0 is an IDR picture) from `first_mb` on, with `data` behind its header.
@@ -77,6 +97,23 @@ pub fn slice(dice: &mut Dice, sequence: &Sequence, number: u32, first_mb: u32, d
     bits = if idr { bits.u(2, 0) } else { bits.u(1, 0) };
     bits = if sequence.cabac && slice_type < 2 { bits.ue(dice.roll(3) as u32) } else { bits };
     bits = bits.se(dice.roll(21) as i32 - 10);
+    bits = bits.u(sequence.cycle_bits, dice.roll(10) as u32);
+    if sequence.extended && !idr && dice.bit() == 1 {
+        return partitions(dice, bits, data);
+    }
     bits = if sequence.cabac { bits.align(true, true) } else { bits };
     bits.bytes(data).nal(&[if idr { 0x65 } else { 0x41 }])
+}
+
+/// Three partitions behind a slice header, or two.
+fn partitions(dice: &mut Dice, header: Bits, data: &[u8]) -> Vec<u8> {
+    let third = data.len() / 3;
+    let mut unit = header.ue(0).bytes(&data[..third]).nal(&[0x42]);
+    let others = [(0x43, &data[third..2 * third]), (0x44, &data[2 * third..])];
+    for (header, data) in others {
+        if dice.roll(4) > 0 {
+            unit.extend(Bits::default().ue(0).bytes(data).nal(&[header]));
+        }
+    }
+    unit
 }

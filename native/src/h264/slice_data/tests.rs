@@ -14,6 +14,7 @@ struct Setup {
     pps: Pps,
     header: SliceHeader,
     refs: SliceRefs,
+    slice_index: u16,
 }
 
 impl Setup {
@@ -40,7 +41,7 @@ impl Setup {
             sps: &self.sps,
             pps: &self.pps,
             header: &self.header,
-            slice_index: 0,
+            slice_index: self.slice_index,
             refs: &self.refs,
             colocated,
             fields: self.header.mbaff_frame_flag.then_some(&fields),
@@ -63,6 +64,7 @@ fn empty_picture(setup: &Setup) -> Picture {
         mbaff: false,
         blocks: vec![Block::default(); MACROBLOCKS],
         splits: Vec::new(),
+        macroblocks_read: 0,
         slice_refs: vec![setup.refs.clone()],
     }
 }
@@ -136,6 +138,78 @@ fn slices_of_all_groups_cover_the_picture_once() {
             assert!(setup.parse(&bytes(&ue(members + 1)), None, &mut empty_picture(&setup)).is_err());
         }
         assert_eq!(picture.covered(), MACROBLOCKS);
+    }
+}
+
+#[test]
+fn slice_groups_of_fields_and_of_pairs() {
+    let mut setup = Setup::new(SliceType::P, false);
+    setup.sps.pic_width_in_mbs_minus1 = COLUMNS as u16 - 1;
+    setup.sps.pic_height_in_map_units_minus1 = 1;
+    setup.pps.slice_groups = Some(SliceGroups::Dispersed { groups: 2 });
+    // 0 1 0 1 0 above 1 0 1 0 1: five map units each.
+    let mut field = Setup { header: setup.header.clone(), ..setup.clone() };
+    field.header.structure = Structure::Bottom;
+    let mut picture = empty_picture(&field);
+    (picture.mb_rows, picture.structure) = (2, Structure::Bottom);
+    picture.blocks.truncate(2 * COLUMNS);
+    for group in 0..2 {
+        (field.header.first_mb_in_slice, field.slice_index) = (group, group as u16);
+        assert_eq!(field.parse(&bytes(&ue(5)), None, &mut picture), Ok(5));
+    }
+    assert_eq!(picture.covered(), 10);
+
+    let mut picture = empty_picture(&setup);
+    picture.mbaff = true;
+    setup.header.mbaff_frame_flag = true;
+    // Field pairs: mb_skip_run 1, mb_field_decoding_flag, P_L0_16x16, ref_idx, mvd, coded_block_pattern.
+    let fields = "010 1 1 1 1 1 1".repeat(5);
+    for (group, slice) in [fields, ue(10)].iter().enumerate() {
+        (setup.header.first_mb_in_slice, setup.slice_index) = (group as u32, group as u16);
+        assert_eq!(setup.parse(&bytes(slice), None, &mut picture), Ok(10));
+    }
+    assert_eq!(picture.covered(), MACROBLOCKS);
+    // Skipped pairs are field pairs where neighbours of their own slice are; these have none.
+    assert!(picture.blocks.iter().all(|block| (block.flags & flags::FIELD != 0) == (block.slice == 0)));
+}
+
+#[test]
+fn still_runs_end_where_the_single_flags_say() {
+    let mut seed = 11;
+    for round in 0..3000 {
+        let mut setup = Setup::new(SliceType::P, true);
+        setup.header.first_mb_in_slice = random(&mut seed) as u32 % 9;
+        // Low bytes: long runs of the more probable symbol.
+        let mask = [0, 1, 15, 255][round % 4];
+        let rbsp: Vec<u8> = (0..40)
+            .map(|_| if random(&mut seed) % 8 == 0 { random(&mut seed) as u8 & mask } else { 0 })
+            .collect();
+        let rbsp = [rbsp, vec![0x80]].concat();
+        let mut picture = empty_picture(&setup);
+        let result = setup.parse(&rbsp, None, &mut picture);
+        let first = setup.header.first_mb_in_slice as usize;
+        let still = |block: &&Block| block.class == BlockClass::Skip as u8 && block.mv[0] == [0, 0];
+        let mut engine = Engine::new(&rbsp, 0);
+        let mut contexts = init_contexts(1, 26, false);
+        // Flag by flag, as far as everything is skipped.
+        let mut count = 0;
+        let mut position = engine.position();
+        while first + count < MACROBLOCKS && engine.decision(&mut contexts, P_SKIP_CONTEXT) {
+            let block = &picture.blocks[first + count];
+            if engine.position() > 8 * 40 + 1 {
+                break;
+            }
+            assert!(still(&block), "round {round} macroblock {count}: {block:?}");
+            assert_eq!(u64::from(block.bit_cost), engine.position() - position, "round {round}");
+            position = engine.position();
+            count += 1;
+            if engine.terminate() {
+                break;
+            }
+        }
+        if first + count < MACROBLOCKS {
+            assert!(result.is_err() || picture.blocks[first + count].class != BlockClass::Skip as u8);
+        }
     }
 }
 
