@@ -92,12 +92,11 @@ def encode(pictures: list[av.VideoFrame], kbits: int, name: str) -> Clip:
 
 
 def parse(clip: Clip, level: Level, **options: Any) -> int:
+    """Reads all units and, like `decode`, keeps none of the results."""
     parser = Parser(clip.codec, level=level, **options)
-    frames = [
+    for pts, data in enumerate(clip.units):
         parser.parse(AccessUnit(clip.codec, data, pts=pts, time_base=Fraction(1, FPS), keyframe=False))
-        for pts, data in enumerate(clip.units)
-    ]
-    return len(frames)
+    return len(clip.units)
 
 
 def decode(clip: Clip, *, motion: bool) -> int:

@@ -3,8 +3,8 @@
     python -m tests.native.instructions            compares with instructions.json
     python -m tests.native.instructions --update   writes it anew: the reason belongs into the commit
 
-callgrind counts what is executed inside `ovbits_parse` of the installed library, with whatever it calls. The counts
-belong to one compiler: with another one there is nothing to compare.
+callgrind counts what is executed inside the installed library. The counts belong to one compiler: with another one there
+is nothing to compare.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,18 +67,36 @@ def compiler() -> str:
 def count(clip: Path) -> int:
     """Instructions that reading a clip takes; its name begins with the codec."""
     arguments = [str(library()), clip.stem.split("-")[0], str(clip)]
-    valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=ovbits_parse"]
-    done = subprocess.run(
-        [*valgrind, sys.executable, "-I", "-S", "-c", _CHILD, *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    found = re.search(r"Collected : (\d+)", done.stderr)
-    if done.returncode or found is None:
-        raise RuntimeError(done.stderr)
-    return int(found[1])
+    with tempfile.TemporaryDirectory() as folder:
+        profile = Path(folder) / "callgrind.out"
+        valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}"]
+        python = [sys.executable, "-I", "-S", "-c", _CHILD]
+        done = subprocess.run(
+            [*valgrind, *python, *arguments], check=False, capture_output=True, text=True, timeout=300
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        return _inside(profile.read_text(), library().name)
+
+
+def _inside(profile: str, name: str) -> int:
+    """Instructions of the functions of one object file, without those that they call elsewhere."""
+    total, inside, ours, skip = 0, False, "", False
+    for line in profile.splitlines():
+        if found := re.match(r"(c?)ob=(\(\d+\))(?: (.*))?$", line):
+            if found[3] and Path(found[3]).name == name:
+                ours = found[2]
+            if not found[1]:
+                inside = found[2] == ours
+        elif line.startswith("calls="):
+            skip = True  # the next line is the cost of the callee
+        elif line[:1] in "+-*0123456789" and line:
+            if inside and not skip:
+                total += int(line.split()[1])
+            skip = False
+    if not total:
+        raise RuntimeError(f"callgrind saw nothing of {name}")
+    return total
 
 
 def measure() -> dict[str, int]:

@@ -43,7 +43,9 @@ CLIPS = (
         "libx265",
         {"preset": "medium", "x265-params": "bframes=3:qp=30:pools=1:frame-threads=1:log-level=none"},
     ),
-    Clip("vp8-realtime", "libvpx", {"deadline": "realtime", "cpu-used": "8", "b": "900k", "token-parts": "1"}),
+    Clip(
+        "vp8-realtime", "libvpx", {"deadline": "realtime", "cpu-used": "8", "b": "900k", "token-parts": "1"}
+    ),
 )
 
 

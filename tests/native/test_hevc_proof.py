@@ -69,7 +69,8 @@ def test_ten_bits() -> None:
 def test_the_clips_hold_what_they_are_for() -> None:
     """Without this, an encoder that ignores an option would make the proof empty."""
     frames = {
-        name: list(parse("h265", encode(_PLAIN, CLIPS[name]))) for name in ("small-blocks", "slices", "amp", "b")
+        name: list(parse("h265", encode(_PLAIN, CLIPS[name])))
+        for name in ("small-blocks", "slices", "amp", "b")
     }
     blocks = {name: np.concatenate([f.blocks.ravel() for f in some]) for name, some in frames.items()}
     flags = np.bitwise_or.reduce(blocks["small-blocks"]["flags"])
@@ -96,7 +97,9 @@ def test_bit_costs_are_the_slice_data(name: str) -> None:
 @pytest.mark.parametrize("name", ["small-blocks", "transform-skip", "b"])
 def test_the_motion_level_is_the_full_level_without_energy(name: str) -> None:
     units = encode(_PLAIN, CLIPS[name])
-    for full, motion in zip(parse("h265", units), parse("h265", units, Parser("h265", level="motion")), strict=True):
+    for full, motion in zip(
+        parse("h265", units), parse("h265", units, Parser("h265", level="motion")), strict=True
+    ):
         expected = full.blocks.copy()
         expected["residual_energy"] = 0
         np.testing.assert_array_equal(motion.blocks, expected)
@@ -106,7 +109,9 @@ def test_the_motion_level_is_the_full_level_without_energy(name: str) -> None:
 def test_unread_intra_slices_change_nothing_else() -> None:
     units = encode(_PLAIN, CLIPS["closed-gop"])
     kinds = set()
-    for full, lean in zip(parse("h265", units), parse("h265", units, Parser("h265", skip_intra=True)), strict=True):
+    for full, lean in zip(
+        parse("h265", units), parse("h265", units, Parser("h265", skip_intra=True)), strict=True
+    ):
         kinds.add(full.slice_type)
         assert lean.coverage == 1
         if full.slice_type == "I":

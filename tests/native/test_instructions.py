@@ -9,7 +9,9 @@ import pytest
 from tests.native import instructions
 
 
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed: apt-get install valgrind")
+@pytest.mark.skipif(
+    shutil.which("valgrind") is None, reason="valgrind is not installed: apt-get install valgrind"
+)
 def test_no_clip_takes_more_instructions_than_before() -> None:
     before = instructions.baseline()
     if before["compiler"] != instructions.compiler():

@@ -1,6 +1,6 @@
 //! What libFuzzer calls: chooses a driver by name, bounds the memory of each run.
 
-mod memory;
+mod bounds;
 mod nal;
 #[path = "../../tests/noise/mod.rs"]
 mod noise;
@@ -49,6 +49,6 @@ fn chosen() -> Driver {
 pub unsafe extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, size: usize) -> c_int {
     // SAFETY: promised by libFuzzer, which may pass null when there is nothing.
     let data = if size == 0 { &[][..] } else { unsafe { std::slice::from_raw_parts(data, size) } };
-    memory::bounded(|| DRIVER.get_or_init(chosen)(data));
+    bounds::bounded(|| DRIVER.get_or_init(chosen)(data));
     0
 }

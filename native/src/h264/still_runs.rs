@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Context of mb_skip_flag in P slices whose neighbours A and B were skipped or are not available.
-pub const P_SKIP_CONTEXT: usize = 11;
+pub(super) const P_SKIP_CONTEXT: usize = 11;
 
 /// How many macroblocks the first look at the row above takes in; each further look takes in twice as many.
 const FIRST_LOOK: usize = 8;

@@ -45,7 +45,7 @@ impl<'a> BoolDecoder<'a> {
     /// Whether bools were read for which the partition holds no bits.
     #[inline]
     pub fn is_overrun(&self) -> bool {
-        self.imagined_bits > 0 && self.position_bits() > self.total_bits
+        self.position_bits() > self.total_bits
     }
 
     /// Reads B(p): one bool that is false with a probability of `probability` / 256.
@@ -70,13 +70,7 @@ impl<'a> BoolDecoder<'a> {
     /// Reads L(1), a bool that nothing is expected of.
     #[inline(always)]
     pub fn read_flag(&mut self) -> bool {
-        self.read_unsure(128)
-    }
-
-    /// Reads B(p) without a branch: one that is guessed wrong costs more than it waits for.
-    #[inline(always)]
-    pub fn read_unsure(&mut self, probability: u8) -> bool {
-        let split = self.split(probability);
+        let split = self.split(128);
         let threshold = u64::from(split) << DECIDING_SHIFT;
         let bit = self.window >= threshold;
         self.window = self.window.wrapping_sub(if bit { threshold } else { 0 });
