@@ -8,7 +8,7 @@ and so does the parser, they are not compared. Then all other streams of the cor
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import av
 
@@ -22,6 +22,7 @@ HEADER = "| stream | pictures | damaged | vectors compared | equal | macroblocks
 
 
 OTHERS = "| stream | codec | access units | pictures | whole | damaged slices | references missing | what it shows |"
+MADE = "x264 "
 FOLDERS = ("conformance-h264", "conformance-hevc", "vp8", "camera", "robot", "damaged")
 WHOLE = "every slice ends at its trailing bits, every cell is covered once"
 PIXELS = f"{WHOLE}; pixels: native/tests/vp8_reconstruct.rs"
@@ -32,21 +33,26 @@ REASONS = {
 }
 
 
-def others(only: str) -> Iterator[tuple[str, str, Tally]]:
-    """(file, codec, what was read) of every stream of the corpus that has no oracle."""
+def others() -> list[str]:
+    """Every stream of the corpus that has no oracle."""
     corpus = load_corpus()
     if corpus is None:
-        return
+        return []
     compared = set(comparable(corpus))
-    for row in corpus.rows:
-        name = row["file"]
-        if name in compared or only not in name or name.split("/")[0] not in FOLDERS:
-            continue
-        try:
-            codec, units = read_any(corpus.path(name))
-            yield name, codec, tally(codec, join_slices(units) if "FMO" in row["features"] else units)
-        except (OSError, ConfigError, av.error.FFmpegError) as error:
-            yield name, row["codec"], Tally(reason=str(error))
+    names = [row["file"] for row in corpus.rows]
+    return [name for name in names if name not in compared and name.split("/")[0] in FOLDERS]
+
+
+def conserved(name: str) -> tuple[str, Tally]:
+    """(codec, what was read) of a stream without oracle."""
+    corpus = load_corpus()
+    assert corpus is not None
+    row = next(row for row in corpus.rows if row["file"] == name)
+    try:
+        codec, units = read_any(corpus.path(name))
+        return codec, tally(codec, join_slices(units) if "FMO" in row["features"] else units)
+    except (OSError, ConfigError, av.error.FFmpegError) as error:
+        return row["codec"], Tally(reason=str(error))
 
 
 def other_row(name: str, codec: str, found: Tally) -> tuple[str, bool]:
@@ -59,15 +65,22 @@ def other_row(name: str, codec: str, found: Tally) -> tuple[str, bool]:
     return line, bool(why)
 
 
-def streams(only: str) -> Iterator[tuple[str, list[bytes]]]:
+def streams() -> list[str]:
     """Generated clips, then the corpus."""
-    for tool in TOOLS:
-        if only in f"x264 {tool.name}":
-            yield f"x264 {tool.name}", encode(tool)
     corpus = load_corpus()
-    for name in comparable(corpus) if corpus else []:
-        if only in name:
-            yield name, read_units(corpus.path(name))
+    return [f"{MADE}{tool.name}" for tool in TOOLS] + (list(comparable(corpus)) if corpus else [])
+
+
+def compared(name: str) -> Score:
+    """How far a stream is the same as FFmpeg says."""
+    try:
+        if name.startswith(MADE):
+            return compare(encode(next(tool for tool in TOOLS if f"{MADE}{tool.name}" == name)))
+        corpus = load_corpus()
+        assert corpus is not None
+        return compare(read_units(corpus.path(name)))
+    except BitstreamError as error:
+        return Score(first_difference=str(error))
 
 
 def row(name: str, score: Score) -> str:
@@ -98,25 +111,29 @@ def row(name: str, score: Score) -> str:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--only", default="", help="streams whose name contains this")
-    only = options.parse_args().only
-    total, differing, count = Score(), [], 0
+    options.add_argument("--jobs", type=int, default=1, help="streams at a time")
+    chosen = options.parse_args()
+    first, second = ([name for name in some() if chosen.only in name] for some in (streams, others))
+    total, differing = Score(), []
     print(HEADER, "|---|---:|---:|---:|---:|---:|---:|---:|", sep="\n")
-    for name, units in streams(only):
-        count += 1
-        try:
-            score = compare(units)
-        except BitstreamError as error:
-            score = Score(first_difference=str(error))
-        if not score.perfect or score.first_difference:
-            differing.append(f"{name}: {score.first_difference or 'no pictures'}")
-        total = add(total, score)
-        print(row(name, score), flush=True)
-    print(row(f"**all {count}**", total), "", OTHERS, "|---|---|---:|---:|---:|---:|---:|---|", sep="\n")
-    for name, codec, found in others(only):
-        line, explained = other_row(name, codec, found)
-        if not explained:
-            differing.append(f"{name}: {found}")
-        print(line, flush=True)
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        for name, score in zip(first, pool.map(compared, first), strict=True):
+            if not score.perfect or score.first_difference:
+                differing.append(f"{name}: {score.first_difference or 'no pictures'}")
+            total = add(total, score)
+            print(row(name, score), flush=True)
+        print(
+            row(f"**all {len(first)}**", total),
+            "",
+            OTHERS,
+            "|---|---|---:|---:|---:|---:|---:|---|",
+            sep="\n",
+        )
+        for name, (codec, found) in zip(second, pool.map(conserved, second), strict=True):
+            line, explained = other_row(name, codec, found)
+            if not explained:
+                differing.append(f"{name}: {found}")
+            print(line, flush=True)
     print(*differing, sep="\n")
     return 1 if differing else 0
 
