@@ -59,9 +59,9 @@ def read_any(path: Path) -> tuple[Codec, list[bytes]]:
         stream = container.streams.video[0]
         name = stream.codec_context.name
         packets: Iterable[av.Packet] = (packet for packet in _demux(container, stream) if packet.size)
-        if name in ("h264", "hevc") and path.suffix not in RAW:
-            to_annex_b = BitStreamFilterContext(f"{name}_mp4toannexb", stream)
-            packets = [out for packet in packets for out in to_annex_b.filter(packet)]
+        # avcC and hvcC begin with their version.
+        if name in ("h264", "hevc") and (stream.codec_context.extradata or b"\0")[0] == 1:
+            packets = _to_annex_b(BitStreamFilterContext(f"{name}_mp4toannexb", stream), packets)
         return cast(Codec, CODECS.get(name, name)), [bytes(packet) for packet in packets]
 
 
@@ -73,6 +73,16 @@ def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet
             return
         except av.error.InvalidDataError:
             continue
+
+
+def _to_annex_b(annex_b: BitStreamFilterContext, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """Packets with start codes; where lengths run over the end, what there is, for the parser to judge."""
+    for packet in packets:
+        try:
+            yield from annex_b.filter(packet)
+        except av.error.InvalidDataError:
+            annex_b.flush()
+            yield av.Packet(START + bytes(packet)[4:])
 
 
 def join_slices(units: Iterable[bytes]) -> list[bytes]:

@@ -284,7 +284,7 @@ const fn positions<const ZEROS: usize, const TABLES: usize, const SIZE: usize>(
         let mut level = 1;
         while level < total {
             if left > 0 {
-                let run = runs[if left < 7 { left } else { 7 }][(code << length) % SIZE >> (bits - 3)];
+                let run = runs[if left < 7 { left } else { 7 }][((code << length) % SIZE) >> (bits - 3)];
                 known = known && run != 0;
                 length += (run & 31) as u32;
                 left -= (run >> 5) as usize;
