@@ -12,6 +12,8 @@ _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#:@\[\]]+)(?::\d{1,5})?(?
 _SECRET = re.compile(
     r"((?:user\w*?|pass\w*?|pwd|token|secret|key|auth\w*?|sig\w*?)=)[^&/;?#\s]*", re.IGNORECASE
 )
+# me:password@camera/stream1: the scheme was forgotten.
+_MISTYPED = re.compile(r"^[^/@]*:.*@", re.DOTALL)
 # In a query everything may be a secret (jwt=, streamid=read:cam:user:password) but what is known to be none.
 _QUERY_VALUE = re.compile(r"([?&;][^=&;?#]*=)([^&;?#\s]*)")
 _HARMLESS = re.compile(
@@ -77,12 +79,12 @@ def parse_url(url: str) -> CameraUrl:
 
 
 def redact_url(url: str) -> str:
-    """Removes everything secret from a URL; text that is no URL comes back unchanged.
+    """Removes everything secret from a URL; a path comes back unchanged.
 
     An "@" that is left may end a password that was not percent-encoded: nothing before it is shown.
     """
     if "://" not in url:
-        return url
+        return _MISTYPED.sub("***@", url)
     parsed = parse_url(url)
     _, at, after = parsed.location.rpartition("@")
     shown = _SECRET.sub(r"\1***", f"***@{after}" if at else after)

@@ -42,7 +42,8 @@ class Behaviour:
     """What the camera does wrong.
 
     `fault` happens once, at picture `at` of a connection. `hang` leaves the first request of that method without
-    an answer. `whole_nals` is packetization mode 0. `refuse` answers a transport with 461, `refuse_methods` others with 405.
+    an answer. `whole_nals` is packetization mode 0. `slow` cameras send that many
+    times fewer pictures a second. `refuse` answers a transport with 461, `refuse_methods` others with 405.
     """
 
     fault: str = ""
@@ -68,6 +69,7 @@ class Behaviour:
     rtp_info: bool = True
     audio_first: bool = False
     whole_nals: bool = False
+    slow: int = 1
     asks: bool = False
     clock_offset_seconds: float = 0.0
     sdp: str = ""
@@ -324,7 +326,7 @@ class Session:
         if behaviour.asks:
             self.writer.write(b"OPTIONS * RTSP/1.0\r\nCSeq: 7\r\n\r\nNONSENSE * RTSP/1.0\r\nCSeq: 8\r\n\r\n")
         while time.monotonic() - self.heard <= 1.3 * behaviour.session_seconds:
-            await asyncio.sleep(max(start + index * INTERVAL_SECONDS - time.monotonic(), 0))
+            await asyncio.sleep(max(start + index * INTERVAL_SECONDS * behaviour.slow - time.monotonic(), 0))
             behaviour, unit = self.behaviour, units[index % len(units)]
             if index >= behaviour.at and behaviour.fault and self.server.armed:
                 due = behaviour.fault != "switch" or unit.keyframe

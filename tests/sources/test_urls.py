@@ -61,6 +61,8 @@ def test_a_password_is_never_shown(password: str) -> None:
         ("rtsp://h/x?channel=a%20secret:word;bearer=1", "rtsp://h/x?channel=***;bearer=***"),
         ("whep+http://h:1984/api/webrtc?src=door", "whep+http://h:1984/api/webrtc?src=door"),
         ("/files/a@b.mp4", "/files/a@b.mp4"),
+        ("/files/12:30/a@b.mp4", "/files/12:30/a@b.mp4"),
+        ("me:se/cret@cam/1", "***@cam/1"),
     ],
 )
 def test_what_is_shown(url: str, shown: str) -> None:
