@@ -13,6 +13,7 @@ from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError, SourceAuthError, SourceError, SourceNotFound, SourceTimeout
 from ovstream.rtp.clock import MAX_OFFSET_NS
 from ovstream.sources.base import OnEvent, ignore_event
+from ovstream.sources.continuity import Continuity
 from ovstream.sources.credentials import credentials
 from ovstream.sources.demux import Demuxer, Sample, host_is_unknown
 from ovstream.sources.gate import KeyframeGate
@@ -42,7 +43,8 @@ class FFmpegSource(ThreadedSource):
     with `discontinuity` set.
 
     Closing during a connection attempt that hangs leaves its thread to end by itself, at most
-    `open_timeout_seconds` later. With `transport="udp"` FFmpeg hides lost packets: damage is not flagged.
+    `open_timeout_seconds` later. FFmpeg hides lost packets of RTSP: missing pictures are found by `Continuity`, damage
+    inside of a picture is not.
 
     Args:
         url: Any URL that FFmpeg opens, or `/dev/video0`.
@@ -67,6 +69,7 @@ class FFmpegSource(ThreadedSource):
         self._gate = KeyframeGate(self.stats)
         self._timeline = Timeline()
         self._epoch = 0
+        self._last_pts: int | None = None
         self._connected_before = False
         self._parameter_sets: ParameterSets | None = None
         self._extradata: bytes | None = None
@@ -166,6 +169,7 @@ class FFmpegSource(ThreadedSource):
         queue = _Queue(worker)
         heard_ns = time.monotonic_ns()
         held: AccessUnit | None = None
+        continuity = Continuity(demuxer.codec) if self._url.scheme in ("rtsp", "rtsps") else None
         for sample in demuxer.samples():
             worker.wait(0)
             silence_seconds = (time.monotonic_ns() - heard_ns) / 1e9
@@ -179,6 +183,8 @@ class FFmpegSource(ThreadedSource):
             if not self._ends_cut:
                 ready, held = held, None
             if ready is not None:
+                if continuity is not None and continuity.is_broken(ready):
+                    self._damage(worker)
                 self._gate.deliver(ready, queue)
             if sample.damaged:
                 self._damage(worker)
@@ -207,7 +213,7 @@ class FFmpegSource(ThreadedSource):
         return AccessUnit(
             codec=demuxer.codec,
             data=sample.data,
-            pts=self._timeline.place(sample.pts, sample.arrival_ns),
+            pts=self._placed(sample),
             time_base=demuxer.time_base,
             keyframe=sample.keyframe,
             params_changed=sample.params_changed,
@@ -217,6 +223,12 @@ class FFmpegSource(ThreadedSource):
             extradata=demuxer.extradata,
             epoch=self._epoch,
         )
+
+    def _placed(self, sample: Sample) -> int:
+        """The pts on the common line; FFmpeg does not know that of the first packet, which may then have the next one's."""
+        pts = self._timeline.place(sample.pts, sample.arrival_ns)
+        self._last_pts = pts + (pts == self._last_pts)
+        return self._last_pts
 
 
 class _Queue:

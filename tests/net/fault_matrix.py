@@ -208,7 +208,12 @@ async def make_streams(folder: Path) -> tuple[list[SentUnit], list[SentUnit]]:
 
 
 async def run_all(
-    backends: Iterable[str], *, units: list[SentUnit], other: list[SentUnit], at_once: int
+    backends: Iterable[str],
+    *,
+    units: list[SentUnit],
+    other: list[SentUnit],
+    at_once: int,
+    cases: Iterable[Case] = CASES,
 ) -> dict[Key, Report | None]:
     """All cases, some at once; None where pictures did not come within `PATIENCE_SECONDS`."""
     room = asyncio.Semaphore(at_once)
@@ -223,7 +228,7 @@ async def run_all(
 
     keys = [
         Key(case.name, transport, backend)
-        for case in CASES
+        for case in cases
         for transport in case.transports
         for backend in backends
     ]

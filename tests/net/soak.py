@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import random
 import statistics
 import sys
 import tempfile
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +83,22 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def open_files() -> dict[str, str]:
+    """Descriptors and what they stand for."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
+
+
+def show_new(files: dict[str, str], when: str) -> None:
+    """Prints what was not open at the beginning."""
+    for number, file in open_files().items():
+        if files.get(number) != file and not file.startswith("/proc/"):
+            print(f"still open {when}: {number} {file}")
+
+
 def slope_mib(samples: list[tuple[float, float]]) -> float:
     """Least squares, MiB a minute."""
     times, sizes = zip(*samples, strict=True)
@@ -95,7 +112,7 @@ async def run(cameras: int, seconds: float, backend: str, seed: int) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         units, other = await make_streams(Path(folder))
     fleet = []
-    before = descriptors(), len(asyncio.all_tasks())
+    before, files = (descriptors(), len(asyncio.all_tasks())), open_files()
     for number in range(cameras):
         server = FaultServer(units, Behaviour(fault="close", at=50 + 7 * number), other_units=other)
         await server.__aenter__()
@@ -120,11 +137,14 @@ async def run(cameras: int, seconds: float, backend: str, seed: int) -> bool:
     for camera in fleet:
         await camera.server.__aexit__(None, None, None)
     await asyncio.sleep(2.5)  # threads inside of FFmpeg's handshake end with it
+    show_new(files, "before the garbage is collected")
+    gc.collect()
     left = (
         descriptors() - before[0],
         len(asyncio.all_tasks()) - before[1],
         len(reader_threads()),
     )
+    show_new(files, "at the end")
     return judge(fleet, samples, left, closing_seconds)
 
 

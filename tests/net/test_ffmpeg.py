@@ -15,6 +15,7 @@ from ovstream.errors import SourceAuthError, SourceNotFound, SourceProtocolError
 from ovstream.sources import open_source
 from ovstream.types import AccessUnit
 from tests.clips import make_clip
+from tests.net.fault_matrix import CASES, Case, Key, Report, make_streams, run_all, table
 from tests.sources.support import collect, reader_threads
 
 TS_PACKET_BYTES = 188
@@ -144,3 +145,31 @@ async def test_lost_datagrams_lead_to_the_next_keyframe(body: bytes) -> None:
     assert gaps
     assert all(unit.keyframe for unit in gaps)
     assert source.stats.dropped > 0
+
+
+# FFmpeg gives no picture at all, or (packets twice) puts pictures together wrongly and cannot know it.
+BEYOND_FFMPEG = (
+    "refuses TCP",
+    "refuses UDP",
+    "refuses aggregate control",
+    "stale nonce",
+    "every packet twice",
+)
+FFMPEG_CASES = [case for case in CASES if case.name not in BEYOND_FFMPEG]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[Key, Report | None]:
+    units, other = asyncio.run(make_streams(tmp_path_factory.mktemp("faults")))
+    found = asyncio.run(run_all(["ffmpeg"], units=units, other=other, at_once=12, cases=FFMPEG_CASES))
+    print(table(found))
+    return found
+
+
+@pytest.mark.parametrize("case", FFMPEG_CASES, ids=lambda case: case.name)
+def test_faults(reports: dict[Key, Report | None], case: Case) -> None:
+    """What is delivered through FFmpeg is as it was sent, and what is missing is flagged."""
+    for transport in case.transports:
+        report = reports[Key(case.name, transport, "ffmpeg")]
+        assert report is not None, "no pictures came"
+        assert report.wrong == ()
