@@ -2,16 +2,16 @@
 
 A token costs the same whichever way it runs, so n of N patches cannot cost less than n / N of a dense pass (the
 "ideal"); weights must be read however few the tokens are, so small n costs more than that. The first table shows how
-close the runtime comes, the second what sharing the weights between streams gives back. The rows of a table are
+close the runtime comes, the second what sharing the weights between streams gives back. The cells of a row are
 measured in turns, round by round, so that a disturbance hits all of them; medians. Times are CPU time on one pinned
 core, or the clock on the wall where an accelerator computes.
 
 ```
-python -m benchmarks.encode                              the embedded model: 256 cached patches
-python -m benchmarks.encode --size small --size base     random weights; needs the extra 'torch'
-python -m benchmarks.encode --grid 32x32                 1024 cached patches
-python -m benchmarks.encode --streams 1,2,4,8,16         runs shared by so many streams
-python -m benchmarks.encode --peers                      torch's dense pass, eager and compiled
+python -m benchmarks.encode                                  the embedded model: 256 cached patches
+python -m benchmarks.encode --size small --size base         random weights; needs the extra 'torch'
+python -m benchmarks.encode --grid 16x16 --grid 32x32        256 and 1024 cached patches
+python -m benchmarks.encode --streams 1,2,4,8,16             runs shared by so many streams
+python -m benchmarks.encode --peers --limit 60               torch's dense pass, eager and compiled
 python -m benchmarks.encode --backend torch --device cuda --size large     needs torch and numpy alone
 ```
 """
@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -38,9 +39,14 @@ from ovstream.types import Patches
 COUNTS = (1, 4, 8, 16, 32, 64)
 SHARED_COUNTS = (1, 4, 16)
 WIDEST = 8  # of a shared run on onnxruntime: more lanes than that cost more than they save
-EMBEDDED = "tiny"
+EMBEDDED = "ov-nano"
+SIZES = {
+    EMBEDDED: PRESETS["nano"],
+    **{name: PRESETS[name] for name in ("tiny", "small", "base", "large", "huge")},
+}
 SEED = 0
-ROUNDS = 5
+ROUNDS = 3
+PEERS = {"eager": "torch eager, dense", "compiled": "torch.compile, dense"}
 
 
 class Bench:
@@ -55,7 +61,7 @@ class Bench:
     """
 
     def __init__(self, size: str, mode: Mode, backend: str, device: str, folder: str) -> None:
-        self.config = PRESETS[size]
+        self.config = SIZES[size]
         self.size, self.mode, self.backend, self.device = size, mode, backend, device
         self._folder = folder
 
@@ -113,7 +119,7 @@ def model_folder(size: str, backend: str) -> Iterator[str]:
     from ovstream.model.export import export_model, random_model
 
     with tempfile.TemporaryDirectory() as folder:
-        model = random_model(PRESETS[size], seed=SEED)
+        model = random_model(SIZES[size], seed=SEED)
         export_model(model, folder, model_id=f"random-{size}", trained=False, weights="int8")
         yield folder
 
@@ -125,23 +131,44 @@ def some(grid: tuple[int, int], n: int, side: int, rng: np.random.Generator) -> 
 
 
 def medians(
-    cells: dict[object, Callable[[], object]], clock: Callable[[], float], seconds: float
+    cells: dict[object, Callable[[], object]],
+    clock: Callable[[], float],
+    seconds: float,
+    *,
+    limit_seconds: float,
 ) -> dict[object, float]:
-    """Milliseconds of each cell, measured in turns."""
+    """Milliseconds of each cell, measured in turns; a cell that is slower than the limit is measured once."""
     times: dict[object, list[float]] = {name: [] for name in cells}
-    for call in cells.values():
-        call()
+
+    def measure(name: object) -> None:
+        start = clock()
+        cells[name]()
+        times[name].append(1e3 * (clock() - start))
+
+    for name in cells:  # warm up, and see what is too slow
+        progress(f"{name}")
+        measure(name)
+        if times[name][0] < 1e3 * limit_seconds:
+            times[name].clear()
     end, rounds = clock() + seconds, 0
     while clock() < end or rounds < ROUNDS:
-        for name, call in cells.items():
-            start = clock()
-            call()
-            times[name].append(1e3 * (clock() - start))
+        for name in [name for name in cells if times[name][:1] < [1e3 * limit_seconds]]:
+            measure(name)
         rounds += 1
+        progress(f"round {rounds}")
+    progress("")
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def counts_table(bench: Bench, grid: tuple[int, int], seconds: float, *, peers: bool) -> None:
+def progress(text: str) -> None:
+    """Says on a terminal what is being measured."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def counts_table(
+    bench: Bench, grid: tuple[int, int], seconds: float, *, limit_seconds: float, peers: bool
+) -> None:
     """Some of all patches against the dense pass, and torch's dense pass beside it."""
     rng, total = np.random.default_rng(SEED), grid[0] * grid[1]
     encoder = bench.encoder()
@@ -150,21 +177,40 @@ def counts_table(bench: Bench, grid: tuple[int, int], seconds: float, *, peers: 
     cells: dict[object, Callable[[], object]] = {}
     for n in [n for n in COUNTS if n < total] + [total]:
         cells[n] = partial(encoder.encode_patches, state, some(grid, n, side, rng))
-    if peers:
-        cells |= dense_peers(bench, total)
-    times = medians(cells, bench.clock, seconds)
+    times = medians(cells, bench.clock, seconds, limit_seconds=limit_seconds)
     dense = times[total]
     print(f"\n{bench.title}, {total} cached patches: dense {dense:.2f} ms")
     print(f"{'n':>6}{'ms':>10}{'of dense':>11}{'ideal n/N':>11}")
     for n in [n for n in COUNTS if n < total]:
         print(f"{n:>6}{times[n]:>10.2f}{times[n] / dense:>11.3f}{n / total:>11.3f}")
-    for name in cells:
-        if isinstance(name, str):
-            print(f"  {name}: {times[name]:.2f} ms, {times[name] / dense:.2f} of ours", flush=True)
+    for peer, title in PEERS.items() if peers else ():
+        found = peer_apart(bench, peer, grid, seconds, limit_seconds)
+        told = found if isinstance(found, str) else f"{found:.2f} ms, {found / dense:.2f} of ours"
+        print(f"  {title}: {told}", flush=True)
 
 
-def dense_peers(bench: Bench, total: int) -> dict[object, Callable[[], object]]:
-    """The same pass by the network of `ovstream.model`, as torch runs it; float32."""
+def peer_apart(
+    bench: Bench, peer: str, grid: tuple[int, int], seconds: float, limit_seconds: float
+) -> float | str:
+    """Milliseconds of a peer, measured in a process of its own that ends in time; or why there are none."""
+    progress(PEERS[peer])
+    command = [sys.executable, "-m", "benchmarks.encode", "--peer", peer, "--size", bench.size]
+    command += ["--grid", f"{grid[0]}x{grid[1]}", "--seconds", str(seconds), "--device", bench.device]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit_seconds + seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"skipped: not ready within {limit_seconds + seconds:.0f} s (--limit)"
+    finally:
+        progress("")
+    if done.returncode:
+        return f"skipped: {(done.stderr.strip() or 'failed').splitlines()[-1][:90]}"
+    return float(done.stdout.split()[-1])
+
+
+def measure_peer(bench: Bench, peer: str, total: int, seconds: float) -> float:
+    """Milliseconds of the same dense pass by the network of `ovstream.model`, as torch runs it in float32."""
     import torch
 
     from ovstream.model.encoder import OneVisionEncoder, grid_positions
@@ -174,26 +220,20 @@ def dense_peers(bench: Bench, total: int) -> dict[object, Callable[[], object]]:
         model = OneVisionEncoder(bench.config).eval()
         patches = torch.randn(1, total, bench.config.patch_values)
     positions = grid_positions(torch.zeros(1, dtype=torch.int64), 1, total)[None].to(bench.device)
+    encode = torch.compile(model.encode_tokens, dynamic=False) if peer == "compiled" else model.encode_tokens
 
-    def run(call: Callable[..., object]) -> None:
+    def run() -> None:
         with torch.no_grad():
-            call(patches, positions)
+            encode(patches, positions)
         if bench.device != "cpu":
             torch.cuda.synchronize()
 
-    peers: dict[object, Callable[[], object]] = {"torch eager, dense": lambda: run(model.encode_tokens)}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compiled = torch.compile(model.encode_tokens, dynamic=False)
-            run(compiled)
-        peers["torch.compile, dense"] = lambda: run(compiled)
-    except Exception as error:  # needs a compiler; its absence has many exceptions
-        print(f"\n(no torch.compile here: {str(error).strip().splitlines()[0][:90]})")
-    return peers
+    return medians({peer: run}, bench.clock, seconds, limit_seconds=np.inf)[peer]
 
 
-def streams_table(bench: Bench, grid: tuple[int, int], streams: list[int], seconds: float) -> None:
+def streams_table(
+    bench: Bench, grid: tuple[int, int], streams: list[int], seconds: float, *, limit_seconds: float
+) -> None:
     """Several streams one by one, against runs that they share."""
     print(f"\n{bench.title}, {grid[0] * grid[1]} cached patches: ms per picture, alone and in shared runs")
     print(f"{'streams':>9}{'n each':>8}{'alone':>9}{'shared':>9}{'gain':>8}")
@@ -208,7 +248,7 @@ def streams_table(bench: Bench, grid: tuple[int, int], streams: list[int], secon
             jobs = [job(encoder, state, some(grid, n, encoder.info.patch_px, rng)) for state in states]
             cells["alone", n] = partial(run_alone, encoder, jobs)
             cells["shared", n] = partial(encoder.backend.run, jobs)
-        times = medians(cells, bench.clock, seconds / len(streams))
+        times = medians(cells, bench.clock, seconds / len(streams), limit_seconds=limit_seconds)
         for n in SHARED_COUNTS:
             alone, shared = times["alone", n] / count, times["shared", n] / count
             print(f"{count:>9}{n:>8}{alone:>9.2f}{shared:>9.2f}{alone / shared:>8.2f}", flush=True)
@@ -231,37 +271,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--size", action="append", choices=list(PRESETS), help="default: tiny; may be repeated"
-    )
-    parser.add_argument("--grid", default="16x16", help="patches, rows x columns")
+    parser.add_argument("--size", action="append", choices=list(SIZES), help="may be repeated")
+    parser.add_argument("--grid", action="append", help="patches, rows x columns: 16x16; may be repeated")
     parser.add_argument("--seconds", type=float, default=6.0, help="for each table")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds a cell may take to be measured")
     parser.add_argument("--precision", choices=["float32", "int8", "both"], default="both")
     parser.add_argument("--backend", choices=["onnx", "torch"], default="onnx")
     parser.add_argument("--device", default="cpu", help="of torch")
     parser.add_argument("--streams", help="shared runs instead, for example 1,2,4,8,16")
     parser.add_argument("--peers", action="store_true", help="torch's dense pass as well")
+    parser.add_argument("--peer", choices=list(PEERS), help="one of them alone: prints milliseconds")
     options = parser.parse_args()
-    rows, cols = (int(part) for part in options.grid.split("x"))
-    if sys.platform == "linux" and options.device == "cpu":
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    if options.backend == "torch":
-        import torch
-
-        torch.set_num_threads(1)
-    modes: list[Mode] = (
-        ["exact"] if options.backend == "torch" or options.precision == "float32" else ["exact", "fast"]
-    )
-    modes = ["fast"] if options.precision == "int8" else modes
-    for size in options.size or [EMBEDDED]:
+    pin(options.device)
+    sizes = options.size or [EMBEDDED]
+    grids = [tuple(int(part) for part in grid.split("x")) for grid in options.grid or ["16x16"]]
+    if options.peer:
+        bench = Bench(sizes[0], "exact", "torch", options.device, "")
+        print(measure_peer(bench, options.peer, grids[0][0] * grids[0][1], options.seconds))
+        return
+    for size in sizes:
         with model_folder(size, options.backend) as folder:
-            for mode in modes:
+            for mode, (rows, cols) in product(modes(options.backend, options.precision), grids):
                 bench = Bench(size, mode, options.backend, options.device, folder)
                 if options.streams:
                     counts = [int(part) for part in options.streams.split(",")]
-                    streams_table(bench, (rows, cols), counts, options.seconds)
+                    streams_table(bench, (rows, cols), counts, options.seconds, limit_seconds=options.limit)
                 else:
-                    counts_table(bench, (rows, cols), options.seconds, peers=options.peers)
+                    peers = options.peers and mode == "exact"
+                    counts_table(
+                        bench, (rows, cols), options.seconds, limit_seconds=options.limit, peers=peers
+                    )
+
+
+def pin(device: str) -> None:
+    """Keeps to one core, the last that is allowed."""
+    if sys.platform == "linux" and device == "cpu":
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def modes(backend: str, precision: str) -> list[Mode]:
+    """What runs a precision."""
+    if backend == "torch" or precision == "float32":
+        return ["exact"]
+    return ["fast"] if precision == "int8" else ["exact", "fast"]
 
 
 if __name__ == "__main__":

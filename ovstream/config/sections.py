@@ -119,6 +119,16 @@ class EncodeConfig(Section):
 
     model: str = Field(default="ov-nano", description="name of an embedded model, or a model folder")
     mode: Literal["fast", "exact", "dense"] = "fast"
+    memory: Literal["canvas", "window"] = Field(
+        default="canvas",
+        description="canvas: the newest content of every patch; window: its past as well, up to 64 pictures",
+    )
+    window_tokens: int = Field(
+        default=512,
+        ge=4,
+        le=4096,
+        description="patches that a window holds: at least one per patch of the grid",
+    )
     min_change: float = Field(
         default=0.08, ge=0, description="RMS change, in normalised units, below which a patch stays"
     )
@@ -134,7 +144,7 @@ class EncodeConfig(Section):
         description="operations per picture in the long run, as a share of encoding everything",
     )
     max_drift: float = Field(
-        default=2.0,
+        default=1.0,
         gt=0,
         description="drift, as published with each embedding, above which everything is encoded",
     )

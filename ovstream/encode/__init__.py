@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ovstream.encode.audit import Audit
 from ovstream.encode.backend import Backend, Job
-from ovstream.encode.encoder import Encoder, Mode, Provider, load_encoder
-from ovstream.encode.fallback import Fallback
+from ovstream.encode.encoder import Encoder, Mode
+from ovstream.encode.load import Provider, load_encoder
 from ovstream.encode.output import Output
 from ovstream.encode.scheduler import Scheduler
 from ovstream.encode.state import EncoderState
@@ -17,7 +17,6 @@ __all__ = [
     "CollapseWatch",
     "Encoder",
     "EncoderState",
-    "Fallback",
     "Job",
     "Mode",
     "Output",

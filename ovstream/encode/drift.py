@@ -8,7 +8,8 @@ they turn out to be, less what was cached, is a sample of the drift, and kriging
     W = A K (K_RR + noise I)^-1,   K_jR = exp(cos(f_j, f_R) - 1),   f = last hidden states, centred
 
 `noise`, how much of a sample is its own affair, comes from the samples themselves, layer by layer: their spread
-against their mean. Where they disagree nothing is carried over. The diagonal A = sqrt(age_j / age_R), the correlation
+against their mean. Then each layer's W is weakened by a gain that the samples teach as well: what each of them turned
+out to be against what the others foretold. Where they disagree nothing is carried over. The diagonal A = sqrt(age_j / age_R), the correlation
 of a random walk's values at two times, is what keeps this stable: a token encoded two calls ago has not drifted as
 far as the oldest. Without it errors feed on each other and grow without bound after some 150 pictures.
 
@@ -124,7 +125,7 @@ class DriftCorrection:
         moved = after.tokens - before.tokens
         spread = _length(_centred(state.tokens, state.alive)[state.alive])
         self._spread_values(state, after.values - before.values, samples, weights)
-        share = _shares(samples, _noise(moved[None]))[0]
+        share = _carried(samples, moved[None])[0]
         state.tokens += weights @ (share @ moved)
         heads = zip(before.head, after.head, strict=True)
         state.add_head(weights, [share @ (new - old) for old, new in heads])
@@ -142,7 +143,7 @@ class DriftCorrection:
     ) -> None:
         layers, heads, probes, width = moved.shape
         by_layer = moved.transpose(0, 2, 1, 3).reshape(layers, probes, heads * width)
-        shares = _shares(samples, _noise(by_layer))
+        shares = _carried(samples, by_layer)
         state.add_values(self._first_layer, weights, shares[:, None] @ moved)
 
     def _kernel(self, state: EncoderState, slots: Slots) -> FloatArray:
@@ -174,8 +175,16 @@ def _noise(moved: FloatArray) -> FloatArray:
     return noise
 
 
-def _shares(samples: FloatArray, noise: FloatArray) -> FloatArray:
-    """(k, r, r): (K_RR + noise I)^-1 for every noise."""
+def _carried(samples: FloatArray, moved: FloatArray) -> FloatArray:
+    """(k, r, r): g (K_RR + noise I)^-1 for k sets of samples, (k, r, d).
+
+    The gain g, 0..1, is the share of each sample that the others foretell: with C the inverse, a sample that is left
+    out is missed by (C m)_i / C_ii.
+    """
     identity = np.eye(len(samples), dtype=np.float32)
-    shares: FloatArray = np.linalg.inv(samples + noise[:, None, None] * identity).astype(np.float32)
-    return shares
+    inverse = np.linalg.inv(samples + _noise(moved)[:, None, None] * identity).astype(np.float32)
+    missed = (inverse @ moved) / np.einsum("krr->kr", inverse)[:, :, None]
+    whole = np.maximum((moved**2).sum(axis=(1, 2)), _TINY)
+    gain = np.clip(1 - (missed**2).sum(axis=(1, 2)) / whole, 0, 1).astype(np.float32)
+    carried: FloatArray = gain[:, None, None] * inverse
+    return carried

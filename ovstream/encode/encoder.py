@@ -1,9 +1,8 @@
-"""Encoders: a model folder, opened in one of three modes."""
+"""An encoder: a model folder's model, in one of three modes."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,17 +12,8 @@ from ovstream.encode.backend import Backend, Job
 from ovstream.encode.drift import DriftCorrection
 from ovstream.encode.output import Output
 from ovstream.encode.state import EncoderState
-from ovstream.errors import ConfigError, MissingExtraError, ModelError
-from ovstream.model.folder import (
-    GOLDEN_GRID,
-    OWN_GRAPH,
-    CacheType,
-    ModelFolder,
-    Precision,
-    digest_files,
-    golden_patches,
-    graph_name,
-)
+from ovstream.errors import ConfigError
+from ovstream.model.folder import GOLDEN_GRID, CacheType, ModelFolder, golden_patches
 from ovstream.types import ModelInfo, Patches
 
 if TYPE_CHECKING:
@@ -31,83 +21,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["fast", "exact", "dense"]
 Slots = npt.NDArray[np.int64]
-Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
-BackendName = Literal["onnx", "torch"]
 
-EMBEDDED = Path(__file__).parents[1] / "models"
 DEFAULT_PROBES = 8
-MAX_STREAMS = 64
-"""Of a run; the weights are then long paid for."""
-
-
-def load_encoder(
-    name_or_folder: str | Path = "ov-nano",
-    *,
-    mode: Mode = "fast",
-    threads: int = 1,
-    provider: Provider = "cpu",
-    probes: int = DEFAULT_PROBES,
-    cache: CacheType = "float32",
-    streams: int = 1,
-    backend: BackendName = "onnx",
-    device: str = "cpu",
-) -> Encoder:
-    """Opens a model and checks that it computes what it should.
-
-    Args:
-        name_or_folder: Name of an embedded model, or a folder written by `ovstream export`.
-        mode: "fast": int8, runs only the given patches and some probes, and corrects the other tokens by what the
-            probes found: see `ovstream.encode.drift`; the activations of a call share one quantisation, so the
-            numbers depend a little on which patches come together. "exact": float32, runs only the given patches; the
-            result is that of one call over every version of every token, each seeing the tokens that were alive when
-            it was encoded. "dense": float32, runs all patches in every call, from the pixels that the state keeps.
-            In "fast" and "exact" the context of old tokens ages until they are encoded again: the caller refreshes.
-        threads: For one call.
-        provider: Where onnxruntime computes.
-        probes: Old tokens that a sparse call of mode "fast" encodes again; 0 leaves the others as they are.
-        cache: How states hold keys and values; "float16" halves their memory, for one more rounding.
-        streams: Most streams that a run may serve; more than one opens a second graph, which holds the weights once
-            more. Calls come together where somebody gathers them: see `ovstream.pipeline.gather`.
-        backend: "onnx" runs the graphs on onnxruntime. "torch" (extra `torch`) computes the same in torch, in float32
-            in every mode.
-        device: Of torch, say "cuda:0".
-
-    Returns:
-        An encoder; it serves any number of states.
-
-    Raises:
-        ModelError: The folder is missing, partial, damaged, or its self-test gives a wrong vector.
-        ConfigError: An option makes no sense, or this onnxruntime lacks the provider.
-    """
-    if mode not in get_args(Mode):
-        raise ConfigError(f"mode is '{mode}': must be one of {', '.join(get_args(Mode))}")
-    if probes < 0:
-        raise ConfigError(f"probes is {probes}: must not be negative")
-    folder = _find(name_or_folder)
-    manifest = ModelFolder.read(folder)
-    precision: Precision = "int8" if mode == "fast" else "float32"
-    if cache not in get_args(CacheType):
-        raise ConfigError(f"cache is '{cache}': must be one of {', '.join(get_args(CacheType))}")
-    if backend not in get_args(BackendName):
-        raise ConfigError(f"backend is '{backend}': must be one of {', '.join(get_args(BackendName))}")
-    if not 1 <= streams <= MAX_STREAMS:
-        raise ConfigError(f"streams is {streams}: must be 1 to {MAX_STREAMS}")
-    if threads < 1:
-        raise ConfigError(f"threads is {threads}: must be at least 1")
-    opened: Backend
-    if backend == "torch":
-        precision = "float32"
-        opened = _torch(folder, manifest, device=device, lanes=streams)
-    else:
-        opened = _onnx(folder, manifest, precision, threads, provider, cache, streams)
-    encoder = Encoder(manifest, opened, mode=mode, probes=probes, cache=cache)
-    tolerance = manifest.tolerance(precision)
-    if not encoder.golden_error <= tolerance:  # NaN is wrong as well
-        raise ModelError(
-            f"{folder}: self-test failed: error {encoder.golden_error:.2g}, tolerance {tolerance} "
-            f"({precision}, backend {backend}, provider {provider}, device {device})"
-        )
-    return encoder
 
 
 class Encoder:
@@ -158,19 +73,32 @@ class Encoder:
         """Makes an encoder of the same model that computes by way of another backend, say one that gathers calls."""
         return Encoder(self._manifest, backend, mode=self.mode, probes=self._probes, cache=self._cache)
 
-    def new_state(self, grid: tuple[int, int]) -> EncoderState:
+    def new_state(self, grid: tuple[int, int], *, window_tokens: int | None = None) -> EncoderState:
         """Makes the memory of one stream.
 
         Args:
             grid: (rows, cols) of patches, at most `info.max_tokens` in all.
+            window_tokens: Slots of a window, which remembers patches of up to 64 pictures: at least one for each
+                patch of the grid, at most `info.max_tokens`. None: a canvas, the newest content of every patch.
 
         Raises:
-            ConfigError: The grid is empty or too large.
+            ConfigError: The grid or the window is empty or too large.
         """
         rows, cols = grid
-        if min(grid) < 1 or rows * cols > self.info.max_tokens:
-            raise ConfigError(f"a grid of {rows}x{cols}: must have 1 to {self.info.max_tokens} patches")
-        state = EncoderState(self._config, grid=(rows, cols), digest=self.info.digest, cache=self._cache)
+        most = self.info.max_tokens
+        if min(grid) < 1 or rows * cols > most:
+            raise ConfigError(f"a grid of {rows}x{cols}: must have 1 to {most} patches")
+        if window_tokens is not None and not rows * cols <= window_tokens <= most:
+            raise ConfigError(
+                f"window_tokens is {window_tokens}: a grid of {rows}x{cols} needs {rows * cols}, the model takes {most}"
+            )
+        state = EncoderState(
+            self._config,
+            grid=(rows, cols),
+            digest=self.info.digest,
+            cache=self._cache,
+            window_tokens=window_tokens,
+        )
         self._bindings[state] = self.backend.bind(state)
         return state
 
@@ -198,9 +126,10 @@ class Encoder:
             indices: (n,) flat patch numbers that the call encodes anyway.
 
         Returns:
-            (r,) int32, sorted; none in other modes.
+            (r,) int32, sorted; none in other modes, and none for a window: its probes are patches of the past, whose
+            pixels it has kept.
         """
-        if self._correction is None:
+        if self._correction is None or state.window is not None:
             return np.zeros(0, np.int32)
         return self._correction.choose(state, indices.astype(np.int64)).astype(np.int32)
 
@@ -215,13 +144,14 @@ class Encoder:
         """Encodes the patches of one picture; all others stay what they were.
 
         Without patches nothing runs and the scene is the previous one, bit for bit. The order of the patches makes no
-        difference. All living patches together are a dense pass: nothing of the past remains.
+        difference. All living patches together are a dense pass: nothing of the past remains. In a window patches
+        join those that are there: see `ovstream.encode.window`.
 
         Args:
             state: Made by `new_state` of this encoder; it is changed.
             patches: Of the state's grid, or (n, 3, patch, patch) float32, normalised.
             positions: (n, 3) int64 (t, h, w), the slot being h * cols + w; may be None for `Patches`, which then
-                stand at t = 0.
+                stand at t = 0, in a window at the time after the last, a whole picture at 0.
             probes: Pixels of this picture for `choose_probes`, or for those that still look as they did; they keep
                 their positions. By default the probes are encoded from the pixels that the state has kept, and
                 changes too small to be given as patches stay unseen.
@@ -236,6 +166,8 @@ class Encoder:
         binding = self.bound(state)
         pixels, places, slots = state.locate(patches, positions)
         old, _, probed = state.locate(probes) if probes is not None else (None, None, None)
+        if probed is not None and probed.size and state.window is not None:
+            raise ConfigError("a window takes its probes from the past that it has kept: give it none")
         if probed is not None and (np.isin(probed, slots).any() or not state.alive[probed].all()):
             raise ConfigError("a probe must have been encoded before, and not be among the patches")
         if slots.size == 0:
@@ -243,7 +175,8 @@ class Encoder:
             if state.output is None:
                 raise ConfigError("the state is empty: encode some patches first")
             return state.output
-        state.store(pixels, places, slots)
+        given = slots.size
+        slots = state.admit(pixels, places, slots)
         run = np.flatnonzero(state.alive)
         flops = 0
         if self.mode == "dense" or np.all(np.isin(run, slots)):
@@ -254,16 +187,32 @@ class Encoder:
             self._run(binding, state, run)
             state.drift = None
         else:
-            if probed is None or old is None:
+            if probed is None or old is None or state.window is not None:
                 probed = self._correction.choose(state, slots)
             else:
                 state.store(old, state.positions[probed], probed)
             run = np.concatenate([slots, probed])
             flops = self._run_corrected(self._correction, binding, state, run, probed)
         return state.publish(
-            event=state.tokens[slots].mean(axis=0),
+            event=state.tokens[slots[:given]].mean(axis=0),
             n_updated=run.size,
             flops=flops + self._config.flops(run.size, len(state.alive)),
+        )
+
+    def refresh(self, state: EncoderState) -> Output:
+        """Encodes everything that the state remembers again, each patch in the presence of all others.
+
+        Raises:
+            ConfigError: The state is empty, or was made by another encoder.
+            ModelError: onnxruntime failed.
+        """
+        run = np.flatnonzero(state.alive)
+        if not run.size:
+            raise ConfigError("the state is empty: encode some patches first")
+        self._run(self.bound(state), state, run)
+        state.drift = 0.0
+        return state.publish(
+            event=None, n_updated=run.size, flops=self._config.flops(run.size, len(state.alive))
         )
 
     def _run_corrected(
@@ -314,68 +263,3 @@ class Encoder:
         ]
         distance = np.linalg.norm(expected[0] - expected[1])
         return float(np.linalg.norm(np.array(found) - expected, axis=1).max() / distance)
-
-
-def _onnx(
-    folder: Path,
-    manifest: ModelFolder,
-    precision: Precision,
-    threads: int,
-    provider: Provider,
-    cache: CacheType,
-    streams: int,
-) -> Backend:
-    """Opens the graphs that a choice of options needs."""
-    from ovstream.encode.session import GraphSession
-
-    weights = folder / manifest.weights_name(precision)
-    for file in (folder / graph_name(precision), weights):
-        if not file.is_file():
-            raise ModelError(f"{folder} lacks {file.name}: export the model again")
-    if precision == "float32" or manifest.storage == "int8":
-        _check_digest(weights, manifest.digest)
-
-    def variant(lanes: int) -> bytes:
-        from ovstream.model.graph import build_graph
-
-        if manifest.graph != OWN_GRAPH:
-            raise ConfigError(
-                f"{folder}: its graph is a foreign one ({manifest.graph}): float32, no shared runs"
-            )
-        return build_graph(manifest.architecture, weights, precision=precision, lanes=lanes, cache=cache)
-
-    return GraphSession(
-        folder / graph_name(precision) if cache == "float32" else variant(1),
-        folder=folder,
-        threads=threads,
-        provider=provider,
-        shared=(variant(streams), streams) if streams > 1 else None,
-    )
-
-
-def _torch(folder: Path, manifest: ModelFolder, *, device: str, lanes: int) -> Backend:
-    """Reads the weights into torch."""
-    try:
-        from ovstream.encode.torch_backend import TorchBackend, read_weights
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", extra="torch") from error
-    if manifest.graph != OWN_GRAPH:
-        raise ConfigError(f"{folder}: its graph is a foreign one ({manifest.graph}): backend 'onnx' only")
-    weights = folder / manifest.weights_name("float32")
-    _check_digest(weights, manifest.digest)
-    return TorchBackend(manifest.architecture, read_weights(weights), device=device, lanes=lanes)
-
-
-def _find(name_or_folder: str | Path) -> Path:
-    embedded = EMBEDDED / name_or_folder
-    for folder in (Path(name_or_folder), embedded):
-        if folder.is_dir():
-            return folder
-    names = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
-    raise ModelError(f"'{name_or_folder}' is neither a folder nor an embedded model ({', '.join(names)})")
-
-
-def _check_digest(weights: Path, digest: str) -> None:
-    found = digest_files([weights])
-    if found != digest:
-        raise ModelError(f"{weights}: digest is {found}, must be {digest}: damaged or foreign weights")

@@ -38,7 +38,7 @@ class Output:
 
     @property
     def tokens(self) -> FloatArray:
-        """(rows * cols, D) float32, a copy: the last hidden state of every slot; zeros where nothing was encoded.
+        """(rows * cols, D) float32, a copy: the last hidden state of every patch; zeros where nothing was encoded.
 
         Copied when asked for, hence to be read before the state encodes again.
 
@@ -49,4 +49,4 @@ class Output:
             raise ConfigError("there are no tokens without a state: a recording holds none")
         if self._state.version != self._version:
             raise ConfigError("these tokens are gone: the state has encoded again; read them before")
-        return self._state.tokens.copy()
+        return self._state.newest_tokens()

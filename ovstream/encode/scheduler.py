@@ -2,55 +2,49 @@
 
 from __future__ import annotations
 
-from ovstream.encode.fallback import Fallback
-from ovstream.types import FloatArray
-
 
 class Scheduler:
     """Spreads a budget of operations over the pictures of a stream.
 
-    Encoding some patches is the better use of operations while the change is local. When most of the picture
-    changed, the same operations, saved up for a whole pass now and then, give better vectors. And when the old
-    tokens have drifted, a whole pass ends it. Where whole passes alone do better for the same operations, they alone run
-    for a while: see `Fallback`.
+    Encoding some patches is the better use of operations while the change is local, but each such call leaves the
+    context of all others a little staler. So what a picture earns goes into two purses, half for sparse calls, half for
+    whole passes, and a whole pass is due when sparse calls since the last one have cost as much as it does, or when the
+    tokens have drifted. Against whole passes alone ("key-framing") for the same operations that does better where
+    little moves, and no worse where everything does: `benchmarks/fidelity.py`.
 
-    The credit is counted in dense passes: each picture earns `budget` of one, up to `BURST`, and whatever runs is
-    paid. Only what can wait waits for a credit: what changed is encoded on debt, down to `DEBT`, and passes that must
-    not wait (the first picture, a cut) ask nobody.
+    Purses are counted in dense passes; each picture earns `budget` of one. What one purse cannot hold flows into the
+    other. Sparse calls wait for a purse that is not in debt, so they owe at most one call; passes that must not wait (the
+    first picture, a cut) ask nobody, and are paid from both.
 
     Args:
         budget: Operations per picture in the long run, as a share of encoding everything.
         dense_above: Share of changed patches above which only a whole pass is worth its cost.
         max_drift: Drift, as in `Output`, above which a whole pass is due.
-        fallback: Chooses between sparse calls and key-framing; None: sparse calls always.
+        enough: Cost of the sparse calls, in dense passes, after which one is due; infinite: never for that.
     """
 
-    BURST = 2.0
-    DEBT = 1.0
+    SPARSE_ROOM = 1.0
+    """What is saved up for sparse calls at most."""
+
+    WHOLE_ROOM = 1.5
     TIGHTER = 0.5
     RELAXED = 1.25
-    OVERDRAWN = 4
-    """Sparse calls since the last whole pass that found no credit: then key-framing is tried."""
-
     LEAST = 1 / 16
     """Of `max_drift`: how far failed audits lower it."""
 
-    def __init__(
-        self, *, budget: float, dense_above: float, max_drift: float, fallback: Fallback | None = None
-    ) -> None:
+    def __init__(self, *, budget: float, dense_above: float, max_drift: float, enough: float = 1.0) -> None:
         self._budget = budget
         self._dense_above = dense_above
         self._widest = max_drift
         self._max_drift = max_drift
-        self._credit = self.BURST
-        self._fallback = fallback
-        self._spent = 0.0
-        self._refused = 0
+        self._enough = enough
+        self._sparse = self._whole = 1.0
+        self._since_whole = 0.0
 
     @property
     def credit(self) -> float:
-        """Dense passes that may run now."""
-        return self._credit
+        """Dense passes that may run now, from both purses."""
+        return self._sparse + self._whole
 
     @property
     def max_drift(self) -> float:
@@ -60,51 +54,50 @@ class Scheduler:
     @property
     def affords_dense(self) -> bool:
         """Whether a whole pass over what changed may run now."""
-        return self._credit > 0
+        return self.credit > 0
 
     def earn(self, share: float = 1.0) -> None:
         """Begins a picture; it may earn less than the whole budget."""
-        self._credit = min(self._credit + self._budget * share, self.BURST)
+        half = min(self._budget * share, 1e9) / 2
+        sparse = self._sparse + half
+        whole = self._whole + half + max(sparse - self.SPARSE_ROOM, 0.0)
+        sparse = min(sparse, self.SPARSE_ROOM) + max(whole - self.WHOLE_ROOM, 0.0)
+        self._sparse, self._whole = min(sparse, self.SPARSE_ROOM), min(whole, self.WHOLE_ROOM)
 
-    def admits(self, *, share: float, changed: float) -> bool:
-        """Tells whether a sparse call is worth its cost, and within what may be owed.
+    def admits(self, *, changed: float) -> bool:
+        """Tells whether a sparse call is worth its cost, and paid for.
 
         Args:
-            share: Patches of the call / all patches.
             changed: Patches that differ from what was encoded, as far as is known / all patches.
         """
-        if self.key_framing or changed > self._dense_above:
-            return False
-        paid = self._credit - share > -self.DEBT
-        self._refused += not paid
-        if self._fallback is not None and self._refused >= self.OVERDRAWN:
-            self._fallback.overdrawn()
-        return paid
+        return changed <= self._dense_above and self._sparse >= 0
 
-    def spend(self, cost: float) -> None:
+    def spend(self, cost: float, *, whole: bool) -> None:
         """Pays for what ran: its operations / those of a dense pass."""
-        self._credit -= cost
-        self._spent += cost
+        if not whole:
+            self._sparse -= cost
+            self._since_whole += cost
+            return
+        self._since_whole = 0.0
+        self._whole -= cost
+        if self._whole < 0:
+            self._sparse += self._whole
+            self._whole = 0.0
 
-    @property
-    def key_framing(self) -> bool:
-        """Whether whole passes alone run at present."""
-        return self._fallback is not None and self._fallback.key_framing
+    def due(self, drift: float | None) -> str | None:
+        """Tells why a whole pass is due; None while none is, or none is paid for.
 
-    @property
-    def key_due(self) -> bool:
-        """Whether what changed is to be answered by a whole pass: key-framing, and paid for."""
-        return self.key_framing and self._credit >= 1
+        Args:
+            drift: As in `Output`; None where it is not measured.
 
-    def whole(self, before: FloatArray | None, after: FloatArray) -> None:
-        """Reports a whole pass, after `spend`; see `Fallback.observe`."""
-        if self._fallback is not None:
-            self._fallback.observe(before, after, spent=self._spent)
-        self._spent, self._refused = 0.0, 0
-
-    def drifted(self, drift: float | None) -> bool:
-        """Tells whether a whole pass is due and paid for; never where drift is not measured."""
-        return drift is not None and drift > self._max_drift and self._credit >= 1
+        Returns:
+            "drift", or "refresh" after sparse calls that cost enough.
+        """
+        if self._whole < 1:
+            return None
+        if drift is not None and drift > self._max_drift:
+            return "drift"
+        return "refresh" if self._since_whole >= self._enough else None
 
     def audited(self, *, passed: bool) -> None:
         """Makes whole passes more frequent after a failed audit, and slowly rarer again after the others."""

@@ -18,7 +18,7 @@ from ovstream.errors import ConfigError, ModelError
 from ovstream.types import FloatArray
 
 if TYPE_CHECKING:
-    from ovstream.encode.encoder import Provider
+    from ovstream.encode.load import Provider
 
 _PROVIDERS: dict[Provider, str] = {
     "cpu": "CPUExecutionProvider",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ovstream.encode.memory import allocate, cache_layout
 from ovstream.encode.output import Output
+from ovstream.encode.window import Window
 from ovstream.errors import ConfigError, ModelError
 from ovstream.model.config import TEMPORAL_POSITIONS, VisionConfig
 from ovstream.model.folder import CacheType
@@ -20,10 +22,8 @@ MASKED = np.float32(-1e30)
 
 _MAGIC = b"ovstate1"
 _HEADER = struct.Struct("<8s16sHHQ")  # magic, model digest, rows, cols, bytes
-_ALIGN = 64
 
 CacheArray = npt.NDArray[np.float32] | npt.NDArray[np.float16]
-Layout = dict[str, tuple[tuple[int, ...], npt.DTypeLike]]
 
 
 class Mirror(Protocol):
@@ -49,13 +49,17 @@ class Mirror(Protocol):
 
 
 class EncoderState:
-    """Caches of one stream, one slot per patch of its grid (canvas mode: slot = h * cols + w).
+    """Caches of one stream: of N slots, each of which holds a patch.
+
+    A canvas has one slot per patch of the grid, slot = h * cols + w, with its latest content. A window (see
+    `ovstream.encode.window`) also remembers what was there before, up to 63 pictures back.
 
     All arrays are views of one block of memory that never moves, so a session is bound to them once, and a
     snapshot is a copy of the block. Not for two threads at a time.
 
     Attributes:
-        grid: (rows, cols) of patches; N = rows * cols.
+        grid: (rows, cols) of patches.
+        window: Deals out the slots; None on a canvas.
         keys: (layers, heads, N, head_dim) float32 or float16, turned by their position, in the order of `pair_split`.
         values: (layers, heads, N, head_dim), as `keys`.
         head_keys: (heads, N, head_dim), as `keys`, of the pooling head; absent (None) without one.
@@ -71,12 +75,22 @@ class EncoderState:
     """
 
     def __init__(
-        self, config: VisionConfig, *, grid: tuple[int, int], digest: str, cache: CacheType = "float32"
+        self,
+        config: VisionConfig,
+        *,
+        grid: tuple[int, int],
+        digest: str,
+        cache: CacheType = "float32",
+        window_tokens: int | None = None,
     ) -> None:
         self.grid = grid
         self.digest = digest
-        layout = _layout(config, grid[0] * grid[1], np.dtype(cache))
-        self._memory, views = _allocate(layout)
+        patches = grid[0] * grid[1]
+        layout = cache_layout(config, window_tokens or patches, np.dtype(cache))
+        if window_tokens is not None:
+            layout |= {"newest": ((patches,), np.int64), "clock": ((1,), np.int64)}
+        self._memory, views = allocate(layout)
+        self.window = Window(views["newest"], views["clock"]) if window_tokens is not None else None
         self.keys: CacheArray = views["keys"]
         self.values: CacheArray = views["values"]
         self.head_keys: CacheArray | None = views.get("head_keys")
@@ -96,7 +110,8 @@ class EncoderState:
 
     def __repr__(self) -> str:
         known = int(self.alive.sum())
-        return f"EncoderState(grid={self.grid}, alive={known}, memory_bytes={self.memory_bytes})"
+        kind = "canvas" if self.window is None else f"window of {self.alive.size}"
+        return f"EncoderState({kind}, grid={self.grid}, alive={known}, memory_bytes={self.memory_bytes})"
 
     @property
     def memory_bytes(self) -> int:
@@ -147,25 +162,26 @@ class EncoderState:
     def locate(
         self, patches: Patches | FloatArray, positions: npt.NDArray[np.int64] | None = None
     ) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Brings patches to the form of the graph and finds their slots.
+        """Brings patches to the form of the graph and finds what is known of their places.
 
         Args:
             patches: Of the grid of this state, or (n, 3, patch, patch) float32, normalised.
-            positions: (n, 3) int64 (t, h, w); may be None for `Patches`, which then stand at t = 0.
+            positions: (n, 3) int64 (t, h, w); may be None for `Patches`, which then stand at t = 0 on a canvas, and
+                in a window at the time after the last.
 
         Returns:
             pixels: (n, 3 * patch * patch) float32.
             positions: (n, 3) int64.
-            slots: (n,) int64.
+            slots: (n,) int64, of the newest patch at each place; -1 in a window where there is none.
 
         Raises:
             ConfigError: Shapes do not fit, a number is not finite, a position lies outside the grid, or two
-                patches share a slot.
+                patches share a place (in a window: at the same time).
         """
         if isinstance(patches, Patches):
             if patches.grid != self.grid:
                 raise ConfigError(f"patches of a grid {patches.grid} for a state of {self.grid}")
-            positions = patches.positions() if positions is None else positions
+            positions = patches.positions(self._next_time(patches)) if positions is None else positions
             patches = patches.pixels
         if positions is None:
             raise ConfigError("a plain array of patches needs positions")
@@ -184,10 +200,20 @@ class EncoderState:
         limits = (TEMPORAL_POSITIONS, *self.grid)
         if np.any(places < 0) or np.any(places >= limits):
             raise ConfigError(f"positions (t, h, w) must be inside {limits}")
-        slots = places[:, 1] * self.grid[1] + places[:, 2]
-        if len(np.unique(slots)) != len(slots):
+        cells = self._cells(places)
+        unique = cells if self.window is None else cells + places[:, 0] * self.grid[0] * self.grid[1]
+        if len(np.unique(unique)) != len(unique):
             raise ConfigError("two patches share a slot")
-        return pixels, places, slots
+        return pixels, places, cells if self.window is None else self.window.newest[cells]
+
+    def _next_time(self, patches: Patches) -> int:
+        """When patches come that do not say it: a whole picture begins a window."""
+        whole = len(patches) == self.grid[0] * self.grid[1]
+        return 0 if self.window is None or whole else self.window.next_time
+
+    def _cells(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(n, 3) positions -> (n,) flat patch numbers."""
+        return positions[:, 1] * self.grid[1] + positions[:, 2]
 
     def changed(
         self,
@@ -212,17 +238,70 @@ class EncoderState:
         pixels, _, slots = self.locate(patches, positions)
         difference = pixels - self.reference[slots]
         mean_square = np.einsum("np,np->n", difference, difference) / np.float32(pixels.shape[1])
-        moved: BoolArray = (mean_square > threshold**2) | ~self.alive[slots]
+        moved: BoolArray = (mean_square > threshold**2) | (slots < 0) | ~self.alive[slots]
         return moved
+
+    def admit(
+        self, pixels: FloatArray, positions: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Gives patches that are about to be encoded their slots, and takes them over.
+
+        Where they begin a new window without being a whole picture, the places that they leave out go on with the
+        pixels that the state has kept.
+
+        Args:
+            pixels: As from `locate`, as the others.
+            positions: (n, 3) int64.
+            slots: (n,) int64.
+
+        Returns:
+            (n or more,) int64, slots: those of the patches in their order, then of places that were left out.
+
+        Raises:
+            ConfigError: They do not fit in the window, or come out of time; nothing has changed then.
+        """
+        if self.window is not None:
+            if self.window.begins(positions[:, 0]):
+                pixels, positions = self._completed(pixels, positions)
+            slots = self.window.assign(
+                self.positions,
+                self._cells(self.positions),
+                self.alive,
+                new=self._cells(positions),
+                at=positions[:, 0],
+            )
+            self.mask[0] = np.where(self.alive, np.float32(0), MASKED)
+        self.store(pixels, positions, slots)
+        return slots
+
+    def _completed(
+        self, pixels: FloatArray, positions: npt.NDArray[np.int64]
+    ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+        """Adds the newest pixels of all places that are not given, at t = 0."""
+        assert self.window is not None
+        missing = self.window.newest >= 0
+        missing[self._cells(positions)] = False
+        kept = self.window.newest[missing]
+        others = self.positions[kept] * np.array([0, 1, 1])
+        return np.concatenate([pixels, self.reference[kept]]), np.concatenate([positions, others])
 
     def store(
         self, pixels: FloatArray, positions: npt.NDArray[np.int64], slots: npt.NDArray[np.int64]
     ) -> None:
-        """Takes over what is about to be encoded; arguments as from `locate`."""
+        """Takes over what is about to be encoded in known slots; arguments as from `locate`."""
         self.reference[slots] = pixels
         self.positions[slots] = positions
         self.alive[slots] = True
         self.mask[0, slots] = 0
+
+    def newest_tokens(self) -> FloatArray:
+        """(rows * cols, D) float32, a copy: the last hidden state of the newest patch of every place."""
+        if self.window is None:
+            return self.tokens.copy()
+        known = self.window.newest >= 0
+        tokens: FloatArray = np.zeros((known.size, self.tokens.shape[1]), np.float32)
+        tokens[known] = self.tokens[self.window.newest[known]]
+        return tokens
 
     def updated(self, slots: npt.NDArray[np.int64]) -> None:
         """Closes a call: every slot is one call older, and those that were encoded are new."""
@@ -295,41 +374,3 @@ class EncoderState:
         if self.mirror is not None:
             self.mirror.push()
         self._new_version()
-
-
-def _layout(config: VisionConfig, slots: int, kind: np.dtype[Any]) -> Layout:
-    heads, head_dim = config.num_attention_heads, config.head_dim
-    cache = (heads, slots, head_dim)
-    layout: Layout = {
-        "keys": ((config.num_hidden_layers, *cache), kind),
-        "values": ((config.num_hidden_layers, *cache), kind),
-        "tokens": ((slots, config.hidden_size), np.float32),
-        "reference": ((slots, config.patch_values), np.float32),
-        "positions": ((slots, 3), np.int64),
-        "ages": ((slots,), np.int32),
-        "alive": ((slots,), np.bool_),
-        "mask": ((1, slots), np.float32),
-        "scene": ((config.hidden_size,), np.float32),
-        "drift": ((1,), np.float32),
-    }
-    if config.use_head:
-        layout |= {"head_keys": (cache, kind), "head_values": (cache, kind)}
-    return layout
-
-
-def _allocate(layout: Layout) -> tuple[npt.NDArray[np.uint8], dict[str, npt.NDArray[Any]]]:
-    """One block of zeros with a view for every array, each at a multiple of `_ALIGN` bytes."""
-    offsets, end = {}, 0
-    for name, (shape, dtype) in layout.items():
-        offsets[name] = end
-        end += -(-math.prod(shape) * np.dtype(dtype).itemsize // _ALIGN) * _ALIGN
-    block = np.zeros(end + _ALIGN, np.uint8)
-    start = -block.ctypes.data % _ALIGN
-    memory = block[start : start + end]
-    views = {
-        name: memory[offsets[name] :][: math.prod(shape) * np.dtype(dtype).itemsize]
-        .view(dtype)
-        .reshape(shape)
-        for name, (shape, dtype) in layout.items()
-    }
-    return memory, views

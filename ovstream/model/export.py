@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ from ovstream.model.graph import build_graph
 from ovstream.model.layers import PatchEmbedding, PoolingHead
 from ovstream.model.weights import dequantise, quantise, random_weights, write_tensors
 
+STAGES = ("rounding the weights", "writing the weights", "computing golden vectors", "writing the graphs")
+
 
 def export_model(
     model: OneVisionEncoder,
@@ -51,6 +53,7 @@ def export_model(
     max_tokens: int = 1024,
     mean: tuple[float, float, float] = CLIP_MEAN,
     std: tuple[float, float, float] = CLIP_STD,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> ModelFolder:
     """Writes a model folder: graphs, weights, configuration.
 
@@ -66,22 +69,26 @@ def export_model(
         max_tokens: Most patches that a state may hold.
         mean: RGB mean of the normalisation, in 0..1.
         std: RGB standard deviation, in 0..1.
+        on_stage: Told what begins, once for each of `STAGES`.
 
     Returns:
         What `config.json` says.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
+    on_stage(STAGES[0])
     tensors = {key: value.detach().float().cpu().numpy() for key, value in model.state_dict().items()}
     rounded = quantise(tensors, spare=spare)
     coarse = dequantise({key: torch.from_numpy(value) for key, value in rounded.items()})
     kept = {key: torch.from_numpy(value) for key, value in tensors.items()}
+    on_stage(STAGES[1])
     if weights == "int8":
         kept = coarse
         write_tensors(target / WEIGHTS_NAME, rounded)
     else:
         write_tensors(target / WEIGHTS_NAME, tensors)
         write_tensors(target / INT8_WEIGHTS_NAME, rounded)
+    on_stage(STAGES[2])
     golden = _golden(model_from(model.config, kept))
     manifest = ModelFolder(
         model_id=model_id,
@@ -96,6 +103,7 @@ def export_model(
         golden=golden,
         tolerance_int8=_int8_tolerance(model_from(model.config, coarse), golden),
     )
+    on_stage(STAGES[3])
     _write(manifest, target)
     return manifest
 

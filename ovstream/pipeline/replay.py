@@ -20,7 +20,7 @@ from ovstream.pipeline.metadata import Reading
 from ovstream.pipeline.parts import Parts
 from ovstream.pipeline.sight import Indices
 from ovstream.pipeline.stats import StreamStats
-from ovstream.pipeline.tape import fingerprint
+from ovstream.pipeline.tape import NOTHING, fingerprint
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.recording import (
     Decoded,
@@ -279,6 +279,7 @@ class _Sight:
 
     def __init__(self, script: _Script, dense_flops: int, patches: int) -> None:
         self._script = script
+        self._patches = patches
         self._flops_per_patch = dense_flops / patches
         self.output: Output | None = None
 
@@ -299,6 +300,12 @@ class _Sight:
         step = self._script.expect(Encoded)
         asked = patches.indices if probes is None else np.concatenate([patches.indices, probes.indices])
         output = self._guessed(asked.size) if step is None else self._recorded(step, asked)
+        self.output = replace(output, event=None, n_updated=0, flops=0)
+        return output
+
+    def refresh(self) -> Output:
+        step = self._script.expect(Encoded)
+        output = self._guessed(self._patches) if step is None else self._recorded(step, NOTHING)
         self.output = replace(output, event=None, n_updated=0, flops=0)
         return output
 

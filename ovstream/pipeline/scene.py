@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,9 @@ import numpy as np
 
 from ovstream.config import StreamConfig
 from ovstream.decode import Picture
-from ovstream.encode import Audit, Fallback, Output, Scheduler
+from ovstream.encode import Audit, Output, Scheduler
 from ovstream.errors import DecodeError
+from ovstream.model.config import TEMPORAL_POSITIONS
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.sight import ModelFacts, SightFactory
 from ovstream.pipeline.stats import StreamStats
@@ -75,15 +77,17 @@ class Scene:
         self.grid = grid.shape
         self.frames_since_dense = 0
         self._config, self._stats, self._on_event = config, stats, on_event
-        self._planner = Planner(grid, config.plan)
+        self._planner = Planner(grid, config.plan, stagger=_stagger(config.stream_id))
         self._pictures = self._looked = 0
         self._sight = sight(self.grid, self.size)
         unlimited = config.plan.everything or model.mode == "dense"
+        self._windowed = options.memory == "window"
+        self._time = -1  # of the newest picture in the window
         self._scheduler = Scheduler(
             budget=math.inf if unlimited else options.max_flops,
             dense_above=config.plan.dense_above,
             max_drift=options.max_drift,
-            fallback=Fallback() if model.mode == "fast" and not unlimited else None,
+            enough=math.inf if unlimited or self._windowed else 1.0,  # whole passes begin a window
         )
         self._audit = Audit(every_seconds=options.audit_seconds, min_fidelity=options.min_fidelity)
         self._dense_flops = model.dense_flops(self.grid)
@@ -118,6 +122,8 @@ class Scene:
         """
         with self._stats.clock("plan"):
             plan = self._plan(frame, late=late, lost=lost, effort=effort)
+            if plan.action == "sparse" and self._window_full:
+                plan = replace(_everything(plan), reason="refresh")
         picture = self._pixels(plan, decode) if plan.needs_pixels else None
         if plan.needs_pixels and (picture is None or picture.damaged):
             plan = replace(plan, reason="lost")
@@ -136,6 +142,10 @@ class Scene:
             frame = replace(frame, reference=not late)
         self._scheduler.earn(effort.budget)
         self._planner.budget_scale = effort.budget
+        known = self._sight.output
+        reason = self._scheduler.due(known.drift) if known is not None else None
+        if reason is not None:
+            self._planner.request(reason)
         plan = self._planner.plan(frame, discontinuity=lost, eager=self._scheduler.affords_dense)
         if self._config.plan.everything:
             return _everything(plan)
@@ -161,10 +171,8 @@ class Scene:
     def _affordable(self, plan: PatchPlan) -> PatchPlan:
         """The sparse plan, or none of it where its cost is better saved up for a dense pass."""
         changed = max(float(plan.changed.mean()), plan.keep_ratio + plan.debt / plan.saliency.size)
-        if self._scheduler.admits(share=plan.keep_ratio, changed=changed):
+        if self._scheduler.admits(changed=changed):
             return plan
-        if self._scheduler.key_due:
-            self._planner.request("budget")
         self._stats.frames_deferred += 1
         return self._later(plan, "budget")
 
@@ -191,8 +199,7 @@ class Scene:
         with self._stats.clock("encode"):
             output = self._run(patches, probes)
             if len(patches) < encoded.size and self._audit.due(frame.pts_seconds):
-                patches = self._sight.cut(picture, _everything(plan).indices, self.masked)
-                output = self._audited(patches, output, frame)
+                patches, output = self._audited(plan, picture, patches, output, frame)
         encoded.ravel()[patches.indices] = True
         self._stats.frames_encoded += 1
         if encoded.all():
@@ -225,23 +232,41 @@ class Scene:
         return joined, probes.subset(~differs)
 
     def _run(self, patches: Patches, probes: Patches | None = None) -> Output:
-        """Encodes, pays, and asks for a dense pass where the tokens have drifted."""
-        before = self._sight.output
-        output = self._sight.encode(patches, probes)
-        self._stats.patches_encoded += output.n_updated
-        self._scheduler.spend(output.flops / self._dense_flops)
-        if self._scheduler.drifted(output.drift):
-            self._planner.request("drift")
-        if len(patches) == self.masked.size:
-            self._scheduler.whole(before.scene if before else None, output.scene)
+        """Encodes and pays."""
+        whole = len(patches) == self.masked.size
+        output = self._paid(self._sight.encode(patches, probes), whole=whole)
+        self._time = 0 if whole else self._time + 1
+        if whole:
             problem = self._sight.collapse(patches, output)
             if problem is not None:
                 self._on_event("quality", problem)
         return output
 
-    def _audited(self, patches: Patches, sparse: Output, frame: FrameMetadata) -> Output:
-        """Encodes a picture whole after it was encoded sparsely, and judges the difference."""
-        whole = self._run(patches)
+    def _paid(self, output: Output, *, whole: bool) -> Output:
+        self._stats.patches_encoded += output.n_updated
+        self._scheduler.spend(output.flops / self._dense_flops, whole=whole)
+        return output
+
+    @property
+    def _window_full(self) -> bool:
+        """Whether the next picture begins another window."""
+        return self._windowed and self._time == TEMPORAL_POSITIONS - 1
+
+    def _audited(
+        self, plan: PatchPlan, picture: Picture, patches: Patches, sparse: Output, frame: FrameMetadata
+    ) -> tuple[Patches, Output]:
+        """Encodes a picture whole after it was encoded sparsely, and judges the difference.
+
+        In a window all that it remembers is encoded again, since a whole picture would begin another.
+
+        Returns:
+            What was encoded, and what came out; operations are those of both passes.
+        """
+        if self._windowed:
+            whole = self._paid(self._sight.refresh(), whole=True)
+        else:
+            patches = self._sight.cut(picture, _everything(plan).indices, self.masked)
+            whole = self._run(patches)
         cosine, passed = self._audit.judge(sparse.scene, whole.scene, frame.pts_seconds)
         self._scheduler.audited(passed=passed)
         self._stats.audits += 1
@@ -251,7 +276,13 @@ class Scene:
             self._on_event(
                 "quality", f"cosine to a dense pass is {cosine:.4f}: too low, refreshing more often"
             )
-        return whole
+        both = sparse.n_updated + whole.n_updated, sparse.flops + whole.flops
+        return patches, replace(whole, n_updated=both[0], flops=both[1])
+
+
+def _stagger(stream_id: str) -> float:
+    """0 to 0.5, from the name: the same in every run."""
+    return zlib.crc32(stream_id.encode()) / 2**33
 
 
 def _everything(plan: PatchPlan) -> PatchPlan:

@@ -54,6 +54,9 @@ class Sight(Protocol):
     def encode(self, patches: Patches, probes: Patches | None) -> Output:
         """Encodes patches, and probes to correct the others by."""
 
+    def refresh(self) -> Output:
+        """Encodes all that is remembered again, from the pixels that were kept."""
+
     def collapse(self, patches: Patches, output: Output) -> str | None:
         """Complains when different pictures give the same vector; asked after whole passes."""
 
@@ -78,7 +81,8 @@ class PixelSight:
         info = encoder.info
         self._cropper = PatchCropper(grid, size, patch_px=info.patch_px, mean=info.mean, std=info.std)
         self._encoder = encoder
-        self._state = encoder.new_state(grid=grid)
+        window = config.window_tokens if config.memory == "window" else None
+        self._state = encoder.new_state(grid=grid, window_tokens=window)
         self._min_change = config.min_change
         self._watch = CollapseWatch()
 
@@ -108,7 +112,11 @@ class PixelSight:
 
     def encode(self, patches: Patches, probes: Patches | None) -> Output:
         """See `Sight`."""
-        return self._encoder.encode_patches(self._state, patches, patches.positions(), probes=probes)
+        return self._encoder.encode_patches(self._state, patches, probes=probes)
+
+    def refresh(self) -> Output:
+        """See `Sight`."""
+        return self._encoder.refresh(self._state)
 
     def collapse(self, patches: Patches, output: Output) -> str | None:
         """See `Sight`."""

@@ -39,6 +39,7 @@ from ovstream.types import AccessUnit, BoolArray, Embedding, Patches
 from ovstream.wire import encode
 
 _MEGABYTE = 10**6
+NOTHING = np.zeros(0, np.int32)
 _RECORDED: dict[str, Any] = {
     "stream_id": True,
     "emit": True,
@@ -283,10 +284,16 @@ class _Sight:
 
     def encode(self, patches: Patches, probes: Patches | None) -> Output:
         output = self._inner.encode(patches, probes)
+        return self._noted(output, patches.indices, NOTHING if probes is None else probes.indices)
+
+    def refresh(self) -> Output:
+        return self._noted(self._inner.refresh(), NOTHING, NOTHING)
+
+    def _noted(self, output: Output, indices: Indices, probes: Indices) -> Output:
         self._tape.note(
             Encoded(
-                patches.indices,
-                np.zeros(0, np.int32) if probes is None else probes.indices,
+                indices,
+                probes,
                 output.scene,
                 output.event if self._tape.events else None,
                 output.n_updated,

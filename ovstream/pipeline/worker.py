@@ -343,6 +343,8 @@ class StreamWorker:
             model_digest=info.digest,
             trained=info.trained,
             counters=self._stats.counters(),
+            n_updated=output.n_updated,
+            flops=output.flops,
         )
         self._next_seq += 1
         self._stats.embeddings += 1

@@ -45,13 +45,17 @@ class Planner:
         grid: Of the stream; a picture of another size replaces it, see `grid`.
         config: Budget, thresholds and schedule.
         keyframes_refresh: Encode everything at each keyframe, whatever it shows.
+        stagger: Share of the first `refresh_seconds` to leave out, 0..1; another for each stream.
 
     Attributes:
         budget_scale: Share of the budget that may be spent at present, 0..1.
     """
 
-    def __init__(self, grid: PatchGrid, config: PlanConfig, *, keyframes_refresh: bool = False) -> None:
+    def __init__(
+        self, grid: PatchGrid, config: PlanConfig, *, keyframes_refresh: bool = False, stagger: float = 0.0
+    ) -> None:
         self._config = config
+        self._stagger = stagger
         self._keyframes_refresh = keyframes_refresh
         self.budget_scale = 1.0
         self._start(grid)
@@ -133,7 +137,9 @@ class Planner:
         self._meter = SaliencyMeter(grid, self._config)
         self._debt = Debt(grid.patches)
         self._pressure = Pressure(grid.shape)
-        self._refresh = Refresh(self._config, keyframes_refresh=self._keyframes_refresh)
+        self._refresh = Refresh(
+            self._config, keyframes_refresh=self._keyframes_refresh, stagger=self._stagger
+        )
         self._plans = 0
         self._unread = 0  # pictures since the last one whose cells were read
         self._planned_at = np.zeros(grid.patches, np.int64)

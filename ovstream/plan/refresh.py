@@ -38,16 +38,20 @@ class Refresh:
     Args:
         config: `refresh_seconds` and `dense_interval_seconds` are read.
         keyframes_refresh: Each keyframe is a cause.
+        stagger: Share of the first wait, 0..1, that is left out, so that streams which start together do not refresh
+            together for ever.
     """
 
-    def __init__(self, config: PlanConfig, *, keyframes_refresh: bool) -> None:
+    def __init__(self, config: PlanConfig, *, keyframes_refresh: bool, stagger: float = 0.0) -> None:
         self._config = config
+        self._head_start_seconds = stagger * config.refresh_seconds
         self._keyframes_refresh = keyframes_refresh
         self._owed: str | None = "keyframe"
         self._last_reason = "keyframe"
         self._frames = 0
         self._now_seconds = -math.inf
         self._dense_seconds = -math.inf
+        self._refresh_seconds = -math.inf  # where the wait for the next refresh began
         self._probed_seconds = -math.inf
         self._keyframe_bits: int | None = None
 
@@ -99,6 +103,8 @@ class Refresh:
         if reason is not None:
             self._owed, self._last_reason = None, reason
             self._dense_seconds = self._now_seconds
+            self._refresh_seconds = self._now_seconds - self._head_start_seconds
+            self._head_start_seconds = 0.0
         return reason
 
     def _reason(self, frame: FrameMetadata, causes: Causes, eager: bool) -> str | None:
@@ -107,7 +113,8 @@ class Refresh:
             return "keyframe"
         if causes.cut:
             return "cut"
-        if elapsed_seconds >= self._config.refresh_seconds * (EARLY_REFRESH if frame.keyframe else 1.0):
+        waited_seconds = self._now_seconds - self._refresh_seconds + ROUNDING_SECONDS
+        if waited_seconds >= self._config.refresh_seconds * (EARLY_REFRESH if frame.keyframe else 1.0):
             return "refresh"
         if elapsed_seconds < self._config.dense_interval_seconds and not eager:
             return None
@@ -119,4 +126,5 @@ class Refresh:
     def _restart_clock(self, jump_seconds: float) -> None:
         """Keeps the waits when the stream's clock jumped back."""
         self._dense_seconds += jump_seconds
+        self._refresh_seconds += jump_seconds
         self._probed_seconds += jump_seconds

@@ -79,6 +79,8 @@ def as_json(embedding: Embedding, *, vectors: VectorFormat) -> str:
         "decoded": embedding.decoded,
         "drift": embedding.drift,
         "staleness_frames": embedding.staleness_frames,
+        "n_updated": embedding.n_updated,
+        "flops": embedding.flops,
         "model_id": embedding.model_id,
         "model_digest": embedding.model_digest,
         "trained": embedding.trained,

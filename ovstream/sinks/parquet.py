@@ -111,6 +111,8 @@ def _schema() -> pyarrow.Schema:
             "decoded": pa.bool_(),
             "drift": pa.float64(),
             "staleness_frames": pa.int64(),
+            "n_updated": pa.int64(),
+            "flops": pa.int64(),
             "model_id": pa.string(),
             "model_digest": pa.string(),
             "trained": pa.bool_(),

@@ -13,7 +13,7 @@ from ovstream.errors import WireError
 from ovstream.types import Action, BoolArray, Embedding, FloatArray, Kind
 from ovstream.wire import limits
 from ovstream.wire.fields import Fields, check_topic, pack
-from ovstream.wire.heads import MAP_OF_12, Constant, HeadMemory, check_shape
+from ovstream.wire.heads import MAP_OF_14, Constant, HeadMemory, check_shape
 
 VectorDtype = Literal["float16", "float32"]
 
@@ -103,6 +103,8 @@ def encode(
         "dec": bool(embedding.decoded),
         "dr": None if drift is None else float(drift),
         "sf": embedding.staleness_frames,
+        "nu": embedding.n_updated,
+        "fl": embedding.flops,
         "c": embedding.counters,
     }
     header = head + pack(rest)[1:]
@@ -160,7 +162,7 @@ def parse_embedding(frames: Sequence[bytes]) -> Published:
         constant = _constant(frames, fields)
     else:
         constant, rest = recalled
-        fields = Fields.unpack_rest(MAP_OF_12 + rest)
+        fields = Fields.unpack_rest(MAP_OF_14 + rest)
     published = _published(frames, fields, constant)
     if recalled is None:
         _memory.remember(topic, header, constant)
@@ -219,6 +221,8 @@ def _published(frames: Sequence[bytes], fields: Fields, constant: Constant) -> P
         constant.model_digest,
         constant.trained,
         fields.counters("c"),
+        fields.optional_integer("nu") or 0,
+        fields.optional_integer("fl") or 0,
     )
     previous_seq = fields.optional_integer("pq", low=first_seq, high=seq - 1)
     return Published(embedding, first_seq, previous_seq)

@@ -13,8 +13,8 @@ from ovstream.wire.fields import WIRE_MAJOR, pack, stream_topic
 
 # Most of a header is the same from message to message. Both sides keep that part packed, in this order, at the front;
 # a header that begins otherwise, from another implementation, is read field by field.
-MAP_OF_23 = b"\xde\x00\x17"
-MAP_OF_12 = b"\x8c"
+MAP_OF_25 = b"\xde\x00\x19"
+MAP_OF_14 = b"\x8e"
 _MAX_REMEMBERED = 4096
 
 
@@ -48,7 +48,7 @@ class Constant:
             "md": self.model_digest,
             "tr": self.trained,
         }
-        return MAP_OF_23 + pack(fields)[1:]
+        return MAP_OF_25 + pack(fields)[1:]
 
 
 class HeadMemory:

@@ -8,46 +8,78 @@ import pytest
 from ovstream.encode import Audit, CollapseWatch, Scheduler
 
 
-def scheduler(budget: float = 0.2) -> Scheduler:
-    return Scheduler(budget=budget, dense_above=0.5, max_drift=2.0)
+def scheduler(budget: float = 0.2, **options: float) -> Scheduler:
+    return Scheduler(budget=budget, dense_above=0.5, max_drift=2.0, **options)
 
 
 @pytest.mark.parametrize("budget", [0.05, 0.14, 0.25])
 @pytest.mark.parametrize("changed", [0.1, 0.3, 0.9])
-def test_the_budget_holds_whatever_the_scene_does(budget: float, changed: float) -> None:
+def test_the_budget_holds_and_is_used_whatever_the_scene_does(budget: float, changed: float) -> None:
     ours, spent = scheduler(budget), 0.0
     for _ in range(1000):
         ours.earn()
-        cost = 0.0
-        if ours.drifted(9.0) or (changed > 0.5 and ours.affords_dense):
+        cost, whole = 0.0, bool(ours.due(None)) or (changed > 0.5 and ours.affords_dense)
+        if whole:
             cost = 1.0
-        elif ours.admits(share=changed, changed=changed):
+        elif ours.admits(changed=changed):
             cost = changed
-        ours.spend(cost)
+        ours.spend(cost, whole=whole)
         spent += cost
-    assert spent <= 1000 * budget + Scheduler.BURST + Scheduler.DEBT
+    assert spent <= 1000 * budget + Scheduler.SPARSE_ROOM + Scheduler.WHOLE_ROOM + 1
     assert spent >= 0.95 * 1000 * min(budget, changed)
+
+
+def test_sparse_calls_and_whole_passes_share_alike() -> None:
+    ours, whole = scheduler(0.2), 0
+    for _ in range(1000):
+        ours.earn()
+        if ours.due(None):
+            ours.spend(1.0, whole=True)
+            whole += 1
+        elif ours.admits(changed=0.15):
+            ours.spend(0.15, whole=False)
+    assert 95 <= whole <= 105  # half of 200 dense passes
+
+
+def test_a_quiet_scene_spends_little() -> None:
+    """A whole pass is due only when sparse calls have cost as much."""
+    ours, spent = scheduler(0.25), 0.0
+    for number in range(1000):
+        ours.earn()
+        cost, whole = (1.0, True) if ours.due(0.0) else (0.01 * (number % 4 == 0), False)
+        ours.spend(cost, whole=whole)
+        spent += cost
+    assert spent < 2 * 2.5 + 1
 
 
 def test_a_picture_that_changed_everywhere_waits_for_a_whole_pass() -> None:
     ours = scheduler()
     assert ours.affords_dense
-    assert not ours.admits(share=0.1, changed=0.6)
-    ours.spend(2.5)
+    assert not ours.admits(changed=0.6)
+    for _ in range(2):
+        ours.spend(1.2, whole=True)
     assert not ours.affords_dense
-    assert ours.admits(share=0.1, changed=0.1)  # a local change goes on debt
     for _ in range(3):
         ours.earn()
     assert ours.affords_dense
 
 
-def test_drift_waits_for_a_whole_credit() -> None:
+def test_sparse_calls_owe_at_most_one() -> None:
     ours = scheduler()
-    assert not ours.drifted(None)
-    assert not ours.drifted(2.0)
-    assert ours.drifted(2.1)
-    ours.spend(1.5)
-    assert not ours.drifted(2.1)
+    ours.spend(1.05, whole=False)
+    assert not ours.admits(changed=0.1)
+    ours.earn()
+    assert ours.admits(changed=0.1)  # half of what was earned is for it
+
+
+def test_drift_waits_for_a_whole_pass_to_be_paid() -> None:
+    ours = scheduler(enough=1e9)
+    assert [ours.due(drift) for drift in (None, 2.0, 2.1)] == [None, None, "drift"]
+    ours.spend(1.0, whole=True)
+    assert ours.due(2.1) is None
+    for _ in range(10):
+        ours.earn()
+    assert ours.due(2.1) == "drift"
 
 
 def test_failed_audits_tighten_and_passed_ones_relax_within_bounds() -> None:

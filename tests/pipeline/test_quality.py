@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from ovstream.encode import Encoder, Fallback, Output, load_encoder
+from ovstream.encode import Encoder, Output, load_encoder
 from ovstream.sources.scene import Scene
 from tests.pipeline.conftest import Units
 from tests.pipeline.test_worker import Bench
@@ -26,6 +28,17 @@ def test_drift_travels_with_every_embedding(fast: Encoder, units: Units) -> None
     assert any(one.drift for one in found)
 
 
+def test_work_travels_with_every_embedding(fast: Encoder, units: Units) -> None:
+    """What ran for a picture; nothing where nothing did, both passes where an audit made two."""
+    bench = Bench(fast, encode={"audit_seconds": 0.4})
+    found = bench.feed(units(options=PLAIN))
+    whole = fast.dense_flops(found[0].grid)
+    assert (found[0].n_updated, found[0].flops) == (found[0].changed.size, whole)
+    assert sum(one.n_updated for one in found) == bench.stats.patches_encoded
+    assert all((one.flops > 0) == (one.n_updated > 0) == (one.action != "skip") for one in found)
+    assert sum(one.n_updated > one.changed.size for one in found) == bench.stats.audits > 0
+
+
 def test_drift_asks_for_a_dense_pass(fast: Encoder, units: Units) -> None:
     options = {"refresh_seconds": 100.0, "plan": {"dense_above": 1.0}}
     some = units(options=PLAIN)
@@ -42,6 +55,22 @@ def test_an_audit_below_the_floor_is_an_event(fast: Encoder, units: Units) -> No
     assert 0.5 < bench.stats.audit_cosine_sum / bench.stats.audits < 1
     assert [kind for kind, _ in bench.events] == ["quality"] * bench.stats.audits
     assert len(found) == 40
+
+
+def test_sparse_calls_ask_for_a_whole_pass_when_they_cost_as_much(fast: Encoder, units: Units) -> None:
+    bench = Bench(
+        fast,
+        encode={"max_drift": 1e9, "max_flops": 0.5, "audit_seconds": 0},
+        plan={"dense_above": 1.0},
+        refresh_seconds=100.0,
+    )
+    found = bench.feed(units(options=PLAIN))
+    whole = [number for number, one in enumerate(found) if one.action == "dense"]
+    assert len(whole) >= 3
+    dense = fast.dense_flops(found[0].grid)
+    for first, then in pairwise(whole):
+        between = sum(one.flops for one in found[first + 1 : then]) / dense
+        assert 1 <= between < 1.5
 
 
 def test_a_tight_budget_leaves_changes_for_later(fast: Encoder, units: Units) -> None:
@@ -69,29 +98,26 @@ def test_constant_embeddings_are_an_event(
     assert [(kind, "same" in detail) for kind, detail in bench.events] == [("quality", True)]
 
 
-def test_key_framing_answers_changes_by_whole_passes(
-    fast: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_a_stream_may_remember_a_window(
+    mode: str, encoder: Encoder, fast: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Fallback, "key_framing", property(lambda _: True))
-    bench = Bench(fast, encode={"max_flops": 0.25, "audit_seconds": 0}, refresh_seconds=100.0)
+    """The picture after the last time is encoded whole; audits compare with all that is remembered."""
+    for module in ("ovstream.pipeline.scene", "ovstream.encode.window"):
+        monkeypatch.setattr(f"{module}.TEMPORAL_POSITIONS", 8)
+    model = {"exact": encoder, "fast": fast}[mode]
+    options = {"memory": "window", "audit_seconds": 0.4, "max_flops": 1.0, "max_drift": 1e9}
+    bench = Bench(model, encode=options, refresh_seconds=100.0, plan={"dense_above": 1.0})
     found = bench.feed(units(options=PLAIN))
-    assert {one.action for one in found} == {"skip", "dense"}
-    whole = [one.reason for one in found if one.action == "dense"]
-    assert whole.count("budget") >= 2
-    assert len(whole) <= 2 + 0.25 * len(found) + 1  # what was saved up, what was earned
-
-
-def test_whole_passes_are_reported_with_what_stood_before(
-    fast: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[bool, float]] = []
-
-    def observe(_: Fallback, before: object, after: object, *, spent: float) -> None:
-        seen.append((before is None, spent))
-
-    monkeypatch.setattr(Fallback, "observe", observe)
-    Bench(fast, encode={"audit_seconds": 0.4}).feed(units(options=PLAIN))
-    assert seen[0][0]
-    assert not any(first for first, _ in seen[1:])
-    assert all(spent >= 1 for _, spent in seen)
-    assert any(spent > 1.05 for _, spent in seen)  # sparse calls in between
+    encoded = [one.action for one in found if one.action != "skip"]
+    assert encoded == (["dense"] + 7 * ["sparse"]) * (len(encoded) // 8) + encoded[len(encoded) // 8 * 8 :]
+    assert len(encoded) > 16
+    assert {one.reason for one in found if one.action == "dense"} == {"keyframe", "refresh"}
+    assert all(one.vector.shape == (model.info.dim,) for one in found)
+    canvas = Bench(model, encode=options | {"memory": "canvas"}, refresh_seconds=100.0).feed(
+        units(options=PLAIN)
+    )
+    assert np.array_equal(canvas[0].vector, found[0].vector)  # the first picture, whole, is the same in both
+    assert any(not np.array_equal(a.vector, b.vector) for a, b in zip(canvas, found, strict=True))
+    assert bench.stats.audits >= 2
+    assert 0.9 < bench.stats.audit_cosine_sum / bench.stats.audits <= 1

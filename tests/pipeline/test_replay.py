@@ -35,11 +35,13 @@ def damaged(units: list[AccessUnit]) -> list[AccessUnit]:
     return found
 
 
-@pytest.mark.parametrize("case", ["plain", "b-pictures", "damaged", "vp9", "changes"])
+@pytest.mark.parametrize("case", ["plain", "b-pictures", "damaged", "vp9", "changes", "window"])
 def test_the_same_to_the_bit(tmp_path: Path, units: Units, case: str) -> None:
     options: dict[str, object] = {"kinds": ("scene", "event"), "mode": "exact" if case == "plain" else "fast"}
     if case == "changes":
         options |= {"emit": "changes", "audit_seconds": 0.2, "max_flops": 0.1}
+    if case == "window":
+        options |= {"memory": "window", "audit_seconds": 0.2}
     made = {"b-pictures": {"options": {"bf": "2"}}, "vp9": {"name": "x.mkv", "codec": "libvpx-vp9"}}
     given = units(**made.get(case, {}))
     live = record(tmp_path / "a.ovr", damaged(given) if case == "damaged" else given, **options)

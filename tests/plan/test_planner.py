@@ -235,6 +235,18 @@ def test_streams_without_time_stamps_keep_the_schedule() -> None:
     assert [number for number, reason in enumerate(reasons) if reason == "refresh"] == [25, 50]
 
 
+def test_streams_that_start_together_refresh_apart() -> None:
+    found = []
+    for stagger in (0.0, 0.4):
+        maker = PictureMaker()
+        planner = Planner(
+            PatchGrid.fit(maker.width, maker.height), PlanConfig(refresh_seconds=1), stagger=stagger
+        )
+        reasons = [planner.plan(maker.quiet()).reason for _ in range(80)]
+        found.append([number for number, reason in enumerate(reasons) if reason == "refresh"])
+    assert found == [[25, 50, 75], [15, 40, 65]]
+
+
 def test_a_clock_that_starts_again_does_not_stop_the_schedule() -> None:
     maker = PictureMaker()
     planner = started(maker, 20, refresh_seconds=1)

@@ -44,6 +44,8 @@ def embedding(seq: int = 0, **changes: Any) -> Embedding:
         "model_digest": "0123456789abcdef",
         "trained": False,
         "counters": COUNTERS,
+        "n_updated": 0,
+        "flops": 0,
     }
     return Embedding(**{**values, **changes})
 
@@ -67,6 +69,8 @@ def example() -> Embedding:
         drift=0.0625,
         staleness_frames=9,
         counters={"frames_parsed": 75, "frames_decoded": 3},
+        n_updated=10,
+        flops=120_000_000,
     )
 
 
