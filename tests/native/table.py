@@ -26,10 +26,15 @@ MADE = "x264 "
 FOLDERS = ("conformance-h264", "conformance-hevc", "vp8", "camera", "robot", "damaged")
 WHOLE = "every slice ends at its trailing bits, every cell is covered once"
 PIXELS = f"{WHOLE}; pixels: native/tests/vp8_reconstruct.rs"
+CAPTURE = "packets as captured, no stream that FFmpeg would open"
 REASONS = {
     "conformance-h264/max-logs.264": "parameter sets alone",
-    "conformance-hevc/two_first_slice.mp4": "no stream that FFmpeg would open",
+    "conformance-hevc/two_first_slice.mp4": "one access unit holds two pictures, the last one is cut off; all others are whole",
     "camera/demo.mp4": "MPEG-4 Part 2: no parser, read through the decoder",
+    "damaged/test_stream.265": "a draft before the standard: FFmpeg refuses every picture, too",
+    "damaged/h264_missing_pps_in_second_i_frame.pcap": CAPTURE,
+    "damaged/h264_one_nalu_per_frame_with_corrupted_idr.pcap": CAPTURE,
+    "damaged/err1.rtp": CAPTURE,
 }
 
 
