@@ -12,6 +12,7 @@ from ovstream.decode import FallbackParser, Picture
 from ovstream.errors import DecodeError, UnsupportedBitstream
 from ovstream.types import AccessUnit, FrameMetadata
 
+_READ_ALONE = ("h264", "vp8")  # the motion of a P picture does not depend on that of others
 # A longer or larger GOP starts the fallback with a damaged picture.
 _MAX_GOP_UNITS = 512
 _MAX_GOP_BYTES = 32 << 20
@@ -53,6 +54,7 @@ class MetadataReader:
         # Since the last keyframe: what a fallback needs to start in the middle.
         self._gop: list[AccessUnit] = []
         self._gop_bytes = 0
+        self._since_keyframe = 0
         self._first_field: Reading | None = None
         self._codec = ""
         self._epoch = 0
@@ -68,8 +70,12 @@ class MetadataReader:
         """Compressed units kept for a fallback."""
         return self._gop_bytes
 
-    def read(self, unit: AccessUnit) -> list[Reading]:
+    def read(self, unit: AccessUnit, *, every: int = 1) -> list[Reading]:
         """Reads one access unit.
+
+        Args:
+            unit: The next one.
+            every: Read the blocks of one in so many, see `Effort.read`.
 
         Returns:
             One reading; none for the first of two fields; none or several when a decoder delays or reorders.
@@ -82,7 +88,7 @@ class MetadataReader:
             self._reset(unit)
         if self._fallback is None:
             try:
-                frame = self._native(unit).parse(unit)
+                frame = self._native(unit).parse(unit, level=self._depth(unit, every))
             except UnsupportedBitstream as error:
                 self.fallback_reason = str(error)
                 self._fallback = self._fall_back(unit.codec)
@@ -90,6 +96,12 @@ class MetadataReader:
                 self._remember(unit)
                 return self._join(unit, frame)
         return [Reading(frame, picture) for frame, picture in self._fallback.parse(unit)]
+
+    def _depth(self, unit: AccessUnit, every: int) -> Level | None:
+        """How deep a unit is read: None: as configured."""
+        self._since_keyframe = 0 if unit.keyframe else self._since_keyframe + 1
+        left_out = self._since_keyframe % every and unit.codec in _READ_ALONE and not self.waits
+        return "headers" if left_out else None
 
     def flush(self) -> list[Reading]:
         """Returns what a fallback decoder still holds, or a field that came alone."""

@@ -31,7 +31,7 @@ class Reader(Protocol):
     def memory_bytes(self) -> int:
         """Compressed units kept for a fallback."""
 
-    def read(self, unit: AccessUnit) -> Sequence[Reading]:
+    def read(self, unit: AccessUnit, *, every: int = 1) -> Sequence[Reading]:
         """Reads one access unit."""
 
     def flush(self) -> Sequence[Reading]:

@@ -222,7 +222,7 @@ class _Reader:
     def waits(self) -> bool:
         return self._script.entry.waits
 
-    def read(self, unit: AccessUnit) -> Sequence[Reading]:
+    def read(self, unit: AccessUnit, *, every: int = 1) -> Sequence[Reading]:
         entry = self._script.entry
         if entry.error:
             raise InvalidBitstream(entry.error)

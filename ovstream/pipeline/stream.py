@@ -25,7 +25,7 @@ from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.tape import open_tape
-from ovstream.pipeline.turns import turns
+from ovstream.pipeline.turns import TURNS
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.sinks import Sink
 from ovstream.sources import Source, open_source
@@ -255,7 +255,7 @@ class Stream:
             observe=self._observe,
             tape=tape,
         )
-        self._turns = turns(at_least=self._encoder.backend.lanes)
+        TURNS.widen(self._encoder.backend.lanes)  # those that share a run wait for each other
         known = self._worker.checkpoint
         self._announce(known.epoch, known.next_seq)
         self._tasks = [
@@ -288,8 +288,7 @@ class Stream:
             if (told := self._freshness.report()) is not None:
                 self._emit("dropped", told)
             trace = self._tracer.begin(fresh) if self._tracer is not None else None
-            async with self._turns:
-                results = await self._in_thread(lambda: worker.process(fresh))
+            results = await self._in_thread(lambda: _in_turn(worker, fresh))
             worked = (
                 self._tracer.worked(trace, results) if self._tracer is not None and trace is not None else 0
             )
@@ -465,6 +464,11 @@ def iterate(url: str | Path | Source, **options: Any) -> Generator[Embedding, No
 async def _opened(url: str | Path | Source, options: dict[str, Any]) -> Stream:
     stream = open(url, **options)
     return await stream.__aenter__()
+
+
+def _in_turn(worker: StreamWorker, unit: AccessUnit) -> list[Embedding]:
+    with TURNS:
+        return worker.process(unit)
 
 
 def _put_dropping_oldest(queue: asyncio.Queue[_T], item: _T) -> bool:

@@ -202,9 +202,9 @@ class _Reader:
     def memory_bytes(self) -> int:
         return self._inner.memory_bytes
 
-    def read(self, unit: AccessUnit) -> Sequence[Reading]:
+    def read(self, unit: AccessUnit, *, every: int = 1) -> Sequence[Reading]:
         try:
-            readings = self._inner.read(unit)
+            readings = self._inner.read(unit, every=every)
         except OvstreamError as error:
             self._tape.amend(error=str(error))
             raise

@@ -3,54 +3,64 @@
 Every stream computes in a thread of its own. Most of that happens outside the interpreter, but each way back into it
 waits for whoever holds its lock; with many more threads than cores they spend their time in handing it around, and a
 box with idle cores falls behind its cameras. So no more pictures are worked on at a time than there are cores, and
-one more that makes up for waits; among the streams of an event loop, first come is first served. A stream that is cancelled
-gives its turn back at once, even where its thread hangs.
+one more that makes up for waits. First come is first served.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from weakref import WeakKeyDictionary
+import threading
+from collections import deque
 
 _SPARE = 1
+_PATIENCE_SECONDS = 2.0  # who holds a turn longer than this hangs
 
 
 class Turns:
-    """A semaphore that can be widened: `async with turns:`.
+    """A fair semaphore between threads: `with turns:`.
+
+    Nobody waits long: a thread that hangs keeps its turn, but costs the others one wait each and no more.
 
     Args:
         count: How many may work at a time.
+        patience_seconds: Longest wait; then one more works.
     """
 
-    def __init__(self, count: int) -> None:
-        self._semaphore = asyncio.Semaphore(count)
-        self._count = count
+    def __init__(self, count: int, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+        self._lock = threading.Lock()
+        self._count = self._free = count
+        self._patience_seconds = patience_seconds
+        self._waiting: deque[threading.Event] = deque()
 
-    async def __aenter__(self) -> None:
-        await self._semaphore.acquire()
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free > 0:
+                self._free -= 1
+                return
+            mine = threading.Event()
+            self._waiting.append(mine)
+        if not mine.wait(self._patience_seconds):
+            with self._lock:
+                if not mine.is_set():
+                    self._waiting.remove(mine)
+                    self._free -= 1
 
-    async def __aexit__(self, *_: object) -> None:
-        self._semaphore.release()
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._give(1)
 
     def widen(self, count: int) -> None:
         """Lets at least so many work at a time, from now on."""
-        while self._count < count:
-            self._count += 1
-            self._semaphore.release()
+        with self._lock:
+            more, self._count = max(count - self._count, 0), max(count, self._count)
+            self._give(more)
+
+    def _give(self, count: int) -> None:
+        self._free += count
+        while self._free > 0 and self._waiting:
+            self._free -= 1
+            self._waiting.popleft().set()
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
-
-
-def turns(*, at_least: int = 1) -> Turns:
-    """The turns that the streams of the running event loop share.
-
-    Args:
-        at_least: Streams that wait for each other, to share a run of the model, must be at work together.
-    """
-    loop = asyncio.get_running_loop()
-    if loop not in _turns:
-        _turns[loop] = Turns(len(os.sched_getaffinity(0)) + _SPARE)
-    _turns[loop].widen(at_least)
-    return _turns[loop]
+TURNS = Turns(len(os.sched_getaffinity(0)) + _SPARE)
+"""Those of all streams of this process."""

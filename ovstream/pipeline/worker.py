@@ -172,7 +172,7 @@ class StreamWorker:
         self._lost |= unit.discontinuity
         try:
             with self._stats.clock("parse"):
-                readings: Sequence[Reading] = self._reader.read(unit)
+                readings: Sequence[Reading] = self._reader.read(unit, every=self.effort.read)
         except (InvalidBitstream, DecodeError) as error:
             if not self._stats.parse_errors:
                 self._on_event("error", f"damaged picture: {error}")

@@ -11,10 +11,9 @@ from ovstream.pipeline import Effort
 LEVELS = (
     Effort(),
     Effort(every=2, budget=0.5),
-    Effort(every=4, budget=0.25),
-    Effort(
-        every=0, budget=0.125, max_age_seconds=0.5
-    ),  # all that can be saved: then pictures give way, not delay
+    Effort(every=4, budget=0.25, read=2),
+    # all that can be saved: then pictures give way, not delay
+    Effort(every=0, budget=0.125, read=4),
 )
 _LAST = len(LEVELS) - 1
 _HORIZON_SECONDS = 2.0  # in which what is late should be made up for

@@ -39,6 +39,26 @@ def test_the_least_effort_looks_at_keyframes_only(encoder: Encoder, units: Units
     assert stats.frames_decoded == len(looked), "no other picture is decoded for them"
 
 
+def test_a_low_effort_leaves_pictures_unread(encoder: Encoder, units: Units) -> None:
+    _, full = run(encoder, units, Effort())
+    traces, stats = run(encoder, units, Effort(read=4))
+    assert full.frames_unread == 0
+    assert stats.frames_parsed == full.frames_parsed
+    assert 0.7 * stats.frames_parsed <= stats.frames_unread < stats.frames_parsed
+    read = [trace for trace in traces if not trace.frame.unread]
+    assert any(trace.plan.changed.any() for trace in read[1:]), "what moves is still noticed"
+
+
+def test_pictures_that_depend_on_each_other_are_all_read(encoder: Encoder, units: Units) -> None:
+    stats = StreamStats()
+    worker = StreamWorker(stream_config("memory"), encoder=encoder, stats=stats)
+    worker.effort = Effort(read=4)
+    for unit in units("h265.mp4", codec="libx265", frames=12):
+        worker.process(unit)
+    assert stats.frames_parsed == 12
+    assert stats.frames_unread == 0
+
+
 def test_changes_that_waited_are_still_owed(encoder: Encoder, units: Units) -> None:
     traces, _ = run(encoder, units, Effort(every=8))
     waited = [trace for trace in traces if trace.plan.reason == "load"]

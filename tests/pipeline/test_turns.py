@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +13,30 @@ import pytest
 import ovstream
 from ovstream.encode import Encoder
 from ovstream.pipeline import StreamWorker
-from ovstream.pipeline.turns import Turns, turns
+from ovstream.pipeline import stream as stream_module
+from ovstream.pipeline.turns import Turns
 from ovstream.sources import MemorySource
 from ovstream.types import AccessUnit
 from tests.pipeline.conftest import Units
 
 CORES = len(os.sched_getaffinity(0))
+Start = Callable[[Callable[[], None]], threading.Thread]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts threads, and waits for their end."""
+    threads = []
+
+    def begin(work: Callable[[], None]) -> threading.Thread:
+        threads.append(threading.Thread(target=work, daemon=True))
+        threads[-1].start()
+        return threads[-1]
+
+    yield begin
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 class Watched:
@@ -55,47 +74,60 @@ async def test_no_more_streams_work_than_cores_and_one(
     encoder: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
+    monkeypatch.setattr(stream_module, "TURNS", Turns(CORES + 1))  # others may have widened the real ones
     await consume(encoder, units(frames=6), CORES + 4)
     assert watched.most == CORES + 1
 
 
-async def test_a_hanging_stream_gives_its_turn_back_when_it_is_cancelled() -> None:
-    one, hangs = Turns(1), threading.Event()
+def test_who_hangs_costs_the_others_one_wait(start: Start) -> None:
+    turns, hangs, inside = Turns(1, patience_seconds=0.05), threading.Event(), threading.Event()
 
-    async def hang() -> None:
-        async with one:
-            await asyncio.to_thread(hangs.wait)
+    def hang() -> None:
+        with turns:
+            inside.set()
+            hangs.wait()
 
-    task = asyncio.create_task(hang())
-    await asyncio.sleep(0)
-    task.cancel()
-    try:
-        async with asyncio.timeout(5), one:
-            assert not hangs.is_set()
-    finally:
-        hangs.set()
+    hanging = start(hang)
+    assert inside.wait(5)
+    with turns:  # waits, then goes on beside
+        pass
+    hangs.set()
+    hanging.join(5)
+    assert turns._free == 1  # all turns are back
 
 
-async def test_first_come_first_served() -> None:
-    one, order = Turns(1), []
+def test_first_come_first_served(start: Start) -> None:
+    turns, order, threads = Turns(1, patience_seconds=30), [], []
+    with turns:
+        for number in range(5):
 
-    async def take(number: int) -> None:
-        async with one:
-            order.append(number)
-            await asyncio.sleep(0)
+            def take(number: int = number) -> None:
+                with turns:
+                    order.append(number)
 
-    await asyncio.gather(*(take(number) for number in range(5)))
+            threads.append(start(take))
+            while len(turns._waiting) <= number:
+                threading.Event().wait(0.001)
+    for thread in threads:
+        thread.join(5)
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_streams_that_share_runs_may_all_be_at_work() -> None:
-    shared = turns(at_least=CORES + 5)
-    assert shared is turns()
-    together = asyncio.Barrier(CORES + 5)
+def test_streams_that_share_runs_may_all_be_at_work(
+    start: Start,
+) -> None:
+    turns, together = Turns(2, patience_seconds=30), threading.Barrier(6)
 
-    async def meet() -> None:
-        async with shared:
-            await together.wait()
+    def meet() -> None:
+        with turns:
+            together.wait(5)
 
-    async with asyncio.timeout(5):
-        await asyncio.gather(*(meet() for _ in range(CORES + 5)))
+    threads = [start(meet) for _ in range(5)]
+    turns.widen(6)
+    turns.widen(3)
+    with turns:
+        together.wait(5)
+    for thread in threads:
+        thread.join(5)
+    assert not together.broken
+    assert turns._free == 6
