@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
+import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -47,6 +49,16 @@ def serve(
         console.print(f"[bold]{address}[/]  {len(supervisor.cameras)} streams", highlight=False)
 
     asyncio.run(run(config, on_start=started, on_stop=_leave_in_time))
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """Ends the process: all is said and written, and taking the interpreter apart takes seconds on a busy machine."""
+    logging.shutdown()
+    atexit._run_exitfuncs()  # of libraries: what is left of traces, for example
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _leave_in_time(supervisor: Supervisor) -> None:

@@ -137,7 +137,7 @@ class LoadPolicy:
             between = {name: self.level(name) for name in demands}
             self._down(demands)
             reason = (
-                f"pictures of {len(late)} streams are late"
+                f"pictures are late in {len(late)} of {len(demands)} streams"
                 if late
                 else f"{cpu_share:.0%} of all cores are in use"
             )

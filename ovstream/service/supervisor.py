@@ -328,6 +328,8 @@ class Supervisor:
             _log.warning("outputs did not end in time: what they had on its way stays in their spools")
         elif (error := closing.exception()) is not None:
             _log.warning("an output did not close well: %s", error)
+        if self.drained_seconds is not None:
+            return  # the second time
         self.drained_seconds = self._clock() - began
         if stops:
             _log.info("drained %d streams in %.1f s", len(stops), self.drained_seconds)
