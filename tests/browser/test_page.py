@@ -236,7 +236,7 @@ def test_nothing_is_in_the_way_of_screen_readers_and_weak_eyes(
 def test_the_keyboard_reaches_everything_and_comes_back(page: Any) -> None:
     page.get_by_role("button", name="entrance").wait_for()
     reached = []
-    for _ in range(8):
+    for _ in range(5):  # the link, both buttons, the camera, the events
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id")
