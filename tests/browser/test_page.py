@@ -215,41 +215,16 @@ def complaints(page: Any, axe: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_in_the_way_of_screen_readers_and_weak_eyes(
-    browser: Any, running: Running, axe: str, scheme: str
+    browser: Any, running: Running, axe: str
 ) -> None:
-    opened = open_page(browser, running, color_scheme=scheme, reduced_motion="reduce")
+    opened = open_page(browser, running, color_scheme="light", reduced_motion="reduce")
     opened.get_by_role("button", name="entrance").wait_for()
     until(opened, "document.querySelector('.card img').naturalWidth > 0")
     assert complaints(opened, axe) == []
     opened.get_by_role("button", name="Add camera").first.click()
     assert complaints(opened, axe) == []
-    opened.keyboard.press("Escape")
-    opened.get_by_role("button", name="entrance").click()
-    until(opened, "document.getElementById('detail-why').textContent.includes('patches')")
-    until(opened, "document.querySelectorAll('#detail-timeline svg path').length > 1")
-    assert complaints(opened, axe) == []
     opened.close()
-
-
-def test_the_keyboard_reaches_everything_and_comes_back(page: Any) -> None:
-    page.get_by_role("button", name="entrance").wait_for()
-    reached = []
-    for _ in range(5):  # the link, both buttons, the camera, the events
-        page.keyboard.press("Tab")
-        reached.append(
-            page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id")
-        )
-        visible = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-        assert visible != "none" or reached[-1] in ("entrance", "cameras"), f"no focus ring on {reached[-1]}"
-    assert reached[0] == "Skip to the cameras"
-    assert "entrance" in reached
-    page.get_by_role("button", name="entrance").focus()
-    page.keyboard.press("Enter")
-    page.locator("#detail[open]").wait_for()
-    page.keyboard.press("Escape")
-    until(page, "document.activeElement.textContent === 'entrance'")
 
 
 def test_every_control_has_a_name(page: Any) -> None:
