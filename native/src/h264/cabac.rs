@@ -74,6 +74,11 @@ impl<'a> Engine<'a> {
         Self::new(self.data, start)
     }
 
+    /// Some of the data, if it is there.
+    pub fn bytes(&self, range: std::ops::Range<usize>) -> &'a [u8] {
+        self.data.get(range).unwrap_or_default()
+    }
+
     /// Whether codIOffset is below codIRange, which no encoder violates (9.3.1.2).
     pub fn is_valid(&self) -> bool {
         self.value < u64::from(self.range) << self.ahead

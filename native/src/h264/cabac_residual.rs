@@ -4,6 +4,7 @@ use super::{
     cabac::{Contexts, Engine},
     cabac_syntax::CabacReader,
     cabac_tables::{LAST_8X8, SIGNIFICANT_8X8, SIGNIFICANT_8X8_FIELD},
+    sink::Sink,
     syntax::{
         block_kind::{self, CHROMA_DC, CHROMA_DC_422, KINDS},
         Residual, Syntax,
@@ -55,7 +56,7 @@ const AFTER_ONE: [u8; 8] = [1, 2, 3, 3, 4, 5, 6, 7];
 /// State after a level above 1.
 const AFTER_MORE: [u8; 8] = [4, 4, 4, 4, 5, 6, 7, 7];
 
-impl<'a> CabacReader<'a> {
+impl<'a, K: Sink> CabacReader<'a, K> {
     /// coded_block_flag and, when it is set, the block.
     #[inline(always)]
     pub(super) fn residual_block<const KIND: usize>(
@@ -142,7 +143,7 @@ impl<'a> CabacReader<'a> {
         weights: &[f32; N],
         sums: &mut Residual,
     ) {
-        let contexts = &mut self.contexts;
+        let (contexts, sink) = (&mut self.contexts, self.sink);
         let mut state = 0_usize;
         let mut left = count;
         let mut violated = false;
@@ -157,8 +158,11 @@ impl<'a> CabacReader<'a> {
                 violated |= suffix.is_none();
                 level = level.wrapping_add(suffix.unwrap_or(0));
             }
-            engine.bypass();
+            let is_negative = engine.bypass();
             added.add(level, weights[position & (N - 1)]);
+            if K::LISTENS {
+                sink.level(position, if is_negative { -level } else { level });
+            }
         }
         self.engine = engine;
         sums.energy += added.energy;

@@ -4,6 +4,7 @@ use super::{
     cabac::{Contexts, Engine},
     mb_types::{B_INTRA, I_PCM, P_INTRA},
     neighbours::{is_skipped, uses_8x8_transform, AbsMvd, Around},
+    sink::Sink,
     syntax::{Residual, Syntax},
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 const MVD_PREFIX: i32 = 9;
 
 /// Reads the slice data of one slice.
-pub struct CabacReader<'a> {
+pub struct CabacReader<'a, K> {
     pub(super) engine: Engine<'a>,
     pub(super) contexts: Contexts,
     /// Bits of the slice data with rbsp_stop_one_bit.
@@ -25,12 +26,14 @@ pub struct CabacReader<'a> {
     failure: Option<&'static str>,
     /// mb_qp_delta of the previous macroblock was not 0.
     qp_delta_before: bool,
+    pub(super) sink: K,
 }
 
-impl<'a> CabacReader<'a> {
+impl<'a, K: Sink> CabacReader<'a, K> {
     /// Starts at byte `start` with its `contexts`; rbsp_stop_one_bit is the last of `end` bits.
-    pub fn new(data: &'a [u8], start: usize, end: u64, contexts: Contexts, field: bool) -> Self {
-        Self { engine: Engine::new(data, start), contexts, end, field, failure: None, qp_delta_before: false }
+    pub fn new(data: &'a [u8], start: usize, end: u64, contexts: Contexts, field: bool, sink: K) -> Self {
+        let engine = Engine::new(data, start);
+        Self { engine, contexts, end, field, failure: None, qp_delta_before: false, sink }
     }
 
     #[inline(always)]
@@ -129,9 +132,14 @@ impl<'a> CabacReader<'a> {
     }
 }
 
-impl Syntax for CabacReader<'_> {
+impl<K: Sink> Syntax for CabacReader<'_, K> {
+    type Sink = K;
     const CABAC: bool = true;
     const PCM_LEVEL: u8 = 1;
+
+    fn sink(&self) -> K {
+        self.sink
+    }
 
     fn unavailable_level(intra: bool) -> u8 {
         u8::from(intra)
@@ -225,11 +233,12 @@ impl Syntax for CabacReader<'_> {
 
     fn skip_intra_pred_modes(&mut self, blocks: u32) {
         for _ in 0..blocks {
-            if !self.decision(68) {
-                for _ in 0..3 {
-                    self.decision(69);
-                }
+            let is_predicted = self.decision(68);
+            let mut rem = 0;
+            for bit in 0..if is_predicted { 0 } else { 3 } {
+                rem |= (self.bin(69) << bit) as u8;
             }
+            self.sink.intra_mode((!is_predicted).then_some(rem));
         }
     }
 
@@ -294,12 +303,15 @@ impl Syntax for CabacReader<'_> {
     }
 
     fn pcm_samples(&mut self, bytes: usize) {
-        let start = (self.engine.position().div_ceil(8) as usize).wrapping_add(bytes);
+        let first = self.engine.position().div_ceil(8) as usize;
+        let start = first.wrapping_add(bytes);
+        self.sink.pcm(self.engine.bytes(first..start));
         self.engine = self.engine.restarted(start);
     }
 
     #[inline(always)]
     fn block<const KIND: usize>(&mut self, a: u8, b: u8, weights: &[f32; 16], sums: &mut Residual) -> u8 {
+        self.sink.block(KIND);
         u8::from(self.residual_block::<KIND>(usize::from(a & 1) + 2 * usize::from(b & 1), weights, sums))
     }
 
@@ -310,6 +322,7 @@ impl Syntax for CabacReader<'_> {
         weights: &[f32; 64],
         sums: &mut Residual,
     ) -> u8 {
+        self.sink.block(KIND);
         if let Some((a, b)) = neighbours {
             if !self.coded_block_flag_8x8::<KIND>(usize::from(a & 1) + 2 * usize::from(b & 1)) {
                 return 0;

@@ -4,6 +4,7 @@ use super::{
     cavlc_tables::{CBP_INTER, CBP_INTER_LUMA, CBP_INTRA, CBP_INTRA_LUMA},
     mb_types::{B_INTRA, I_PCM, P_INTRA},
     neighbours::{AbsMvd, Around},
+    sink::Sink,
     syntax::{Residual, Syntax},
 };
 use crate::unit::SliceType;
@@ -22,7 +23,7 @@ pub trait SkipRuns: Syntax {
 }
 
 /// Reads the slice data of one slice.
-pub struct CavlcReader<'a> {
+pub struct CavlcReader<'a, K> {
     data: &'a [u8],
     /// Byte after those in the window (behind the end, zeros are read).
     next: usize,
@@ -33,12 +34,14 @@ pub struct CavlcReader<'a> {
     /// Bits before rbsp_stop_one_bit.
     payload_bits: u64,
     failure: Option<&'static str>,
+    pub(super) sink: K,
 }
 
-impl<'a> CavlcReader<'a> {
+impl<'a, K: Sink> CavlcReader<'a, K> {
     /// Starts at bit `start`; slice data ends at bit `payload_bits`, where rbsp_stop_one_bit is.
-    pub fn new(data: &'a [u8], start: usize, payload_bits: u64) -> Self {
-        let mut reader = Self { data, next: start / 8, window: 0, valid: 0, payload_bits, failure: None };
+    pub fn new(data: &'a [u8], start: usize, payload_bits: u64, sink: K) -> Self {
+        let mut reader =
+            Self { data, next: start / 8, window: 0, valid: 0, payload_bits, failure: None, sink };
         reader.refill();
         reader.consume(start as u32 & 7);
         reader
@@ -144,7 +147,7 @@ impl<'a> CavlcReader<'a> {
     }
 }
 
-impl SkipRuns for CavlcReader<'_> {
+impl<K: Sink> SkipRuns for CavlcReader<'_, K> {
     #[inline(always)]
     fn mb_skip_run(&mut self) -> u32 {
         self.ue()
@@ -160,9 +163,14 @@ impl SkipRuns for CavlcReader<'_> {
     }
 }
 
-impl Syntax for CavlcReader<'_> {
+impl<K: Sink> Syntax for CavlcReader<'_, K> {
+    type Sink = K;
     const CABAC: bool = false;
     const PCM_LEVEL: u8 = 16;
+
+    fn sink(&self) -> K {
+        self.sink
+    }
 
     fn unavailable_level(_intra: bool) -> u8 {
         UNAVAILABLE
@@ -199,7 +207,11 @@ impl Syntax for CavlcReader<'_> {
     }
 
     fn si_mb_type(&mut self) -> u8 {
-        (self.ue_max(u32::from(I_PCM) + 1, "mb_type") as u8).saturating_sub(1)
+        let mb_type = self.ue_max(u32::from(I_PCM) + 1, "mb_type") as u8;
+        if mb_type == 0 {
+            self.sink.switching_intra();
+        }
+        mb_type.saturating_sub(1)
     }
 
     fn transform_size_8x8_flag(&mut self, _around: &Around) -> bool {
@@ -232,6 +244,7 @@ impl Syntax for CavlcReader<'_> {
         for _ in 0..blocks {
             self.require(4);
             let bits = if self.peek(1) != 0 { 1 } else { 4 };
+            self.sink.intra_mode((bits == 4).then_some(self.peek(4) as u8));
             self.consume(bits);
         }
     }
@@ -258,7 +271,9 @@ impl Syntax for CavlcReader<'_> {
     }
 
     fn pcm_samples(&mut self, bytes: usize) {
-        let start = (self.position().div_ceil(8) as usize).saturating_add(bytes);
+        let first = self.position().div_ceil(8) as usize;
+        let start = first.saturating_add(bytes);
+        self.sink.pcm(self.data.get(first..start).unwrap_or_default());
         (self.next, self.window, self.valid) = (start, 0, 0);
         self.refill();
     }
@@ -266,6 +281,7 @@ impl Syntax for CavlcReader<'_> {
     #[inline(always)]
     fn block<const KIND: usize>(&mut self, a: u8, b: u8, weights: &[f32; 16], sums: &mut Residual) -> u8 {
         self.require(32);
+        self.sink.block(KIND);
         let entry = self.coeff_token::<KIND>(a, b);
         let total = (entry >> 5 & 31) as u8;
         if total > 0 {

@@ -6,6 +6,7 @@ use super::{
         COEFF_TOKEN, COEFF_TOKEN_CHROMA, COEFF_TOKEN_CHROMA_422, POSITIONS_2X2, POSITIONS_4X4,
         RUN_BEFORE_SHORT, TOTAL_ZEROS_2X2, TOTAL_ZEROS_2X4, TOTAL_ZEROS_4X4,
     },
+    sink::Sink,
     syntax::{
         block_kind::{self, CHROMA_DC, CHROMA_DC_422},
         Residual, Syntax,
@@ -15,7 +16,7 @@ use super::{
 /// Longest level_prefix of 8-bit video with room to spare; keeps every level in 32 bits.
 const MAX_LEVEL_PREFIX: u32 = 25;
 
-impl CavlcReader<'_> {
+impl<K: Sink> CavlcReader<'_, K> {
     /// coeff_token (9.2.1) as a table entry; `context` is the table number, or chroma DC.
     #[inline(always)]
     pub(super) fn coeff_token<const KIND: usize>(&mut self, a: u8, b: u8) -> u16 {
@@ -68,10 +69,15 @@ impl CavlcReader<'_> {
         (15 << suffix_length) + suffix + escape + (1 << (prefix - 3)) - 4096
     }
 
-    /// Levels (absolute values, highest frequency first) of a block (9.2.2).
+    /// Levels (absolute values unless somebody listens, highest frequency first) of a block (9.2.2).
     #[inline(always)]
     fn levels(&mut self, total: usize, trailing_ones: usize) -> [i32; 16] {
         let mut levels = [1; 16];
+        if K::LISTENS {
+            for (index, level) in levels.iter_mut().enumerate().take(trailing_ones) {
+                *level = self.sign(index);
+            }
+        }
         self.consume(trailing_ones as u32);
         if total == trailing_ones {
             return levels;
@@ -84,7 +90,7 @@ impl CavlcReader<'_> {
         let mut index = trailing_ones;
         loop {
             let level = (code >> 1).wrapping_add(1);
-            levels[index & 15] = level as i32;
+            levels[index & 15] = if K::LISTENS && code & 1 == 1 { -(level as i32) } else { level as i32 };
             index = index.wrapping_add(1);
             if index >= total {
                 return levels;
@@ -94,6 +100,15 @@ impl CavlcReader<'_> {
                 suffix_length = suffix_length.wrapping_add(1);
             }
             code = self.level_code(suffix_length);
+        }
+    }
+
+    /// A level of 1 with the sign at bit `index` of the window.
+    fn sign(&self, index: usize) -> i32 {
+        if self.window << index >> 63 != 0 {
+            -1
+        } else {
+            1
         }
     }
 
@@ -156,6 +171,12 @@ impl CavlcReader<'_> {
         if entry == 0 || highest.wrapping_add(block_kind::first(KIND)) >= 16 {
             return false;
         }
+        if K::LISTENS {
+            for level in 0..total {
+                let position = (entry >> (8 + 4 * level) & 15) as usize + block_kind::first(KIND);
+                self.sink.level(position, self.sign(level));
+            }
+        }
         self.consume((total as u32).wrapping_add(entry & 31));
         for (level, counted) in COUNTED[total & 3].iter().enumerate() {
             let position = (entry >> (8 + 4 * level) & 15) as usize;
@@ -205,6 +226,7 @@ impl CavlcReader<'_> {
         let mut index = 0_usize;
         loop {
             sums.add(levels[index & 15], weights[position & 15]);
+            self.sink.level(position, levels[index & 15]);
             index = index.wrapping_add(1);
             if index >= total {
                 break;
@@ -250,7 +272,7 @@ mod tests {
     }
 
     fn agree<const KIND: usize>(data: &[u8], total: usize, weights: &[f32; 16]) -> bool {
-        let read = || CavlcReader::new(data, 0, 8 * data.len() as u64);
+        let read = || CavlcReader::new(data, 0, 8 * data.len() as u64, ());
         let (mut quick, mut slow) = (read(), read());
         let (mut found, mut expected) = (Residual::default(), Residual::default());
         if !quick.ones::<KIND>(total, weights, &mut found) {

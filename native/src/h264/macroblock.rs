@@ -8,6 +8,7 @@ use super::{
     neighbours::{is_available, is_skipped, Around, Coded, CodedChroma, Grid, Place},
     pairs::Pairs,
     residual::{residual, Format, Pattern},
+    sink::Sink,
     slice_data::SliceInput,
     syntax::{Residual, Syntax},
 };
@@ -143,6 +144,7 @@ impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
     #[inline(never)]
     pub fn macroblock(&mut self) -> Result<()> {
         let around = self.around();
+        self.syntax.sink().macroblock(self.place.address);
         let slice_type = self.input.header.slice_type;
         let mb_type = match self.input.header.is_switching && slice_type == SliceType::I {
             false => self.syntax.mb_type(slice_type, &around),
@@ -228,7 +230,11 @@ impl<S: Syntax, const MBAFF: bool> SliceParser<'_, S, MBAFF> {
                 self.input.pps.transform_8x8_mode_flag && self.syntax.transform_size_8x8_flag(around);
             self.syntax.skip_intra_pred_modes(if transform_8x8 { 4 } else { 16 });
         }
-        coded.chroma_mode = self.has_chroma_part() && self.syntax.intra_chroma_pred_mode(around) != 0;
+        if self.has_chroma_part() {
+            let mode = self.syntax.intra_chroma_pred_mode(around);
+            self.syntax.sink().intra_chroma_mode(mode);
+            coded.chroma_mode = mode != 0;
+        }
         let cbp = if intra_16x16 {
             intra_16x16_cbp(intra_type)
         } else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     cabac_syntax::CabacReader, cavlc::SkipRuns, macroblock::SliceParser, mv_prediction::Surroundings,
-    syntax::Syntax,
+    sink::Sink, syntax::Syntax,
 };
 use crate::{
     error::{Error, Result},
@@ -34,7 +34,7 @@ impl<S: Syntax> SliceParser<'_, S, true> {
     }
 }
 
-impl SliceParser<'_, CabacReader<'_>, true> {
+impl<K: Sink> SliceParser<'_, CabacReader<'_, K>, true> {
     /// Reads the slice; returns its number of macroblocks.
     pub fn cabac_pairs(&mut self) -> Result<u32> {
         let mut pair = self.first;

@@ -5,6 +5,7 @@ use super::{
     cavlc::{CavlcReader, SkipRuns},
     neighbours::{AbsMvd, Around},
     param_sets::ParameterSets,
+    sink::Sink,
     slice_header::{ParsedSlice, SliceHeader},
     syntax::{Residual, Syntax},
 };
@@ -38,16 +39,16 @@ impl Pending {
     }
 
     /// Reads the slice data of all partitions that came.
-    pub fn reader(&self, payload_bits: u64) -> Result<PartitionedReader<'_>> {
+    pub fn reader<K: Sink>(&self, payload_bits: u64, sink: K) -> Result<PartitionedReader<'_, K>> {
         let start = self.slice.header.slice_data_bit_offset;
         let mut residual = [None, None];
         for (reader, rbsp) in residual.iter_mut().zip(&self.others) {
             if let Some(rbsp) = rbsp {
-                *reader = Some(self.reader_of(rbsp)?);
+                *reader = Some(self.reader_of(rbsp, sink)?);
             }
         }
         Ok(PartitionedReader {
-            a: CavlcReader::new(&self.rbsp, start, payload_bits),
+            a: CavlcReader::new(&self.rbsp, start, payload_bits, sink),
             residual,
             constrained_intra: self.slice.pps.constrained_intra_pred_flag,
             intra: false,
@@ -57,14 +58,14 @@ impl Pending {
     }
 
     // H.264 7.3.2.9.2, 7.3.2.9.3
-    fn reader_of<'a>(&self, rbsp: &'a [u8]) -> Result<Partition<'a>> {
+    fn reader_of<'a, K: Sink>(&self, rbsp: &'a [u8], sink: K) -> Result<Partition<'a, K>> {
         let r = &mut BitReader::new(rbsp);
         r.ue("slice_id")?;
         if self.slice.pps.redundant_pic_cnt_present_flag {
             r.ue("redundant_pic_cnt")?;
         }
         let payload_bits = payload_bits(rbsp) as u64;
-        Ok(Partition { bits: CavlcReader::new(rbsp, r.bit_offset(), payload_bits), payload_bits })
+        Ok(Partition { bits: CavlcReader::new(rbsp, r.bit_offset(), payload_bits, sink), payload_bits })
     }
 }
 
@@ -92,16 +93,16 @@ pub fn attach(pending: Option<&mut Pending>, nal_unit_type: u8, rbsp: &[u8]) -> 
     Ok(())
 }
 
-struct Partition<'a> {
-    bits: CavlcReader<'a>,
+struct Partition<'a, K> {
+    bits: CavlcReader<'a, K>,
     payload_bits: u64,
 }
 
 /// Reads syntax elements of the slice from partition A and residual blocks from B or C.
-pub struct PartitionedReader<'a> {
-    a: CavlcReader<'a>,
+pub struct PartitionedReader<'a, K> {
+    a: CavlcReader<'a, K>,
     /// Of Intra and of Inter macroblocks.
-    residual: [Option<Partition<'a>>; 2],
+    residual: [Option<Partition<'a, K>>; 2],
     /// constrained_intra_pred_flag: Intra macroblocks need nothing of Inter macroblocks.
     constrained_intra: bool,
     /// The current residual is that of an Intra macroblock.
@@ -112,19 +113,19 @@ pub struct PartitionedReader<'a> {
     was_missing: bool,
 }
 
-impl<'a> PartitionedReader<'a> {
-    fn current(&mut self) -> Option<&mut CavlcReader<'a>> {
+impl<'a, K: Sink> PartitionedReader<'a, K> {
+    fn current(&mut self) -> Option<&mut CavlcReader<'a, K>> {
         let residual = &mut self.residual[usize::from(!self.intra)];
         residual.as_mut().map(|partition| &mut partition.bits).filter(|_| !self.is_missing)
     }
 
-    fn readers(&self) -> impl Iterator<Item = &CavlcReader<'a>> {
+    fn readers(&self) -> impl Iterator<Item = &CavlcReader<'a, K>> {
         [&self.a].into_iter().chain(self.residual.iter().flatten().map(|partition| &partition.bits))
     }
 
     /// Whether B and C ended where their trailing bits are, if they were read to the end.
     pub fn check_end(&self) -> Result<()> {
-        let ended = |partition: &Partition<'_>| partition.bits.position() == partition.payload_bits;
+        let ended = |partition: &Partition<'_, K>| partition.bits.position() == partition.payload_bits;
         if self.was_missing {
             return Err(Error::invalid("slice_data_partition (lost)", self.position()));
         }
@@ -135,7 +136,7 @@ impl<'a> PartitionedReader<'a> {
     }
 }
 
-impl SkipRuns for PartitionedReader<'_> {
+impl<K: Sink> SkipRuns for PartitionedReader<'_, K> {
     fn mb_skip_run(&mut self) -> u32 {
         self.a.mb_skip_run()
     }
@@ -149,13 +150,18 @@ impl SkipRuns for PartitionedReader<'_> {
     }
 }
 
-impl Syntax for PartitionedReader<'_> {
+impl<K: Sink> Syntax for PartitionedReader<'_, K> {
+    type Sink = K;
     const CABAC: bool = false;
     const PARTITIONED: bool = true;
-    const PCM_LEVEL: u8 = CavlcReader::PCM_LEVEL;
+    const PCM_LEVEL: u8 = CavlcReader::<'_, K>::PCM_LEVEL;
+
+    fn sink(&self) -> K {
+        self.a.sink()
+    }
 
     fn unavailable_level(intra: bool) -> u8 {
-        CavlcReader::unavailable_level(intra)
+        CavlcReader::<'_, K>::unavailable_level(intra)
     }
 
     fn failure(&self) -> Option<&'static str> {

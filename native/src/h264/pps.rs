@@ -30,6 +30,8 @@ pub struct Pps {
     pub weighted_bipred_idc: u8,
     /// Initial QP minus 26.
     pub pic_init_qp_minus26: i8,
+    /// Initial QS minus 26 (SP and SI).
+    pub pic_init_qs_minus26: i8,
     /// Chroma QP offset (Cb).
     pub chroma_qp_index_offset: i8,
     /// Chroma QP offset (Cr); equals the first when absent.
@@ -83,7 +85,7 @@ impl Pps {
         }
         let qp_bd_offset = 6 * i32::from(sps.bit_depth_luma_minus8);
         pps.pic_init_qp_minus26 = r.se_in(-26 - qp_bd_offset..=25, "pic_init_qp_minus26")? as i8;
-        r.se_in(-26..=25, "pic_init_qs_minus26")?;
+        pps.pic_init_qs_minus26 = r.se_in(-26..=25, "pic_init_qs_minus26")? as i8;
         pps.chroma_qp_index_offset = r.se_in(-12..=12, "chroma_qp_index_offset")? as i8;
         pps.second_chroma_qp_index_offset = pps.chroma_qp_index_offset;
         pps.deblocking_filter_control_present_flag = r.flag("deblocking_filter_control_present_flag")?;

@@ -12,6 +12,7 @@ use super::{
     partitions::{PartitionedReader, Pending},
     pps::Pps,
     residual::Format,
+    sink::Sink,
     slice_groups::MapCache,
     slice_header::SliceHeader,
     sps::Sps,
@@ -85,11 +86,16 @@ pub struct Scratch {
 /// Parses one slice into `picture` and returns the number of macroblocks that it held.
 ///
 /// `picture.blocks` has one block per macroblock; `picture.slice_refs` holds the reference lists of every slice so
-/// far, including this one.
+/// far, including this one. `sink` is told what else the slice says.
 ///
 /// # Errors
 /// The place and the syntax element where the slice breaks the specification. Macroblocks before it stay parsed.
-pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: &mut Picture) -> Result<u32> {
+pub fn parse_slice_data<K: Sink>(
+    input: &SliceInput<'_>,
+    scratch: &mut Scratch,
+    picture: &mut Picture,
+    sink: K,
+) -> Result<u32> {
     let start = input.header.slice_data_bit_offset;
     let first = input.header.first_address(picture.mb_cols);
     let rows_per_unit = if picture.mbaff { 2 } else { 1 };
@@ -115,17 +121,18 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
     let Some(qp) = u8::try_from(slice_qp + i32::from(qp_bd_offset)).ok().filter(|_| slice_qp <= 51) else {
         return Err(Error::invalid("slice_qp_delta", start as u64));
     };
+    sink.slice(input);
     if let Some(pending) = input.partitions {
         if input.pps.entropy_coding_mode_flag {
             return Err(Error::invalid("entropy_coding_mode_flag (CABAC in data partitions)", start as u64));
         }
-        return partitioned(pending.reader(payload_bits)?, input, scratch, picture, qp);
+        return partitioned(pending.reader(payload_bits, sink)?, input, scratch, picture, qp);
     }
     if let Some(map) = scratch.groups.map_of(input.sps, input.pps, input.header, picture) {
         if input.pps.entropy_coding_mode_flag {
             return Err(Error::invalid("entropy_coding_mode_flag (CABAC with slice groups)", start as u64));
         }
-        let reader = CavlcReader::new(input.rbsp, start, payload_bits);
+        let reader = CavlcReader::new(input.rbsp, start, payload_bits, sink);
         return match picture.mbaff {
             true => parser::<_, true>(reader, input, scratch, picture, qp).pairs_of_group(map),
             false => parser::<_, false>(reader, input, scratch, picture, qp).slice_of_group(&map),
@@ -143,6 +150,7 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
             payload_bits + 1,
             contexts,
             picture.structure.is_field(),
+            sink,
         );
         if picture.mbaff {
             parser::<_, true>(reader, input, scratch, picture, qp).cabac_pairs()
@@ -150,7 +158,7 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
             parser::<_, false>(reader, input, scratch, picture, qp).cabac_slice()
         }
     } else {
-        let reader = CavlcReader::new(input.rbsp, start, payload_bits);
+        let reader = CavlcReader::new(input.rbsp, start, payload_bits, sink);
         if picture.mbaff {
             parser::<_, true>(reader, input, scratch, picture, qp).cavlc_pairs()
         } else {
@@ -160,8 +168,8 @@ pub fn parse_slice_data(input: &SliceInput<'_>, scratch: &mut Scratch, picture: 
 }
 
 /// A slice in partitions; macroblocks whose residual is lost are unknown.
-fn partitioned(
-    reader: PartitionedReader<'_>,
+fn partitioned<K: Sink>(
+    reader: PartitionedReader<'_, K>,
     input: &SliceInput<'_>,
     scratch: &mut Scratch,
     picture: &mut Picture,
@@ -184,7 +192,7 @@ fn partitioned(
     parser.without_lost(read)
 }
 
-impl<const MBAFF: bool> SliceParser<'_, PartitionedReader<'_>, MBAFF> {
+impl<K: Sink, const MBAFF: bool> SliceParser<'_, PartitionedReader<'_, K>, MBAFF> {
     /// What was read of a slice in partitions.
     fn without_lost(&mut self, read: Result<u32>) -> Result<u32> {
         let result = read.and_then(|count| self.syntax.check_end().map(|()| count));
@@ -378,7 +386,7 @@ impl<S: SkipRuns> SliceParser<'_, S, false> {
     }
 }
 
-impl SliceParser<'_, CabacReader<'_>, false> {
+impl<K: Sink> SliceParser<'_, CabacReader<'_, K>, false> {
     fn cabac_slice(&mut self) -> Result<u32> {
         let slice_type = self.input.header.slice_type;
         let (mut address, mut x) = self.first();
@@ -447,7 +455,7 @@ impl SliceParser<'_, CabacReader<'_>, false> {
     }
 }
 
-impl<const MBAFF: bool> SliceParser<'_, CabacReader<'_>, MBAFF> {
+impl<K: Sink, const MBAFF: bool> SliceParser<'_, CabacReader<'_, K>, MBAFF> {
     /// The last bit that the engine reads is rbsp_stop_one_bit. Some encoders flush a few bits more.
     pub fn check_end(&self, engine: Engine<'_>) -> Result<()> {
         let surplus = self.syntax.end.checked_sub(engine.position());

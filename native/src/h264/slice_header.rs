@@ -49,6 +49,18 @@ pub struct SliceHeader {
     pub cabac_init_idc: u8,
     /// QP of the slice minus the initial QP.
     pub slice_qp_delta: i8,
+    /// sp_for_switch_flag
+    pub sp_for_switch_flag: bool,
+    /// QS of the slice minus the initial QS (SP and SI).
+    pub slice_qs_delta: i8,
+    /// Explicit prediction weights.
+    pub pred_weight_table: PredWeightTable,
+    /// 0 on, 1 off, 2 not across slices
+    pub disable_deblocking_filter_idc: u8,
+    /// FilterOffsetA / 2
+    pub slice_alpha_c0_offset_div2: i8,
+    /// FilterOffsetB / 2
+    pub slice_beta_offset_div2: i8,
     /// Where the changing slice groups are.
     pub slice_group_change_cycle: u32,
     /// Where slice_data() starts, in bits from the start of the RBSP.
@@ -57,6 +69,15 @@ pub struct SliceHeader {
     pub ref_pic_list_modification: [Vec<Modification>; 2],
     /// What happens to the reference pictures after this picture.
     pub dec_ref_pic_marking: DecRefPicMarking,
+}
+
+/// pred_weight_table() (H.264 7.3.3.2); empty lists without explicit weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PredWeightTable {
+    /// luma_log2_weight_denom, chroma_log2_weight_denom
+    pub log2_weight_denom: [u8; 2],
+    /// Per list and reference index: weight and offset of Y, Cb, Cr.
+    pub weights: [Vec<[(i16, i16); 3]>; 2],
 }
 
 /// One command of ref_pic_list_modification() (Table 7-7).
@@ -236,7 +257,7 @@ impl SliceHeader {
             SliceType::I => false,
         };
         if weighted {
-            self.skip_pred_weight_table(r, lists, sps.chroma_array_type() != 0)?;
+            self.read_pred_weight_table(r, lists, sps.chroma_array_type() != 0)?;
         }
         if self.nal_ref_idc != 0 {
             self.dec_ref_pic_marking = read_marking(r, self.idr_pic_flag)?;
@@ -254,13 +275,16 @@ impl SliceHeader {
         self.slice_qp_delta = r.se_in(lowest..=51 - init_qp, "slice_qp_delta")? as i8;
         if self.is_switching {
             if self.slice_type == SliceType::P {
-                r.flag("sp_for_switch_flag")?;
+                self.sp_for_switch_flag = r.flag("sp_for_switch_flag")?;
             }
-            r.se_in(-51..=51, "slice_qs_delta")?;
+            self.slice_qs_delta = r.se_in(-51..=51, "slice_qs_delta")? as i8;
         }
-        if pps.deblocking_filter_control_present_flag && r.ue_max(2, "disable_deblocking_filter_idc")? != 1 {
-            r.se_in(-6..=6, "slice_alpha_c0_offset_div2")?;
-            r.se_in(-6..=6, "slice_beta_offset_div2")?;
+        if pps.deblocking_filter_control_present_flag {
+            self.disable_deblocking_filter_idc = r.ue_max(2, "disable_deblocking_filter_idc")? as u8;
+            if self.disable_deblocking_filter_idc != 1 {
+                self.slice_alpha_c0_offset_div2 = r.se_in(-6..=6, "slice_alpha_c0_offset_div2")? as i8;
+                self.slice_beta_offset_div2 = r.se_in(-6..=6, "slice_beta_offset_div2")? as i8;
+            }
         }
         if let Some(groups) = &pps.slice_groups {
             self.slice_group_change_cycle = groups.read_change_cycle(r, sps)?;
@@ -287,27 +311,29 @@ impl SliceHeader {
         }
     }
 
-    /// Weights change samples, not motion: only the syntax matters here.
     // H.264 7.3.3.2
-    fn skip_pred_weight_table(&self, r: &mut BitReader<'_>, lists: usize, chroma: bool) -> Result<()> {
-        r.ue_max(7, "luma_log2_weight_denom")?;
-        if chroma {
-            r.ue_max(7, "chroma_log2_weight_denom")?;
-        }
-        for &count in self.num_ref_idx_active_minus1.iter().take(lists) {
-            for _ in 0..=count {
+    fn read_pred_weight_table(&mut self, r: &mut BitReader<'_>, lists: usize, chroma: bool) -> Result<()> {
+        let luma_denom = r.ue_max(7, "luma_log2_weight_denom")? as u8;
+        let chroma_denom = if chroma { r.ue_max(7, "chroma_log2_weight_denom")? as u8 } else { 0 };
+        let mut table =
+            PredWeightTable { log2_weight_denom: [luma_denom, chroma_denom], ..Default::default() };
+        for (list, weights) in table.weights.iter_mut().enumerate().take(lists) {
+            for _ in 0..=self.num_ref_idx_active_minus1[list] {
+                let mut planes = [luma_denom, chroma_denom, chroma_denom].map(|denom| (1_i16 << denom, 0));
                 if r.flag("luma_weight_flag")? {
-                    r.se_in(-128..=127, "luma_weight")?;
-                    r.se_in(-128..=127, "luma_offset")?;
+                    let weight = r.se_in(-128..=127, "luma_weight")? as i16;
+                    planes[0] = (weight, r.se_in(-128..=127, "luma_offset")? as i16);
                 }
                 if chroma && r.flag("chroma_weight_flag")? {
-                    for _ in 0..2 {
-                        r.se_in(-128..=127, "chroma_weight")?;
-                        r.se_in(-128..=127, "chroma_offset")?;
+                    for plane in &mut planes[1..] {
+                        let weight = r.se_in(-128..=127, "chroma_weight")? as i16;
+                        *plane = (weight, r.se_in(-128..=127, "chroma_offset")? as i16);
                     }
                 }
+                weights.push(planes);
             }
         }
+        self.pred_weight_table = table;
         Ok(())
     }
 

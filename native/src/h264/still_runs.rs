@@ -3,7 +3,7 @@
 //! Once one has no motion, neither have those that follow it in the run: its right neighbour takes over the motion of
 //! A, and where A or B is not available there is none (H.264 8.4.1.1).
 
-use super::{cabac::Engine, cabac_syntax::CabacReader, macroblock::SliceParser, syntax::Syntax};
+use super::{cabac::Engine, cabac_syntax::CabacReader, macroblock::SliceParser, sink::Sink, syntax::Syntax};
 use crate::{
     error::{Error, Result},
     picture::{Block, BlockClass},
@@ -60,7 +60,7 @@ impl<S: Syntax> SliceParser<'_, S, false> {
     }
 }
 
-impl SliceParser<'_, CabacReader<'_>, false> {
+impl<K: Sink> SliceParser<'_, CabacReader<'_, K>, false> {
     /// Reads mb_skip_flag and end_of_slice_flag from `address` on, where the macroblock before was skipped and stands
     /// still, for as long as the context stays the same. Returns how many macroblocks were skipped.
     ///

@@ -9,6 +9,7 @@ use super::{
     partitions::{self, Pending},
     poc::{OrderCounts, PocState},
     ref_lists, sei,
+    sink::Sink,
     slice_data::{parse_slice_data, Scratch, SliceInput},
     slice_header::{pair_address, ParsedSlice, SliceHeader},
     sps::Sps,
@@ -57,7 +58,8 @@ struct FirstField {
 }
 
 /// The access unit being parsed.
-struct Unit {
+struct Unit<K> {
+    sink: K,
     options: Options,
     depth: Depth,
     current: Option<Current>,
@@ -126,7 +128,22 @@ impl Parser {
         framing: Framing,
         options: Options,
     ) -> std::result::Result<ParsedPicture, UnitError> {
+        self.parse_with(access_unit, framing, options, ())
+    }
+
+    /// Like `parse`; tells `sink` what else the access unit says.
+    ///
+    /// # Errors
+    /// As `parse`.
+    pub fn parse_with<K: Sink>(
+        &mut self,
+        access_unit: &[u8],
+        framing: Framing,
+        options: Options,
+        sink: K,
+    ) -> std::result::Result<ParsedPicture, UnitError> {
         let mut unit = Unit {
+            sink,
             options,
             depth: Depth::new(options, || slice_bits(access_unit, framing)),
             current: None,
@@ -162,7 +179,12 @@ impl Parser {
     }
 
     /// Counts an error of one NAL unit, or gives up on the access unit.
-    fn note(&mut self, error: Error, nal_index: u32, unit: &mut Unit) -> std::result::Result<(), UnitError> {
+    fn note<K: Sink>(
+        &mut self,
+        error: Error,
+        nal_index: u32,
+        unit: &mut Unit<K>,
+    ) -> std::result::Result<(), UnitError> {
         let error = UnitError { error, nal_index };
         if error.error.kind == ErrorKind::Invalid && error.error.element != SECOND_PICTURE {
             unit.errors += 1;
@@ -175,7 +197,7 @@ impl Parser {
     }
 
     // H.264 7.4.1, Table 7-1
-    fn parse_nal(&mut self, nal: &[u8], unit: &mut Unit) -> Result<()> {
+    fn parse_nal<K: Sink>(&mut self, nal: &[u8], unit: &mut Unit<K>) -> Result<()> {
         let header = nal[0];
         if header & 0x80 != 0 {
             return Err(Error::invalid("forbidden_zero_bit", 0));
@@ -218,17 +240,17 @@ impl Parser {
     }
 
     /// Parses the slice whose partitions came, if there is one.
-    fn parse_pending(&mut self, unit: &mut Unit) -> Result<()> {
+    fn parse_pending<K: Sink>(&mut self, unit: &mut Unit<K>) -> Result<()> {
         let Some(pending) = unit.pending.take() else { return Ok(()) };
         self.parse_slice(&pending.slice, &pending.rbsp, Some(&pending), unit)
     }
 
-    fn parse_slice(
+    fn parse_slice<K: Sink>(
         &mut self,
         slice: &ParsedSlice,
         rbsp: &[u8],
         partitions: Option<&Pending>,
-        unit: &mut Unit,
+        unit: &mut Unit<K>,
     ) -> Result<()> {
         // Of separate colour planes luma counts.
         if slice.header.colour_plane_id > 0 {
@@ -286,7 +308,7 @@ impl Parser {
             old_x264: self.x264_build.is_some_and(|build| build < 151),
             want_energy: unit.options.want_energy,
         };
-        parse_slice_data(&input, &mut self.scratch, &mut current.picture).map(|_| ())
+        parse_slice_data(&input, &mut self.scratch, &mut current.picture, unit.sink).map(|_| ())
     }
 
     /// Opens the picture of its first slice.
@@ -336,13 +358,14 @@ impl Parser {
     }
 
     /// Closes the picture, if one is open, and makes it a reference.
-    fn close(&mut self, unit: &mut Unit) {
+    fn close<K: Sink>(&mut self, unit: &mut Unit<K>) {
         let Some(mut current) = unit.current.take() else { return };
         current.fill_unread();
         current.covered = current.picture.covered() as u32;
         current.picture.motion_known =
             current.motion_exact && current.covered as usize == current.picture.blocks.len();
         let picture = Arc::new(std::mem::take(&mut current.picture));
+        unit.sink.picture(&picture, current.counts);
         self.pictures.push(Arc::clone(&picture));
         let second = current.first_field.is_some();
         self.dpb.mark(&current.sps, &current.first, &picture, current.counts, &mut self.poc, second);
@@ -362,7 +385,7 @@ impl Parser {
     }
 
     /// Closes the last picture and says what the access unit held: a frame, or one or two fields.
-    fn finish(&mut self, mut unit: Unit) -> Option<ParsedPicture> {
+    fn finish<K: Sink>(&mut self, mut unit: Unit<K>) -> Option<ParsedPicture> {
         self.close(&mut unit);
         let (first, first_picture) = unit.closed.first()?;
         let content = match (&unit.closed[..], first_picture.structure) {

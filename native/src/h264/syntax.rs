@@ -3,6 +3,7 @@
 use super::{
     energy::QpWeights,
     neighbours::{AbsMvd, Around},
+    sink::Sink,
 };
 use crate::unit::SliceType;
 
@@ -82,6 +83,8 @@ impl Residual {
 /// Reader of syntax elements. After a violation it delivers harmless values and remembers the element: whoever
 /// drives it asks [`Syntax::failure`] once per macroblock, which keeps error handling out of the inner loops.
 pub trait Syntax {
+    /// Who listens.
+    type Sink: Sink;
     /// CABAC rather than CAVLC.
     const CABAC: bool;
     /// Residual blocks come from partitions of their own.
@@ -89,6 +92,8 @@ pub trait Syntax {
     /// Stands for I_PCM in [`super::neighbours::Grid`].
     const PCM_LEVEL: u8;
 
+    /// Who listens.
+    fn sink(&self) -> Self::Sink;
     /// Stands for 4x4 blocks of missing neighbours in [`super::neighbours::Grid`].
     fn unavailable_level(intra: bool) -> u8;
     /// The element that broke the specification so far.
@@ -123,7 +128,7 @@ pub trait Syntax {
     fn mb_qp_delta(&mut self, qps: u8) -> i32;
     /// Told when a macroblock carries no mb_qp_delta.
     fn no_mb_qp_delta(&mut self);
-    /// prev_intraNxN_pred_mode_flag and rem_intraNxN_pred_mode of `blocks` blocks; modes do not matter here.
+    /// prev_intraNxN_pred_mode_flag and rem_intraNxN_pred_mode of `blocks` blocks: for the sink alone.
     fn skip_intra_pred_modes(&mut self, blocks: u32);
     /// intra_chroma_pred_mode
     fn intra_chroma_pred_mode(&mut self, around: &Around) -> u8;

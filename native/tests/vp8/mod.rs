@@ -5,6 +5,5 @@ mod inter;
 mod intra;
 pub mod ivf;
 mod loop_filter;
-pub mod md5;
 mod plane;
 mod transform;

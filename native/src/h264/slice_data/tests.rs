@@ -49,7 +49,7 @@ impl Setup {
             old_x264: false,
             want_energy: true,
         };
-        parse_slice_data(&input, &mut Scratch::default(), picture)
+        parse_slice_data(&input, &mut Scratch::default(), picture, ())
     }
 }
 
