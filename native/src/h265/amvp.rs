@@ -3,11 +3,12 @@
 use super::{
     coding_unit::Unit,
     motion::{scale, Motion, Mv, PredictionBlock},
+    sink::Sink,
     slice_data::SliceParser,
 };
 use crate::picture::RefEntry;
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// mvpLX: the predictor of one list.
     // H.265 8.5.3.2.6
     pub(super) fn predict_mv(

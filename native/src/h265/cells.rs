@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{
     coding_unit::{Unit, UnitKind},
     motion::{Motion, PredictionBlock},
+    sink::Sink,
     slice_data::SliceParser,
 };
 use crate::picture::{flags, Block, BlockClass, Split};
@@ -76,7 +77,7 @@ impl Cells {
     }
 }
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// Cells along the side of a square, and the index of the first: clipped to the picture.
     #[inline(always)]
     fn cells_of(&self, x: u32, y: u32, log2_size: u32) -> (usize, usize, usize) {

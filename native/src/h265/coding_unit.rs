@@ -4,6 +4,7 @@ use super::{
     contexts::at,
     intra,
     motion::{Motion, PredictionBlock},
+    sink::Sink,
     slice_data::SliceParser,
 };
 use crate::{error::Result, unit::SliceType};
@@ -81,7 +82,7 @@ pub struct Edges {
     skip: bool,
 }
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     // H.265 7.3.8.4
     pub(super) fn coding_quadtree(&mut self, x: u32, y: u32, log2_size: u32, depth: u32) -> Result<()> {
         let size = 1 << log2_size;
@@ -169,6 +170,7 @@ impl SliceParser<'_> {
         let merge_idx = self.merge_idx();
         let motion = self.merge_motion(unit, &block, merge_idx);
         self.set_motion(&block, motion);
+        self.sink.unit(unit);
         self.forget_intra_modes(unit);
     }
 
@@ -179,6 +181,7 @@ impl SliceParser<'_> {
         for block in &blocks[..count] {
             merged = self.prediction_unit(unit, block, depth)?;
         }
+        self.sink.unit(unit);
         self.forget_intra_modes(unit);
         let implied = unit.part_mode == part_mode::PART_2NX2N && merged;
         if implied || self.decision(at::RQT_ROOT_CBF) {
@@ -203,11 +206,13 @@ impl SliceParser<'_> {
             let may_be = unit.part_mode == part_mode::PART_2NX2N && sizes.contains(&unit.log2_size);
             if may_be && self.engine.terminate() {
                 unit.pcm = true;
+                self.sink.unit(unit);
                 self.forget_intra_modes(unit);
                 return self.pcm_sample(unit, pcm.bit_depth);
             }
         }
         self.intra_modes_of(unit);
+        self.sink.unit(unit);
         let parted = unit.part_mode == part_mode::NXN;
         unit.max_depth = self.sps.max_transform_hierarchy_depth_intra + u32::from(parted);
         self.charge_part(unit, unit.x, unit.y, unit.log2_size);
@@ -252,6 +257,7 @@ impl SliceParser<'_> {
         if start + bits > self.input.rbsp.len() as u64 * 8 {
             return Err(self.invalid("pcm_sample"));
         }
+        self.sink.pcm(self.input.rbsp, start);
         self.restart_engine(start + bits)
     }
 }

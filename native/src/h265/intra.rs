@@ -3,6 +3,7 @@
 use super::{
     coding_unit::{part_mode, Unit},
     contexts::at,
+    sink::Sink,
     slice_data::SliceParser,
 };
 
@@ -44,7 +45,7 @@ fn remaining(mut candidates: [u8; 3], rem: u8) -> u8 {
     candidates.into_iter().fold(rem, |mode, candidate| mode + u8::from(mode >= candidate))
 }
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// Reads and derives the modes of an intra unit.
     pub(super) fn intra_modes_of(&mut self, unit: &mut Unit) {
         self.has_intra_modes = true;

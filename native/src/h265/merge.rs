@@ -3,6 +3,7 @@
 use super::{
     coding_unit::{part_mode, Unit},
     motion::{Motion, PredictionBlock},
+    sink::Sink,
     slice_data::SliceParser,
 };
 use crate::unit::SliceType;
@@ -26,7 +27,7 @@ impl Candidates {
     }
 }
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// Motion of a prediction block in merge mode.
     // H.265 8.5.3.2.2
     pub(super) fn merge_motion(&self, unit: &Unit, block: &PredictionBlock, merge_idx: usize) -> Motion {

@@ -2,7 +2,7 @@
 
 mod amvp;
 mod cells;
-mod coding_unit;
+pub mod coding_unit;
 mod contexts;
 pub mod dpb;
 pub mod geometry;
@@ -19,6 +19,7 @@ pub mod ref_pic_set;
 mod residual;
 pub mod scaling;
 mod scan;
+pub mod sink;
 pub mod slice_data;
 pub mod slice_header;
 pub mod sps;

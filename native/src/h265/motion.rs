@@ -1,7 +1,7 @@
 //! Motion of prediction blocks and what later blocks see of it (H.265 6.4.2, 8.5.3).
 
 use super::coding_unit::{part_mode, Unit};
-use super::slice_data::SliceParser;
+use super::{sink::Sink, slice_data::SliceParser};
 use crate::picture::RefEntry;
 
 /// Motion vector (x, y) in quarter luma samples.
@@ -104,7 +104,7 @@ pub struct PredictionBlock {
     pub part_idx: usize,
 }
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// Motion of the block that covers a luma sample, when `block` may use it.
     // H.265 6.4.1, 6.4.2
     #[inline]

@@ -4,11 +4,12 @@ use super::{
     coding_unit::Unit,
     contexts::at,
     motion::{Motion, Mv, PredictionBlock},
+    sink::Sink,
     slice_data::SliceParser,
 };
 use crate::{error::Result, unit::SliceType};
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// Reads one prediction unit and derives its motion; returns merge_flag.
     // H.265 7.3.8.6
     pub(super) fn prediction_unit(

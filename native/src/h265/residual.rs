@@ -5,6 +5,7 @@ use super::{
     contexts::{at, Contexts},
     scaling::ScalingFactors,
     scan::{scan_idx, GROUPS, INDEX_IN_GROUP, INDEX_OF_GROUP, IN_GROUP},
+    sink::{CodedBlock, Sink},
     slice_data::SliceParser,
 };
 use crate::{error::Result, h264::cabac::Engine};
@@ -103,7 +104,7 @@ struct Weights<'a> {
     factors: Option<(&'a ScalingFactors, usize)>,
 }
 
-impl<'a> SliceParser<'a> {
+impl<'a, K: Sink> SliceParser<'a, K> {
     // H.265 7.3.8.11
     pub(super) fn residual_coding(&mut self, block: &ResidualBlock, sums: &mut Sums) -> Result<()> {
         let ResidualBlock { log2_size, plane, scan, .. } = *block;
@@ -113,13 +114,12 @@ impl<'a> SliceParser<'a> {
             && log2_size <= self.pps.log2_max_transform_skip_size;
         let transform_skip = skip_allowed && self.decision(at::TRANSFORM_SKIP + chroma);
         let untransformed = transform_skip || block.bypass;
-        let mut explicit_rdpcm = false;
+        let mut explicit_rdpcm = None;
         if !block.is_intra && self.sps.range.explicit_rdpcm && untransformed {
-            explicit_rdpcm = self.decision(at::EXPLICIT_RDPCM + chroma);
-            if explicit_rdpcm {
-                self.decision(at::EXPLICIT_RDPCM_DIR + chroma);
-            }
+            let is_used = self.decision(at::EXPLICIT_RDPCM + chroma);
+            explicit_rdpcm = is_used.then(|| self.decision(at::EXPLICIT_RDPCM_DIR + chroma));
         }
+        self.sink.block(CodedBlock { plane, log2_size, transform_skip, explicit_rdpcm }, self.quantiser.qp);
         let implicit_rdpcm =
             block.is_intra && self.sps.range.implicit_rdpcm && untransformed && block.is_straight;
         let size_offset = match (chroma, log2_size) {
@@ -139,13 +139,15 @@ impl<'a> SliceParser<'a> {
             sig_single: (self.sps.range.transform_skip_context && untransformed)
                 .then_some(at::SIG_COEFF + 42 + chroma),
             hides_signs: self.pps.sign_data_hiding_enabled_flag
-                && !(block.bypass || implicit_rdpcm || explicit_rdpcm),
+                && !(block.bypass || implicit_rdpcm || explicit_rdpcm.is_some()),
             rice_slot: (self.sps.range.persistent_rice)
                 .then_some(2 * (1 - chroma) + usize::from(untransformed)),
         };
         let per_level = self.energy_per_level(block);
         let weights = Weights { per_level, factors: self.factors(block, transform_skip) };
-        let read = coefficients(&mut self.engine, &mut self.contexts, &mut self.rice, &setup, &weights, sums);
+        let sink = self.sink;
+        let read =
+            coefficients(&mut self.engine, &mut self.contexts, &mut self.rice, &setup, &weights, sums, sink);
         match read {
             true => Ok(()),
             false => Err(self.invalid("coeff_abs_level_remaining")),
@@ -199,13 +201,15 @@ fn last_position(engine: &mut Engine<'_>, prefix: u32) -> u32 {
 
 /// Everything behind the flags of the block; false when a level is longer than any level.
 #[inline(never)]
-fn coefficients(
+#[allow(clippy::too_many_arguments)] // parts of the caller
+fn coefficients<K: Sink>(
     shared_engine: &mut Engine<'_>,
     contexts: &mut Contexts,
     rice: &mut [u8; 4],
     setup: &Setup,
     weights: &Weights<'_>,
     sums: &mut Sums,
+    sink: K,
 ) -> bool {
     // A copy stays in registers.
     let engine = &mut shared_engine.clone();
@@ -246,9 +250,12 @@ fn coefficients(
         let (mut levels, first_greater1) = greater_flags(engine, contexts, setup, ctx_set, count);
         after_greater1 = first_greater1 < MAX_GREATER1;
         let hidden = setup.hides_signs && positions[0] - positions[(count - 1) & 15] > 3;
-        engine.bypass_bits(count as u32 - u32::from(hidden));
+        let signs = engine.bypass_bits(count as u32 - u32::from(hidden)) << u32::from(hidden);
         if !remaining_levels(engine, rice, setup, &mut levels, count, first_greater1) {
             return false;
+        }
+        if K::LISTENS {
+            tell(sink, (x, y), &POSITIONS[scan], (&positions, &levels), count, signs, hidden);
         }
         match weights.factors {
             None => {
@@ -273,6 +280,27 @@ fn coefficients(
     sums.energy += (squares as f32 + weighted) * weights.per_level;
     *shared_engine = *engine;
     true
+}
+
+/// Tells of the levels of a group at (x, y), which have their signs from the highest bit of `count` on; a hidden one is
+/// in the parity of the sum (7.3.8.11).
+fn tell<K: Sink>(
+    sink: K,
+    (x, y): (usize, usize),
+    scan: &[u8; 16],
+    (positions, levels): (&[u8; 16], &[u32; 16]),
+    count: usize,
+    signs: u32,
+    hidden: bool,
+) {
+    let odd = levels[..count].iter().sum::<u32>() % 2 == 1;
+    for index in 0..count {
+        let position = usize::from(scan[usize::from(positions[index] & 15)]);
+        let is_last = index + 1 == count;
+        let negative = if is_last && hidden { odd } else { signs >> (count - 1 - index) & 1 != 0 };
+        let level = if negative { -(levels[index] as i32) } else { levels[index] as i32 };
+        sink.level(4 * x + position % 4, 4 * y + position / 4, level);
+    }
 }
 
 /// sig_coeff_flag of a group: indices in the scan from the highest, and how many.

@@ -9,6 +9,7 @@ use super::{
     param_sets::ActiveSets,
     pps::Pps,
     quantiser::Quantiser,
+    sink::Sink,
     slice_header::SliceHeader,
     sps::Sps,
 };
@@ -109,7 +110,8 @@ pub(super) struct Ctb {
 }
 
 /// The parser of one slice segment.
-pub(super) struct SliceParser<'a> {
+pub(super) struct SliceParser<'a, K> {
+    pub sink: K,
     pub engine: Engine<'a>,
     pub contexts: Contexts,
     /// StatCoeff
@@ -145,11 +147,13 @@ pub(super) struct SliceParser<'a> {
 ///
 /// # Errors
 /// The place and the syntax element where the segment breaks the specification. Blocks before it stay parsed.
-pub fn parse_slice_data(
+pub fn parse_slice_data<K: Sink>(
     input: &SliceInput<'_>,
     state: &mut PictureState,
     picture: &mut Picture,
+    sink: K,
 ) -> Result<u32> {
+    sink.slice(input);
     let header = input.header;
     let geometry = &input.sets.geometry;
     let first_ts = geometry.rs_to_ts[header.slice_segment_address as usize] as usize;
@@ -168,6 +172,7 @@ pub fn parse_slice_data(
     let engine = Engine::new(input.rbsp, start);
     let follows = |entry: &crate::picture::RefEntry| entry.poc.wrapping_sub(input.poc) > 0;
     let mut parser = SliceParser {
+        sink,
         charged: start as u64 * 8,
         engine,
         contexts: [0; 256],
@@ -193,7 +198,7 @@ pub fn parse_slice_data(
     parser.segment(first_ts, payload_bits)
 }
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// The place of the decoder, for errors; it reads zeros behind the end.
     pub fn invalid(&self, element: &'static str) -> Error {
         Error::invalid(element, self.engine.position().min(self.input.rbsp.len() as u64 * 8))

@@ -49,6 +49,10 @@ pub struct SliceHeader {
     pub sao: [bool; 2],
     /// num_ref_idx_l0_active_minus1 + 1, and of list 1; 0 where the slice has no such list.
     pub num_ref_idx_active: [u32; 2],
+    /// Of explicit weights.
+    pub luma_log2_weight_denom: u8,
+    /// LumaWeight and luma_offset by list and reference index; empty without explicit weights.
+    pub luma_weights: [Vec<(i32, i32)>; 2],
     /// list_entry_l0, list_entry_l1
     pub list_entries: [Option<Vec<u8>>; 2],
     /// Differences in list 1 are left out where both lists are used.
@@ -245,7 +249,7 @@ impl SliceHeader {
             }
         }
         if (pps.weighted_pred_flag && !is_b) || (pps.weighted_bipred_flag && is_b) {
-            self.skip_pred_weight_table(r, sps)?;
+            self.read_pred_weight_table(r, sps)?;
         }
         self.max_num_merge_cand = 5 - r.ue_max(4, "five_minus_max_num_merge_cand")?;
         Ok(())
@@ -263,8 +267,8 @@ impl SliceHeader {
         Ok(entries)
     }
 
-    /// pred_weight_table() (7.3.6.3): weights change samples, not motion.
-    fn skip_pred_weight_table(&self, r: &mut BitReader<'_>, sps: &Sps) -> Result<()> {
+    /// pred_weight_table() (7.3.6.3): of luma the weights, of chroma the syntax.
+    fn read_pred_weight_table(&mut self, r: &mut BitReader<'_>, sps: &Sps) -> Result<()> {
         let chroma = sps.chroma_array_type() != 0;
         let half_range = |depth: u8| match sps.range.high_precision_offsets {
             true => 1 << (depth - 1),
@@ -278,18 +282,21 @@ impl SliceHeader {
                 return Err(r.invalid("delta_chroma_log2_weight_denom"));
             }
         }
-        for count in self.num_ref_idx_active.map(|count| count as usize) {
+        self.luma_log2_weight_denom = log2_denominator as u8;
+        for (list, count) in self.num_ref_idx_active.map(|count| count as usize).into_iter().enumerate() {
             let mut flags = [[false; 2]; 16];
             for plane in 0..if chroma { 2 } else { 1 } {
                 for flag in flags.iter_mut().take(count) {
                     flag[plane] = r.flag("luma_weight_l0_flag, chroma_weight_l0_flag")?;
                 }
             }
-            for [luma_weighted, chroma_weighted] in flags {
+            for [luma_weighted, chroma_weighted] in flags.into_iter().take(count) {
+                let mut luma = (1 << log2_denominator, 0);
                 if luma_weighted {
-                    r.se_in(-128..=127, "delta_luma_weight_l0")?;
-                    r.se_in(-luma_half..=luma_half - 1, "luma_offset_l0")?;
+                    luma.0 += r.se_in(-128..=127, "delta_luma_weight_l0")?;
+                    luma.1 = r.se_in(-luma_half..=luma_half - 1, "luma_offset_l0")?;
                 }
+                self.luma_weights[list].push(luma);
                 if chroma_weighted {
                     for _ in 0..2 {
                         r.se_in(-128..=127, "delta_chroma_weight_l0")?;

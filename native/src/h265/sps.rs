@@ -94,6 +94,8 @@ pub struct Sps {
     pub long_term: Vec<(u32, bool)>,
     /// Motion of other pictures may predict.
     pub sps_temporal_mvp_enabled_flag: bool,
+    /// Bilinear smoothing of 32x32 intra blocks.
+    pub strong_intra_smoothing_enabled_flag: bool,
     /// Timing.
     pub vui: Vui,
     /// Range extensions.
@@ -137,7 +139,7 @@ impl Sps {
             sps.pcm = Some(sps.read_pcm(r)?);
         }
         sps.read_references(r)?;
-        r.flag("strong_intra_smoothing_enabled_flag")?;
+        sps.strong_intra_smoothing_enabled_flag = r.flag("strong_intra_smoothing_enabled_flag")?;
         if r.flag("vui_parameters_present_flag")? {
             match Vui::parse(r, max_sub_layers_minus1) {
                 Ok(vui) => sps.vui = vui,

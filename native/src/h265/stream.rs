@@ -6,6 +6,7 @@ use super::{
     dpb::Dpb,
     nal_type::NalHeader,
     param_sets::{ActiveSets, ParameterSets},
+    sink::Sink,
     slice_data::{parse_slice_data, PictureState, SliceInput},
     slice_header::{ParsedSlice, SliceHeader},
     sps::Sps,
@@ -42,7 +43,8 @@ pub struct Parser {
 }
 
 /// The access unit being parsed.
-struct Unit {
+struct Unit<K> {
+    sink: K,
     options: Options,
     depth: Depth,
     current: Option<Current>,
@@ -101,7 +103,22 @@ impl Parser {
         framing: Framing,
         options: Options,
     ) -> std::result::Result<ParsedPicture, UnitError> {
+        self.parse_with(access_unit, framing, options, ())
+    }
+
+    /// Like `parse`; tells `sink` what else the access unit says.
+    ///
+    /// # Errors
+    /// As `parse`.
+    pub fn parse_with<K: Sink>(
+        &mut self,
+        access_unit: &[u8],
+        framing: Framing,
+        options: Options,
+        sink: K,
+    ) -> std::result::Result<ParsedPicture, UnitError> {
         let mut unit = Unit {
+            sink,
             options,
             depth: Depth::new(options, || slice_bits(access_unit, framing)),
             current: None,
@@ -136,7 +153,7 @@ impl Parser {
     }
 
     // H.265 7.4.2.2, Table 7-1
-    fn parse_nal(&mut self, nal: &[u8], unit: &mut Unit) -> Result<()> {
+    fn parse_nal<K: Sink>(&mut self, nal: &[u8], unit: &mut Unit<K>) -> Result<()> {
         const SPS: u8 = 33;
         const PPS: u8 = 34;
         const END_OF_SEQUENCE: u8 = 36;
@@ -168,7 +185,7 @@ impl Parser {
         result
     }
 
-    fn parse_slice(&mut self, nal: NalHeader, rbsp: &[u8], unit: &mut Unit) -> Result<()> {
+    fn parse_slice<K: Sink>(&mut self, nal: NalHeader, rbsp: &[u8], unit: &mut Unit<K>) -> Result<()> {
         let before = unit.current.as_ref().map(|current| &current.last);
         let slice = SliceHeader::parse(nal, rbsp, &mut self.sets, before)?;
         let current = match &mut unit.current {
@@ -220,7 +237,7 @@ impl Parser {
             poc: current.picture.poc,
             want_energy: unit.options.want_energy,
         };
-        parse_slice_data(&input, &mut self.state, &mut current.picture).map(|_| ())
+        parse_slice_data(&input, &mut self.state, &mut current.picture, unit.sink).map(|_| ())
     }
 
     /// Opens the picture of its first segment.
@@ -268,12 +285,13 @@ impl Parser {
     }
 
     /// Closes the picture and makes it a reference.
-    fn finish(&mut self, unit: Unit) -> Option<ParsedPicture> {
+    fn finish<K: Sink>(&mut self, unit: Unit<K>) -> Option<ParsedPicture> {
         let mut current = unit.current?;
         current.fill_unread(&self.state);
         let covered = current.picture.covered();
         current.picture.motion_known = current.motion_exact && covered == current.picture.blocks.len();
         let picture = Arc::new(current.picture);
+        unit.sink.picture(&picture);
         self.pictures.push(Arc::clone(&picture));
         self.dpb.insert(&picture);
         Some(ParsedPicture {

@@ -2,11 +2,12 @@
 
 use super::{
     motion::{scale, Mv, PredictionBlock},
+    sink::Sink,
     slice_data::SliceParser,
 };
 use crate::picture::{BlockClass, RefEntry};
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// mvLXCol for a reference: from the block to the lower right, else from the centre.
     // H.265 8.5.3.2.8
     pub(super) fn temporal_candidate(&self, block: &PredictionBlock, list: usize, ref_idx: i8) -> Option<Mv> {

@@ -7,6 +7,7 @@ use super::{
     intra::is_straight,
     residual::ResidualBlock,
     scan::scan_idx,
+    sink::Sink,
     slice_data::SliceParser,
 };
 use crate::error::Result;
@@ -25,7 +26,7 @@ struct Node {
     cbf_chroma: [u8; 2],
 }
 
-impl SliceParser<'_> {
+impl<K: Sink> SliceParser<'_, K> {
     /// The transform tree of a unit.
     pub(super) fn transform_tree_of(&mut self, unit: &Unit) -> Result<()> {
         let Unit { x, y, log2_size, .. } = *unit;
@@ -69,6 +70,7 @@ impl SliceParser<'_> {
             }
             return Ok(());
         }
+        self.sink.transform_unit(x, y, log2_size);
         let has_chroma = cbf_chroma != [0; 2];
         let cbf_luma = if unit.is_intra() || depth != 0 || has_chroma {
             self.decision(at::CBF_LUMA + usize::from(depth == 0))
