@@ -2,7 +2,8 @@
 
 First how far the parser equals FFmpeg on every comparable stream; "damaged" are pictures in which FFmpeg reports an error
 and so does the parser, they are not compared. Then all other streams of the corpus, by conservation
-(`tests/native/conservation.py`). A row that is not perfect needs a reason in `REASONS`, or the exit status is 1.
+(`tests/native/conservation.py`). Then what is rebuilt to the sample (`tests/native/rebuilt.py`). A row that is not
+perfect needs a reason in `REASONS`, or the exit status is 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import av
 
 from ovstream.errors import BitstreamError, ConfigError
 from tests.conftest import load_corpus
+from tests.native import rebuilt
 from tests.native.conservation import Tally, join_slices, read_any, tally
 from tests.native.oracle import Score, add, compare, read_units
 from tests.native.streams import TOOLS, comparable, encode
@@ -139,6 +141,11 @@ def main() -> int:
             if not explained:
                 differing.append(f"{name}: {found}")
             print(line, flush=True)
+    print("", rebuilt.HEADER, "|---|---:|---:|---:|---|", sep="\n")
+    for name, outcome, what in rebuilt.rows(chosen.only):
+        if not outcome.perfect:
+            differing.append(f"{name}: {outcome.difference}")
+        print(rebuilt.row(name, outcome, what), flush=True)
     print(*differing, sep="\n")
     return 1 if differing else 0
 
