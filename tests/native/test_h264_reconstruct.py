@@ -11,6 +11,9 @@ from tests.native.reconstruct import Outcome, rebuild, results, write
 from tests.native.streams import TOOLS, encode
 
 BASELINE = next(tool for tool in TOOLS if tool.name == "baseline")
+# The first test may have to build the decoder.
+pytestmark = pytest.mark.timeout(900)
+
 FRAMES = 8
 # One of each kind; all of them by `python -m tests.native.table`.
 NAMES = (

@@ -12,6 +12,9 @@ from tests.native.reconstruct import Outcome, rebuild
 from tests.native.streams import Tool
 from tests.native.test_hevc_proof import CLIPS
 
+# The first test may have to build the decoder.
+pytestmark = pytest.mark.timeout(900)
+
 FRAMES = 8
 _B = "bframes=3:b-adapt=0"
 _PLAIN = Tool("plain")
