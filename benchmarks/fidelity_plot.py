@@ -40,7 +40,7 @@ class Point(Protocol):
 
 def draw(results: Mapping[str, Sequence[Point]], path: Path, *, title: str) -> None:
     """Draws operations to the right, error upwards, both logarithmic; lower left is better."""
-    columns = min(COLUMNS, max(len(results), 2))
+    columns = min(COLUMNS, max(len(results), 3))  # the legend needs room
     rows = -(-len(results) // columns)
     image = Image.new("RGB", (columns * PANEL + 20, TOP + rows * PANEL), "white")
     pen = ImageDraw.Draw(image)
