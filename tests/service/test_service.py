@@ -296,7 +296,8 @@ def test_numbers_go_on_after_a_restart_and_no_epoch_is_used_twice(folder: Path, 
         with service(home, streams, **options) as found:
             found.until_live("one")
             if number == 0:
-                found.http.post("/api/streams", json=stream("kept", clip))
+                added = found.http.post("/api/streams", json=stream("kept", camera_clip(home)))
+                assert added.status_code == 201, added.text
             have = len(heard)
             found.wait(lambda have=have: len(heard) > have + 10)
             assert {one["id"] for one in found.get("/api/streams")} == {"one", "kept"}, (
