@@ -118,6 +118,8 @@ class StateFolder:
 class Fence(Sink):
     """Writes a checkpoint before the first embedding of every epoch, so that no epoch is ever used twice.
 
+    A disk that refuses counts among the sink errors of the stream, which goes on: then a crash may use one again.
+
     Args:
         folder: Where to.
         checkpoint: Gives where the stream stands.

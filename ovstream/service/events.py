@@ -22,7 +22,7 @@ class ServiceEvent:
         number: Grows by one.
         time: Wall clock, seconds (UTC, Unix).
         stream_id: Where; empty for the service itself.
-        kind: As in `StreamEvent`, or "added", "removed", "changed", "paused", "resumed", "restarted", "reload".
+        kind: As in `StreamEvent`, or "added", "removed", "changed", "restarted", "reload".
         detail: One sentence; never contains credentials.
     """
 

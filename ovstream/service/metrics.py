@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from ovstream.pipeline import BOUNDS_SECONDS
-from ovstream.service.camera import Camera
+from ovstream.service.camera import Camera, State
 from ovstream.service.supervisor import Supervisor
 from ovstream.service.views import resident_bytes
 from ovstream.watch import WHOLE
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-STATES = ("starting", "live", "waiting", "paused", "ended", "failed", "stopped")
+STATES: tuple[State, ...] = get_args(State)
 
 # Counter of `StreamStats` -> name and meaning of the metric.
 COUNTERS = {
@@ -30,6 +30,12 @@ COUNTERS = {
     "frames_decoded": ("ovstream_frames_decoded", "Pictures that the pixel decoder worked on"),
     "frames_encoded": ("ovstream_frames_encoded", "Pictures of which at least one patch was encoded"),
     "frames_dense": ("ovstream_frames_dense", "Pictures encoded whole"),
+    "frames_unread": ("ovstream_frames_unread", "Pictures left unread on purpose: sampled, or dear to read"),
+    "frames_damaged": ("ovstream_frames_damaged", "Planned pictures with pixels missing or made up"),
+    "frames_deferred": (
+        "ovstream_frames_deferred",
+        "Pictures whose changes waited because they cost too much",
+    ),
     "frames_skipped_for_load": (
         "ovstream_frames_skipped_for_load",
         "Pictures whose changes waited because the box was full",
