@@ -57,6 +57,7 @@ FOREIGN: dict[str, set[str]] = {
     "publish": {"numpy", "zmq", "structlog"},
     "sinks": {"numpy"},
     "sinks/registry.py": {"pydantic"},  # checks options of sinks that other packages bring
+    "sinks/databases.py": {"pydantic"},
     "sinks/kafka.py": {"aiokafka", "pydantic"},
     "sinks/mqtt.py": {"paho", "pydantic"},
     "sinks/parquet.py": {"numpy", "pyarrow"},
@@ -70,6 +71,8 @@ FOREIGN: dict[str, set[str]] = {
     "store": {"numpy"},
     "recording": {"numpy", "msgpack"},
     "store/ann.py": {"usearch"},
+    "store/lance.py": {"lancedb", "numpy", "pyarrow"},
+    "store/qdrant.py": {"numpy", "qdrant_client"},
     "bitstream": {"numpy"},
     "rtp": set(),
     "wire": {"numpy", "msgpack"},

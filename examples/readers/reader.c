@@ -1,4 +1,4 @@
-/* Reads a publisher with libzmq and msgpack-c: cc reader.c -lzmq -lmsgpackc -o reader; ./reader ENDPOINT
+/* Reads a publisher with libzmq and msgpack-c: cc reader.c -lzmq -lmsgpackc -lm -o reader; ./reader ENDPOINT [KEYFILE]
  * Prints stream, number, length and first element of every vector; ends when a stream says that it ended. */
 #include <math.h>
 #include <msgpack.h>
@@ -52,10 +52,35 @@ static int show(zmq_msg_t *frames, int count) {
                    is_half ? half(zmq_msg_data(&frames[2])) : (double)whole);
             fflush(stdout);
         }
-        ended = text_is(find(map, "st"), "ended");
+        if (id && id->type == MSGPACK_OBJECT_STR && topic[0] == 's') {
+            const msgpack_object *kind = find(map, "st"), *said = find(map, "d");
+            if (kind && kind->type == MSGPACK_OBJECT_STR && said && said->type == MSGPACK_OBJECT_STR)
+                printf("%.*s %.*s %.*s\n", (int)id->via.str.size, id->via.str.ptr, (int)kind->via.str.size,
+                       kind->via.str.ptr, (int)said->via.str.size, said->via.str.ptr);
+            fflush(stdout);
+            ended = text_is(kind, "ended");
+        }
     }
     msgpack_unpacked_destroy(&header);
     return ended;
+}
+
+/* Sets the keys of a file that `ovstream keys new NAME --server KEY` wrote; returns how many. */
+static int use_keys(void *socket, const char *path) {
+    static const struct { const char *format; int option; } names[] = {
+        {" public = \"%40[^\"]\"", ZMQ_CURVE_PUBLICKEY},
+        {" secret = \"%40[^\"]\"", ZMQ_CURVE_SECRETKEY},
+        {" server = \"%40[^\"]\"", ZMQ_CURVE_SERVERKEY},
+    };
+    char line[128], key[41];
+    int found = 0;
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        for (int i = 0; i < 3; i++)
+            if (sscanf(line, names[i].format, key) == 1)
+                found += !zmq_setsockopt(socket, names[i].option, key, strlen(key) + 1);
+    if (file) fclose(file);
+    return found;
 }
 
 int main(int argc, char **argv) {
@@ -65,8 +90,8 @@ int main(int argc, char **argv) {
     zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &most, sizeof most);
     zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "e/", 2); /* embeddings before the rest */
     zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "s/", 2);
-    if (argc != 2 || zmq_connect(socket, argv[1])) {
-        fprintf(stderr, "usage: reader ENDPOINT\n");
+    if (argc < 2 || (argc > 2 && use_keys(socket, argv[2]) != 3) || zmq_connect(socket, argv[1])) {
+        fprintf(stderr, "usage: reader ENDPOINT [KEYFILE]\n");
         return 1;
     }
     while (!ended) {

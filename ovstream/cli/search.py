@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +23,7 @@ from ovstream.config import PRIVATE
 from ovstream.encode import load_encoder
 from ovstream.errors import ConfigError
 from ovstream.pipeline import iterate
-from ovstream.store import Match, Query, SqliteStore, open_store, search_occasions
+from ovstream.store import Match, Query, VectorStore, open_store, search_occasions
 from ovstream.types import FloatArray, Kind
 
 _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
@@ -38,7 +40,12 @@ class _Wanted:
 
 
 def search(
-    store: Annotated[Path, typer.Argument(help="Folder of a store (a sink of type 'store' fills it).")],
+    store: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a store (a sink of type 'store' fills it); or lancedb:FOLDER, qdrant:URL, qdrant:FOLDER."
+        ),
+    ],
     like: Annotated[
         str,
         typer.Option(
@@ -73,10 +80,11 @@ def search(
 
     ovstream search store --like entrance@10m --since 7d
     ovstream search store --like van.jpg --streams entrance,car-park --png found.png
+    ovstream search qdrant:http://127.0.0.1:6333 --like clip.mp4     # key: OVSTREAM_QDRANT_API_KEY
     """
     now_ns = time.time_ns()
     kind: Kind = "event" if event else "scene"
-    with open_store(store) as opened:
+    with contextlib.closing(_open(store)) as opened:
         wanted = _wanted(opened, like, kind, model, now_ns)
         query = Query(
             streams=None if streams is None else tuple(name.strip() for name in streams.split(",")),
@@ -97,7 +105,22 @@ def search(
                 console.print(f"drawn: {png}", highlight=False)
 
 
-def _wanted(store: SqliteStore, like: str, kind: Kind, model: str | None, now_ns: int) -> _Wanted:
+def _open(place: str) -> VectorStore:
+    kind, mark, where = place.partition(":")
+    if mark and kind == "lancedb":
+        from ovstream.store.lance import LanceStore
+
+        return LanceStore(where)
+    if mark and kind == "qdrant":
+        from ovstream.store.qdrant import QdrantStore
+
+        if where.startswith(("http://", "https://")):
+            return QdrantStore(where, api_key=os.environ.get("OVSTREAM_QDRANT_API_KEY"))
+        return QdrantStore(path=where)
+    return open_store(place)
+
+
+def _wanted(store: VectorStore, like: str, kind: Kind, model: str | None, now_ns: int) -> _Wanted:
     path = Path(like)
     if path.is_file():
         return _from_file(store, path, kind, model)
@@ -115,10 +138,10 @@ def _wanted(store: SqliteStore, like: str, kind: Kind, model: str | None, now_ns
     return _Wanted(moment.vector, moment.model_digest, f"{stream_id} at {_local(moment.time_ns)}")
 
 
-def _from_file(store: SqliteStore, path: Path, kind: Kind, model: str | None) -> _Wanted:
+def _from_file(store: VectorStore, path: Path, kind: Kind, model: str | None) -> _Wanted:
     models = store.models(kind)
     if not models:
-        raise ConfigError(f"{store.folder}: holds no {kind} embeddings")
+        raise ConfigError(f"the store holds no {kind} embeddings")
     name = model or models[-1].model_id
     encoder = load_encoder(name, mode="exact")
     digest = encoder.info.digest
@@ -160,7 +183,7 @@ def _table(found: list[Match], title: str) -> Table:
     return table
 
 
-def _draw(store: SqliteStore, wanted: _Wanted, query: Query, found: list[Match], png: Path) -> None:
+def _draw(store: VectorStore, wanted: _Wanted, query: Query, found: list[Match], png: Path) -> None:
     """Draws all moments in question, not only the found ones."""
     unit = wanted.vector / max(float(np.linalg.norm(wanted.vector)), 1e-30)
     points: dict[str, list[tuple[float, float]]] = {}

@@ -31,6 +31,12 @@ def bind_address(endpoint: str, *, guarded: bool = False, allow_insecure: bool =
         ConfigError: This is no endpoint, or its transport is not one of tcp, ipc, inproc.
     """
     transport, host, port = split_endpoint(endpoint)
+    if transport == "ipc" and host.startswith("@") and not (guarded or allow_insecure):
+        raise InsecureBindError(
+            f"{endpoint} has no file, so no permissions: every user and container of this machine could connect; "
+            "name a path, or make keys with 'ovstream keys new publisher' and set publish.keys, or set "
+            "publish.allow_insecure"
+        )
     if transport != "tcp":
         return endpoint
     if host == "localhost":

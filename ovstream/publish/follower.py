@@ -81,6 +81,27 @@ class Follower:
         """Whether something that was sent has neither arrived nor been given up."""
         return self.next_seq < self.end or not self.joined
 
+    def step(self, message: Published) -> bool:
+        """Takes an embedding that is the next one and changes nothing else, as nearly all are; else does nothing.
+
+        It is to be delivered by the caller, before anything that comes later.
+        """
+        seq, previous = message.embedding.seq, message.previous_seq
+        if (
+            not self.joined
+            or self._held
+            or self.out
+            or message.embedding.epoch != self.epoch
+            or self.epoch != self.top_epoch
+            or previous is None
+            or not previous < self.next_seq <= seq
+        ):
+            return False
+        self.next_seq = self._reached = seq + 1
+        if seq >= self.end:
+            self.end = seq + 1
+        return True
+
     def take(self, message: Numbered) -> Verdict:
         """Takes a message as it arrives."""
         epoch, first, before, seq = place_of(message)

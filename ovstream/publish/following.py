@@ -91,6 +91,20 @@ class Following:
         """Messages that came by asking."""
         return sum(one.embeddings.recovered + one.events.recovered for one in self.streams.values())
 
+    def step(self, message: Message, *, now_seconds: float) -> bool:
+        """Takes an embedding that is the next one of a known stream, as nearly all are; else does nothing.
+
+        It is to be delivered by the caller, before anything that comes later.
+        """
+        if type(message) is not Published or self._touched:
+            return False
+        known = self.streams.get(message.embedding.stream_id)
+        if known is None or not known.embeddings.step(message):
+            return False
+        known.heard_seconds = now_seconds
+        known.silent = known.ended = False
+        return True
+
     def take(self, message: Message, *, now_seconds: float) -> Verdict | Literal["unknown"]:
         """Takes the next message, in the order of arrival; "unknown" is one stream too many."""
         known = self._known(message.stream_id, now_seconds)

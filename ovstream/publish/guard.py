@@ -14,7 +14,6 @@ from pathlib import Path
 import zmq
 import zmq.utils.z85
 
-from ovstream.errors import ConfigError
 from ovstream.publish.keys import ALLOWED, PUBLISHER_KEY, KeyPair, load_pair, read_allowed
 
 DOMAIN = "ovstream"
@@ -61,21 +60,28 @@ class Guard:
         self._seen, before = seen, self._allowed
         try:
             self._allowed = read_allowed(self._path)
-        except ConfigError as error:
+        except Exception as error:
             self._allowed = {}
             _log.error("%s: nobody is allowed to listen until this is mended", error)
         return bool(before.keys() - self._allowed.keys())
 
     def answer(self, frames: Sequence[bytes]) -> list[bytes]:
         """Answers one ZAP request: 200 for an allowed key, 300 ("not now") for another one, 400 for all else."""
-        version, tag = (frames[0], frames[1]) if len(frames) > 1 else (b"1.0", b"")
         key = _key_of(frames)
         name = None if key is None else self._allowed.get(key)
         if name is None:
-            self.stats.refused += 1
-            return [version, tag, b"400" if key is None else b"300", b"not allowed", b"", b""]
+            return self._refuse(frames, b"400" if key is None else b"300")
         self.stats.accepted += 1
-        return [version, tag, b"200", b"OK", name.encode(), b""]
+        return [frames[0], frames[1], b"200", b"OK", name.encode(), b""]
+
+    def not_now(self, frames: Sequence[bytes]) -> list[bytes]:
+        """Turns a connection away that may try again; after "500" ZeroMQ would never."""
+        return self._refuse(frames, b"300")
+
+    def _refuse(self, frames: Sequence[bytes], code: bytes) -> list[bytes]:
+        self.stats.refused += 1
+        version, tag = (frames[0], frames[1]) if len(frames) > 1 else (b"1.0", b"")
+        return [version, tag, code, b"not allowed", b"", b""]
 
     def apply(self, socket: zmq.Socket[bytes]) -> None:
         """Makes a socket demand a key; to be called before it binds."""

@@ -14,17 +14,17 @@ import secrets
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ovstream.errors import ConfigError
-from ovstream.publish.segment import FILE_HEAD, Channel, Key, Record, Segment
+from ovstream.publish.segment import FILE_HEAD, Channel, Key, Record, Segment, pack
 
 _SEGMENTS = 16  # files that the bound is divided into: the window shrinks by a sixteenth at a time
 _MIN_SEGMENT_BYTES = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where the numbering of a channel stands.
+class Position(NamedTuple):
+    """Where the numbering of a channel stands; a tuple, since one is made for every message.
 
     Attributes:
         epoch: Of the last record.
@@ -88,7 +88,6 @@ class Journal:
         self._segment_bytes = max(max_bytes // _SEGMENTS, _MIN_SEGMENT_BYTES)
         self._lock = threading.Lock()  # against reading from a file that gives way
         self._segments: list[Segment] = []
-        self._unsynced: set[Segment] = set()
         self._positions: dict[Key, Position] = {}
         self._lock_file = -1
         if folder is not None:
@@ -112,9 +111,11 @@ class Journal:
         if position is not None and record.seq < position.next_seq:
             self._forget(record.key)
         self._positions[record.key] = Position(record.epoch, record.seq + 1)
+        parts = pack(record)
+        size = len(parts[0]) + len(parts[1])
         for _ in range(2):
             try:
-                self._active(sum(map(len, record.frames))).append(record)
+                self._active(size).append(record, parts)
             except OSError:
                 if not self._give_way():
                     break
@@ -162,26 +163,31 @@ class Journal:
         if self._folder is None:
             return
         with self._lock:  # a file may give way meanwhile: the copies stay valid
-            files = [segment.duplicate() for segment in self._unsynced]
-            self._unsynced = {segment for segment in self._unsynced if segment is self._segments[-1]}
+            files = [(one, one.size, one.duplicate()) for one in self._segments if one.size > one.synced]
         try:
-            for file in files:
+            for segment, size, file in files:
                 os.fdatasync(file)
+                segment.synced = size
         finally:
-            for file in files:
+            for _, _, file in files:
                 os.close(file)
 
     def close(self) -> None:
-        """Syncs and closes; may be called twice."""
-        if self._segments:
+        """Syncs and closes; may be called twice.
+
+        Raises:
+            OSError: The last records may not be on the disk; closed it is all the same.
+        """
+        try:
             self.sync()
-        with self._lock:
-            for segment in self._segments:
-                segment.close()
-            self._segments = []
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
-            self._lock_file = -1
+        finally:
+            with self._lock:
+                for segment in self._segments:
+                    segment.close()
+                self._segments = []
+            if self._lock_file >= 0:
+                os.close(self._lock_file)
+                self._lock_file = -1
 
     def _open(self, folder: Path) -> None:
         try:
@@ -231,7 +237,6 @@ class Journal:
             path = None if self._folder is None else self._folder / f"{number:020d}.ovj"
             active = Segment(path, number=number)
             self._segments.append(active)
-        self._unsynced.add(active)
         return active
 
     def _bytes(self) -> int:
@@ -244,7 +249,6 @@ class Journal:
         with self._lock:
             oldest = self._segments[0]
             self._segments = self._segments[1:]
-            self._unsynced.discard(oldest)
             oldest.remove()
         self.stats.expired += 1
         return True

@@ -9,11 +9,13 @@ import zmq
 
 from ovstream.errors import ConfigError
 from ovstream.publish.keys import SubscriberKeys
+from ovstream.publish.lookout import Lookout
+from ovstream.publish.terminating import terminate
 from ovstream.wire import Request, encode_request
 from ovstream.wire.limits import MAX_PAYLOAD_BYTES
 
 # As numbers: the members of the enumerations cost several times what a call costs.
-_NOBLOCK, _RCVMORE = int(zmq.NOBLOCK), int(zmq.RCVMORE)
+_NOBLOCK, _EVENTS, _POLLIN = int(zmq.NOBLOCK), int(zmq.EVENTS), int(zmq.POLLIN)
 _SOCKET_BUFFER_BYTES = 256 << 10  # kernel buffers hold old messages: keep them small
 _HIGH_WATER_MARK = 1000
 _REQUESTS_WAITING = 16
@@ -51,25 +53,27 @@ class ReceivingSockets:
         self._context = zmq.Context() if context is None else context
         self._keys = keys
         self._asking: list[zmq.Socket[bytes]] = []
+        self._lookouts: list[Lookout] = []
         self._listening = self._context.socket(zmq.SUB)
         try:
             self._configure(self._listening, endpoints)
             for prefix in prefixes:
                 self._listening.setsockopt_string(zmq.SUBSCRIBE, prefix)
-            for endpoint in endpoints:
-                self._listening.connect(endpoint)
+            self._connect(self._listening, endpoints)
             for endpoint in replays:
                 socket = self._context.socket(zmq.DEALER)
                 self._asking.append(socket)
                 self._configure(socket, [endpoint])
                 socket.sndhwm = _REQUESTS_WAITING
-                socket.connect(endpoint)
+                self._connect(socket, [endpoint])
         except zmq.ZMQError as error:
             self.close()
             raise ConfigError(f"cannot connect to {', '.join(endpoints)}: {error}") from None
-        self.descriptors = [
-            cast(int, socket.getsockopt(zmq.FD)) for socket in (self._listening, *self._asking)
-        ]
+        sockets = (self._listening, *self._asking)
+        self.descriptors = [cast(int, socket.getsockopt(zmq.FD)) for socket in sockets]
+        self._poller = zmq.Poller()
+        for socket in sockets:
+            self._poller.register(socket, zmq.POLLIN)
 
     @property
     def closed(self) -> bool:
@@ -81,16 +85,16 @@ class ReceivingSockets:
         """How many can be asked."""
         return len(self._asking)
 
-    def receive(self) -> list[bytes] | None:
-        """Takes the next message, or None when there is none.
+    def receive(self, most: int) -> list[list[bytes]]:
+        """Takes what has arrived, at most so many messages.
 
-        Descriptors signal only what arrives after this and `answer` have returned None.
+        Descriptors signal only what arrives after this and `answer` have returned less than they might.
         """
-        return _receive(self._listening)
+        return _receive(self._listening, most)
 
-    def answer(self, publisher: int) -> list[bytes] | None:
-        """Takes the next answer of a publisher, or None when there is none."""
-        return _receive(self._asking[publisher])
+    def answer(self, publisher: int) -> list[list[bytes]]:
+        """Takes the next answer of a publisher, if there is one."""
+        return _receive(self._asking[publisher], 1)
 
     def ask(self, request: Request) -> None:
         """Asks all publishers; one that is not there will never know."""
@@ -99,20 +103,29 @@ class ReceivingSockets:
 
     def wait(self, seconds: float) -> None:
         """Waits until something arrives."""
-        poller = zmq.Poller()
-        for socket in (self._listening, *self._asking):
-            poller.register(socket, zmq.POLLIN)
-        poller.poll(round(seconds * 1000))
+        self._poller.poll(round(seconds * 1000))
+
+    def mend(self, now_seconds: float) -> list[str]:
+        """Connects again where ZeroMQ gave up, since a peer broke its protocol; returns where."""
+        return [endpoint for lookout in self._lookouts for endpoint in lookout.mend(now_seconds)]
 
     def close(self) -> None:
         """Says goodbye and closes the sockets and, if it is an own one, the context."""
+        for lookout in self._lookouts:
+            lookout.close()
+        self._lookouts = []
         for socket in self._asking:
             if not socket.closed:
                 _send(socket, encode_request(Request("bye")))
                 socket.close(linger=_BYE_MS)
         self._listening.close(linger=0)
         if self._own_context:
-            self._context.term()
+            terminate(self._context)
+
+    def _connect(self, socket: zmq.Socket[bytes], endpoints: Sequence[str]) -> None:
+        self._lookouts.append(Lookout(socket, endpoints))
+        for endpoint in endpoints:
+            socket.connect(endpoint)
 
     def _configure(self, socket: zmq.Socket[bytes], endpoints: Sequence[str]) -> None:
         options = {
@@ -136,14 +149,21 @@ class ReceivingSockets:
             socket.curve_secretkey = self._keys.secret.encode()
 
 
-def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+def _receive(socket: zmq.Socket[bytes], most: int) -> list[list[bytes]]:
+    """Looks before the first message and after it, since most often there is none or one, and `Again` is dear."""
+    messages: list[list[bytes]] = []
+    receive, get = socket.recv, socket.get
     try:
-        frames = [socket.recv(_NOBLOCK)]
+        while len(messages) < most and (len(messages) > 1 or cast(int, get(_EVENTS)) & _POLLIN):
+            frame = receive(_NOBLOCK, copy=False)
+            frames = [frame.bytes]
+            while frame.more:
+                frame = receive(_NOBLOCK, copy=False)
+                frames.append(frame.bytes)
+            messages.append(frames)
     except zmq.Again:
-        return None
-    while socket.get(_RCVMORE):
-        frames.append(socket.recv(_NOBLOCK))
-    return frames
+        pass
+    return messages
 
 
 def _send(socket: zmq.Socket[bytes], frames: list[bytes]) -> None:

@@ -21,6 +21,9 @@ _GAPS_KEPT = 1000
 _POLL_SECONDS = 0.05  # between looks at what takes too long
 _LIST_AGAIN_SECONDS = 0.5
 _LIST_TRIES = 20
+_BROKEN = (
+    "a message that breaks the protocol, perhaps larger than 16 MiB, ended the connection; connected again"
+)
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class SubscriptionStats:
         recovered: Messages that came by asking for them.
         delivered: Embeddings given to the reader.
         dropped: Embeddings pushed out of the ring by newer ones before they were read.
+        dropped_events: Gaps and other events pushed out likewise, where no embedding was left to give way.
         stale: Embeddings older than `max_age` when their turn came.
         lost: Embeddings that were sent and cannot be had, over all gaps.
         lost_events: Status messages likewise.
@@ -40,6 +44,7 @@ class SubscriptionStats:
         invalid: Messages that are none, or one stream too many.
         heartbeats: Signs of life and status messages.
         requests: For what was missed.
+        reconnects: Connections made anew after a publisher broke the protocol.
         age_ms: Of the last delivery: now minus publish time, by the wall clocks of both machines.
     """
 
@@ -47,6 +52,7 @@ class SubscriptionStats:
     recovered: int = 0
     delivered: int = 0
     dropped: int = 0
+    dropped_events: int = 0
     stale: int = 0
     lost: int = 0
     lost_events: int = 0
@@ -55,6 +61,7 @@ class SubscriptionStats:
     invalid: int = 0
     heartbeats: int = 0
     requests: int = 0
+    reconnects: int = 0
     age_ms: float = 0.0
 
 
@@ -121,7 +128,9 @@ class Reception:
     @property
     def stats(self) -> SubscriptionStats:
         """A copy of the counters."""
-        return replace(self._stats, recovered=self._following.recovered)
+        return replace(
+            self._stats, recovered=self._following.recovered, dropped_events=self._ring.dropped_events
+        )
 
     @property
     def full(self) -> bool:
@@ -146,17 +155,14 @@ class Reception:
     def read(self) -> int:
         """Reads what has arrived, up to a batch or a full ring; returns how many messages."""
         now = time.monotonic()
-        count = 0
-        while count < BATCH and not self._ring.full:
-            frames = self.sockets.receive()
-            if frames is None:
-                break
-            count += 1
+        messages = self.sockets.receive(min(BATCH, self._ring.room))
+        for frames in messages:
             self._take(frames, now)
+        count = len(messages)
         for publisher in range(self.sockets.publishers):
-            while not self._ring.full and (frames := self.sockets.answer(publisher)) is not None:
+            while not self._ring.full and (answers := self.sockets.answer(publisher)):
                 count += 1
-                self._take_answer(frames, publisher, now)
+                self._take_answer(answers[0], publisher, now)
         if now - self._polled >= _POLL_SECONDS:
             self._look(now)
         self._until_end_reached()
@@ -194,6 +200,10 @@ class Reception:
             message = parse(frames)
         except WireError:
             self._stats.invalid += 1
+            return
+        if self._following.step(message, now_seconds=now):
+            self._stats.received += 1
+            self._push(message.embedding)  # type: ignore[union-attr]
             return
         verdict = self._following.take(message, now_seconds=now)
         if verdict == "unknown":
@@ -233,11 +243,7 @@ class Reception:
         for item in self._following.drain():
             if isinstance(item, Gap):
                 self._count(item)
-                self._ring.push(item)
-            elif isinstance(item, Reset):
-                self._ring.push(item)
-            else:
-                self._stats.dropped += self._ring.push(_event_of(item))
+            self._push(item if isinstance(item, (Gap, Reset)) else _event_of(item))
         self._ask(now)
 
     def _ask(self, now: float) -> None:
@@ -251,12 +257,18 @@ class Reception:
         """What has to be done although nothing arrived."""
         self._polled = now
         self._deliver(now)
+        for endpoint in self.sockets.mend(now):
+            self._stats.reconnects += 1
+            self._push(StreamEvent("error", "", self._clock_ns(), f"{endpoint}: {_BROKEN}"))
         for name, seconds in self._following.silent(now):
-            self._ring.push(Stale(name, "silent", seconds))
+            self._push(Stale(name, "silent", seconds))
         if self._lists and now - self._listed >= _LIST_AGAIN_SECONDS:
             self._listed = now
             self._lists -= 1
             self.sockets.ask(Request("list"))
+
+    def _push(self, event: Event) -> None:
+        self._stats.dropped += self._ring.push(event)
 
     def _count(self, gap: Gap) -> None:
         self.gaps.append(gap)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import OrderedDict
 from typing import Literal, get_args
 
@@ -38,6 +39,9 @@ class Ring:
         policy: "latest" keeps the newest embedding per stream and kind; "bounded" the newest `capacity` of
             all; "lossless" gives nothing away: when it is full, its owner must stop filling it.
         capacity: Most embeddings kept, and most other events.
+
+    Attributes:
+        dropped_events: What else there was to tell that gave way, where no embedding was left to do so.
     """
 
     def __init__(self, policy: Policy, *, capacity: int) -> None:
@@ -47,6 +51,7 @@ class Ring:
         self._items: OrderedDict[object, Event] = OrderedDict()
         self._embeddings = 0
         self._count = 0
+        self.dropped_events = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -55,6 +60,11 @@ class Ring:
     def full(self) -> bool:
         """Whether a lossless ring must be emptied before more is put in; others are never full."""
         return self._lossless and len(self._items) >= self._capacity
+
+    @property
+    def room(self) -> int:
+        """How many messages may be read before a lossless ring is full; of others, as many as there are."""
+        return max(0, self._capacity - len(self._items)) if self._lossless else sys.maxsize
 
     @property
     def roomy(self) -> bool:
@@ -93,6 +103,7 @@ class Ring:
         oldest = next((key for key, event in self._items.items() if isinstance(event, Embedding)), None)
         if oldest is None:
             self._items.popitem(last=False)
+            self.dropped_events += 1
             return 0
         del self._items[oldest]
         self._embeddings -= 1

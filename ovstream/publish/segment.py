@@ -20,7 +20,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Channel = Literal["e", "s"]
 Key = tuple[str, Channel]
@@ -30,13 +30,13 @@ _MARKER = 0x4A53564F
 _MARKER_BYTES = struct.pack("<I", _MARKER)
 _HEAD = struct.Struct("<III")
 _PLACE = struct.Struct("<QQqBBBB")
+_SIZES = [f"<{count}I" for count in range(256)]
 _CHANNELS: dict[int, Channel] = {ord("e"): "e", ord("s"): "s"}
 _MAX_RECORD_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A message as it was sent, and its place.
+class Record(NamedTuple):
+    """A message as it was sent, and its place; a tuple, since one is made for every message.
 
     Attributes:
         key: Stream id and channel.
@@ -73,19 +73,14 @@ class Entries:
 
 
 def pack(record: Record) -> list[bytes]:
-    """Turns a record into byte strings to be written one after the other."""
+    """Turns a record into two byte strings to be written one after the other."""
     name = record.key[0].encode()
     frames = record.frames
-    place = _PLACE.pack(
-        record.seq, record.epoch, record.time_ns, ord(record.key[1]), len(name), len(frames), 0
-    )
-    head = b"".join([place, name, struct.pack(f"<{len(frames)}I", *map(len, frames))])
-    crc = zlib.crc32(head)
-    length = len(head)
-    for frame in frames:
-        crc = zlib.crc32(frame, crc)
-        length += len(frame)
-    return [_HEAD.pack(_MARKER, length, crc), head, *frames]
+    count = len(frames)
+    place = _PLACE.pack(record.seq, record.epoch, record.time_ns, ord(record.key[1]), len(name), count, 0)
+    sizes = struct.pack(_SIZES[count], *map(len, frames))
+    body = b"".join((place, name, sizes, *frames))
+    return [_HEAD.pack(_MARKER, len(body), zlib.crc32(body)), body]
 
 
 def unpack(data: bytes | memoryview, offset: int = 0) -> tuple[Record, int] | None:
@@ -130,6 +125,7 @@ class Segment:
         self.index: dict[Key, Entries] = {}
         self.damaged = 0
         self.torn_bytes = 0
+        self.synced = 0  # bytes known to be on the disk
         if path is None:
             self._file = os.memfd_create("ovstream-journal")
         else:
@@ -142,13 +138,16 @@ class Segment:
             self.close()
             raise
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, parts: Sequence[bytes]) -> None:
         """Writes a record behind the others.
+
+        Args:
+            record: What to find it by.
+            parts: The record, packed.
 
         Raises:
             OSError: It cannot be written; the file is as it was before.
         """
-        parts = pack(record)
         size = sum(map(len, parts))
         try:
             written = os.pwritev(self._file, parts, self.size)

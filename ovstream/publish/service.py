@@ -11,10 +11,10 @@ from typing import Literal
 
 import zmq
 
-from ovstream.errors import WireError
-from ovstream.publish.binding import is_ipv6, refuse_taken
+from ovstream.errors import ConfigError, WireError
 from ovstream.publish.guard import ZAP_ENDPOINT, Guard
 from ovstream.publish.journal import Journal
+from ovstream.publish.sending import bind
 from ovstream.wire import Reply, Request, encode_reply, parse_request
 from ovstream.wire.limits import MAX_HEADER_BYTES
 
@@ -41,13 +41,15 @@ class ServiceStats:
         requests: Answered.
         replayed: Messages sent again.
         invalid: Requests that are none.
-        restarts: Times that the thread died and was started again.
-        slow_syncs: Syncs of the journal that failed.
+        failures: Turns of the thread that went wrong; it goes on with the next one.
+        restarts: Times that the thread died all the same and was started again.
+        failed_syncs: Syncs of the journal that failed.
     """
 
     requests: int = 0
     replayed: int = 0
     invalid: int = 0
+    failures: int = 0
     restarts: int = 0
     failed_syncs: int = 0
 
@@ -62,6 +64,7 @@ class Service:
         catalogue: Gives the frames of a heartbeat of every stream.
         sync_seconds: Between syncs of the journal.
         configure: Sets the options that all sockets of the publisher have.
+        private: See `sending.bind`.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Service:
         catalogue: Callable[[], list[list[bytes]]],
         sync_seconds: float,
         configure: Callable[[zmq.Socket[bytes]], None],
+        private: bool,
     ) -> None:
         self.stats = ServiceStats()
         self.revoked = threading.Event()  # somebody lost the permission: cut all connections
@@ -81,8 +85,10 @@ class Service:
         self._guard = guard
         self._catalogue = catalogue
         self._sync_seconds = sync_seconds
+        self._private = private
         self._stop = threading.Event()
         self._asked_at = 0.0
+        self._refreshed = 0.0
         self._clients: dict[bytes, float] = {}
         self._zap = self._permission_socket()
         self._router = context.socket(zmq.ROUTER)
@@ -99,12 +105,8 @@ class Service:
 
         Raises:
             zmq.ZMQError: It cannot be bound.
-            ConfigError: Another process answers there.
         """
-        refuse_taken(address)
-        self._router.setsockopt(zmq.IPV6, is_ipv6(address))
-        self._router.bind(address)
-        self._endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._endpoint = bind(self._router, address, private=self._private)
 
     @property
     def endpoint(self) -> str:
@@ -121,14 +123,14 @@ class Service:
             thread.start()
 
     def supervise(self) -> None:
-        """Starts the answering thread again if it died; until then nobody new was let in."""
+        """Starts the answering thread again if it died; until then nobody new was let in.
+
+        The sockets stay: those that wait for a permission have a pipe to them that must not be cut.
+        """
         if not self._threads or self._threads[0].is_alive() or self._stop.is_set():
             return
         self.stats.restarts += 1
         _log.error("the replay thread died; started again")
-        if self._zap is not None:
-            self._zap.close(linger=0)
-            self._zap = self._permission_socket()
         self._threads[0] = threading.Thread(target=self._answer, name="ovstream-replay", daemon=True)
         self._threads[0].start()
 
@@ -159,7 +161,7 @@ class Service:
     def _permission_socket(self) -> zmq.Socket[bytes] | None:
         if self._guard is None:
             return None
-        socket = self._context.socket(zmq.REP)
+        socket = self._context.socket(zmq.ROUTER)  # has no state that an unanswered question could upset
         socket.setsockopt(zmq.LINGER, 0)
         socket.bind(ZAP_ENDPOINT)
         return socket
@@ -169,20 +171,40 @@ class Service:
         poller.register(self._router, zmq.POLLIN)
         if self._zap is not None:
             poller.register(self._zap, zmq.POLLIN)
-        refreshed = 0.0
         while not self._stop.is_set():
             ready = dict(poller.poll(_TURN_MS))
-            now = time.monotonic()
-            if self._guard is not None and now - refreshed >= _REFRESH_SECONDS:
-                refreshed = now
+            try:
+                self._turn(ready)
+            except Exception:
+                if not self.stats.failures:
+                    _log.exception("the replay thread goes on after")
+                self.stats.failures += 1
+                self._stop.wait(_TURN_MS / 1000)
+
+    def _turn(self, ready: dict[object, int]) -> None:
+        now = time.monotonic()
+        if self._zap is not None and self._guard is not None:
+            if now - self._refreshed >= _REFRESH_SECONDS:
+                self._refreshed = now
                 self._refresh(self._guard)
-            if self._zap is not None and self._guard is not None and self._zap in ready:
-                self._zap.send_multipart(self._guard.answer(self._zap.recv_multipart()))
-            if self._router in ready:
-                started = time.thread_time()
-                self._serve(now)
-                # Half of the time belongs to the pipeline, however many requests there are.
-                self._stop.wait(time.thread_time() - started)
+            if self._zap in ready:
+                self._permit(self._zap, self._guard)
+        if self._router in ready:
+            started = time.thread_time()
+            self._serve(now)
+            # Half of the time belongs to the pipeline, however many requests there are.
+            self._stop.wait(time.thread_time() - started)
+
+    @staticmethod
+    def _permit(zap: zmq.Socket[bytes], guard: Guard) -> None:
+        """Answers one question for permission; whoever cannot be judged is turned away for now."""
+        identity, empty, *frames = zap.recv_multipart()
+        try:
+            answer = guard.answer(frames)
+        except Exception:
+            zap.send_multipart([identity, empty, *guard.not_now(frames)])
+            raise
+        zap.send_multipart([identity, empty, *answer])
 
     def _refresh(self, guard: Guard) -> None:
         if not guard.refresh():
@@ -191,9 +213,9 @@ class Service:
         self._router.unbind(self._endpoint)
         while not self._stop.is_set():
             try:
-                self._router.bind(self._endpoint)
+                bind(self._router, self._endpoint, private=self._private)
                 return
-            except zmq.ZMQError:
+            except (zmq.ZMQError, ConfigError):  # the port is not free yet
                 self._stop.wait(0.01)
 
     def _serve(self, now: float) -> None:
@@ -254,6 +276,7 @@ class Service:
         while not self._stop.wait(self._sync_seconds):
             try:
                 self._journal.sync()
-            except OSError as error:
+            except Exception as error:  # whatever it is, the next turn may go well
+                if not self.stats.failed_syncs:
+                    _log.error("the journal cannot be brought to the disk: %s", error)
                 self.stats.failed_syncs += 1
-                _log.error("the journal cannot be brought to the disk: %s", error.strerror)

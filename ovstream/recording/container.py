@@ -12,6 +12,7 @@ chunk that does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -57,17 +58,23 @@ class RecordingWriter:
         self._packed: list[bytes] = []
         self._packed_bytes = 0
         self._first_ns = 0
+        self._size_bytes = 0
         try:
-            self._file: BinaryIO = self.path.open("xb")
+            self._file = self.path.open("xb", buffering=0)  # a buffer would keep what the disk has refused
         except OSError as error:
             raise RecordingError(f"{path}: {error.strerror}") from None
-        self._file.write(MAGIC)
-        self._write(msgpack.packb(header.as_map()), entries=0, first_ns=header.started_ns)
+        try:
+            self._append(MAGIC)
+            self._write(msgpack.packb(header.as_map()), entries=0, first_ns=header.started_ns)
+        except RecordingError:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+            raise
 
     @property
     def size_bytes(self) -> int:
         """Of the file, without what waits for its chunk."""
-        return self._file.tell()
+        return self._size_bytes
 
     @property
     def full(self) -> bool:
@@ -119,14 +126,20 @@ class RecordingWriter:
     def _write(self, payload: bytes, *, entries: int, first_ns: int) -> None:
         deflated = zlib.compress(payload, _LEVEL)
         head = _CHUNK.pack(_MARK, len(deflated), zlib.crc32(deflated), entries, first_ns)
-        at = self._file.tell()
+        self._append(head + deflated)
+
+    def _append(self, data: bytes) -> None:
+        """Writes all of it or nothing."""
+        left = memoryview(data)
         try:
-            self._file.write(head + deflated)
-            self._file.flush()
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
-            self._file.seek(at)  # what was written before stays readable
-            self._file.truncate()
+            with contextlib.suppress(OSError):  # what was written before stays readable
+                self._file.truncate(self._size_bytes)
+                self._file.seek(self._size_bytes)
             raise RecordingError(f"{self.path}: {error.strerror}") from None
+        self._size_bytes += len(data)
 
 
 @dataclass(frozen=True, slots=True)

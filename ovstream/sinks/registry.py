@@ -17,8 +17,10 @@ GROUP = "ovstream.sinks"
 _OWN = {
     "jsonl": "ovstream.sinks.jsonl:JsonlSink",
     "kafka": "ovstream.sinks.kafka:KafkaSink",
+    "lancedb": "ovstream.sinks.databases:LanceSink",
     "mqtt": "ovstream.sinks.mqtt:MqttSink",
     "parquet": "ovstream.sinks.parquet:ParquetSink",
+    "qdrant": "ovstream.sinks.databases:QdrantSink",
     "redis": "ovstream.sinks.redis_stream:RedisSink",
     "rerun": "ovstream.sinks.rerun_log:RerunSink",
     "store": "ovstream.sinks.store:StoreSink",

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from ovstream.errors import StoreError
 from ovstream.sinks.base import Sink
 from ovstream.store import Keep, KeepPolicy, Moment, SqliteStore, VectorStore, require_index
 from ovstream.types import Embedding, SinkCounts
@@ -73,8 +72,7 @@ class VectorStoreSink(Sink):
     def close(self) -> None:
         """Writes what waits, tries once more where the store refused, and ends the thread."""
         self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join(_CLOSE_SECONDS)
+        self._thread.join(_CLOSE_SECONDS)
 
     def upkeep(self) -> None:
         """Called now and then between writes, in the thread."""
@@ -106,7 +104,7 @@ class VectorStoreSink(Sink):
     def _attempt(self, work: Callable[[], None]) -> bool:
         try:
             work()
-        except StoreError as error:
+        except Exception as error:  # whatever it is, the thread and what waits must go on
             if not self._troubled:
                 _log.warning("the store refuses, %d moments wait: %s", len(self._waiting), error)
             self._troubled = True

@@ -19,9 +19,11 @@ _LEAST_ROWS = 2048  # below, comparing with each is as fast
 _EXPANSION_SEARCH = 128
 
 
-def index_path(partition: Path, kind: Kind, digest: str) -> Path:
-    """Where the index over the vectors of one kind and one model lies."""
-    return partition.with_suffix(f".{kind}.{digest}.usearch")
+def _find(partition: Path, kind: Kind, digest: str) -> tuple[Path, int] | None:
+    """The index over the vectors of one kind and one model, and the last row that is in it."""
+    for path in partition.parent.glob(f"{partition.stem}.{kind}.{digest}.*.usearch"):
+        return path, int(path.suffixes[-2].removeprefix("."))
+    return None
 
 
 def require_index() -> None:
@@ -33,19 +35,6 @@ def require_index() -> None:
     _usearch()
 
 
-def available(partition: Path, query: Query) -> bool:
-    """Whether an index can answer a query about a whole file."""
-    if query.streams is not None or query.model_digest is None:
-        return False
-    if not index_path(partition, query.kind, query.model_digest).exists():
-        return False
-    try:
-        _usearch()
-    except MissingExtraError:
-        return False
-    return True
-
-
 def build_missing(partition: Partition) -> int:
     """Builds the indices that a file lacks; returns how many.
 
@@ -55,19 +44,30 @@ def build_missing(partition: Partition) -> int:
     built = 0
     for kind in _KINDS:
         for digest in {one.model_digest for one in partition.models(kind)}:
-            path = index_path(partition.path, kind, digest)
-            if not path.exists():
-                built += _build(partition, Query(kind=kind, model_digest=digest), path)
+            if _find(partition.path, kind, digest) is None:
+                built += _build(partition, Query(kind=kind, model_digest=digest))
     return built
 
 
-def search(partition: Partition, vector: FloatArray, k: int, query: Query) -> list[tuple[float, int]]:
-    """Similarity and row number of about the best `k` vectors of a file."""
-    assert query.model_digest is not None
-    path = index_path(partition.path, query.kind, query.model_digest)
-    index = _usearch().Index.restore(str(path), view=True)
-    found = index.search(vector, k)
-    return [(1 - float(one.distance), int(one.key)) for one in found]
+def search(
+    partition: Partition, vector: FloatArray, k: int, query: Query
+) -> tuple[int, list[tuple[float, int]]]:
+    """Asks the index for the best of a whole file.
+
+    Returns:
+        The last row that the index knows, 0 where there is none; similarity and row of about the best `k` up to there.
+    """
+    if query.streams is not None or query.model_digest is None:
+        return 0, []
+    found = _find(partition.path, query.kind, query.model_digest)
+    try:
+        if found is None or found[1] > partition.last_id:  # of another file of that name
+            return 0, []
+        index = _usearch().Index.restore(str(found[0]), view=True)
+    except MissingExtraError:
+        return 0, []
+    near = index.search(vector, k)
+    return found[1], [(1 - float(one.distance), int(one.key)) for one in near]
 
 
 def delete(partition: Path) -> None:
@@ -76,8 +76,10 @@ def delete(partition: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _build(partition: Partition, query: Query, path: Path) -> bool:
+def _build(partition: Partition, query: Query) -> bool:
     index: Any = None
+    last = partition.last_id
+    path = partition.path.with_suffix(f".{query.kind}.{query.model_digest}.{last}.usearch")
     parts = list(partition.candidates(query))
     if sum(len(part.ids) for part in parts) < _LEAST_ROWS:
         return False
@@ -85,7 +87,8 @@ def _build(partition: Partition, query: Query, path: Path) -> bool:
         if index is None:
             dim = part.vectors.shape[1]
             index = _usearch().Index(ndim=dim, metric="cos", dtype="f16", expansion_search=_EXPANSION_SEARCH)
-        index.add(np.array(part.ids, np.uint64), part.vectors, threads=1)
+        ids = np.array(part.ids, np.uint64)
+        index.add(ids[ids <= last], part.vectors[ids <= last], threads=1)
     unfinished = path.with_suffix(".unfinished")
     index.save(str(unfinished))
     unfinished.rename(path)  # whole or not at all

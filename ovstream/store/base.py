@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+import numpy as np
+
 from ovstream.errors import ConfigError
 from ovstream.types import Embedding, FloatArray, Kind
 
-_MAX_CLOCK_ERROR_NS = 3600 * 10**9
+MAX_CLOCK_ERROR_NS = 3600 * 10**9  # a camera that is further off has no clock
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +48,7 @@ class Moment:
     def of(cls, embedding: Embedding) -> Self:
         """The moment of an embedding; a camera clock that is far off counts for nothing."""
         captured = embedding.capture_time_ns
-        if captured is not None and abs(captured - embedding.publish_time_ns) > _MAX_CLOCK_ERROR_NS:
+        if captured is not None and abs(captured - embedding.publish_time_ns) > MAX_CLOCK_ERROR_NS:
             captured = None
         return cls(
             stream_id=embedding.stream_id,
@@ -122,5 +124,18 @@ class VectorStore(Protocol):
     def nearest_in_time(self, stream_id: str, time_ns: int, *, kind: Kind = "scene") -> Moment | None:
         """The kept moment of a stream closest to a time; None when there is none."""
 
+    def models(self, kind: Kind = "scene") -> list[StoredModel]:
+        """The models that made the vectors of a kind, the one used last at the end."""
+
     def close(self) -> None:
         """Writes what is waiting and frees files and connections; may be called twice."""
+
+
+def check_search(vector: FloatArray, k: int) -> None:
+    """Checks what every search needs.
+
+    Raises:
+        ConfigError: `k` or the vector make no sense.
+    """
+    if k < 1 or vector.ndim != 1 or not np.isfinite(vector).all():
+        raise ConfigError("a search needs k >= 1 and a finite vector")

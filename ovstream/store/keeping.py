@@ -9,7 +9,7 @@ import numpy as np
 
 from ovstream.types import Embedding, FloatArray
 
-Keep = Literal["all", "changed", "dense", "novel"]
+Keep = Literal["all", "changed", "keyframe", "dense", "novel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class KeepPolicy:
 
     * "all": each.
     * "changed": those for which at least one patch was encoded.
+    * "keyframe": those made at keyframes to check or renew the state, and those encoded whole.
     * "dense": those encoded whole: the first, cuts, refreshes.
     * "novel": those whose vector differs from the last one kept by more than `novelty`.
 
@@ -67,9 +68,15 @@ class KeepPolicy:
     def _chosen(self, last: _Last, embedding: Embedding) -> bool:
         if self._keep == "novel":
             return _distance(last.vector, embedding.vector) > self._novelty
-        return self._keep == "all" or (
-            embedding.action == "dense" if self._keep == "dense" else embedding.action != "skip"
-        )
+        match self._keep:
+            case "all":
+                return True
+            case "changed":
+                return embedding.action != "skip"
+            case "keyframe":
+                return embedding.action == "dense" or embedding.reason == "keyframe"
+            case "dense":
+                return embedding.action == "dense"
 
 
 def _distance(a: FloatArray, b: FloatArray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ovstream.store.base import Moment, Query, StoredModel
 from ovstream.types import FloatArray, Kind
 
 _FORMAT = 1
+_MOST_MARKS = 500  # SQLite allows some thousand
 _CHUNK_ROWS = 4096  # 4096 x 1024 numbers x 4 bytes: 16 MB while they are compared
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS moments (
@@ -32,6 +34,7 @@ CREATE TABLE IF NOT EXISTS moments (
     UNIQUE (stream, kind, epoch, seq)
 );
 CREATE INDEX IF NOT EXISTS by_time ON moments (stream, kind, time_ns);
+CREATE TABLE IF NOT EXISTS span (seconds INTEGER NOT NULL);  -- of the file; one row
 PRAGMA user_version = {_FORMAT};
 """
 _COLUMNS = "stream, epoch, seq, kind, time_ns, pts_seconds, reason, keep_ratio, model, digest, vector"
@@ -56,15 +59,19 @@ class Partition:
     Args:
         path: Of the file; made when missing.
         read_only: Never write, and never make it.
+        span_seconds: Of a new file; one that is there keeps its own.
 
     Raises:
         StoreError: It is no such file, or of a later version.
+
+    Attributes:
+        span_seconds: How long after its start the file ends.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, span_seconds: int, read_only: bool = False) -> None:
         self.path = path
         mode = "ro" if read_only else "rwc"
-        try:
+        with self._trouble():
             self._db = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=5.0, check_same_thread=False
             )
@@ -77,8 +84,10 @@ class Partition:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: {error}") from error
+                with self._db:
+                    sql = "INSERT INTO span SELECT ? WHERE NOT EXISTS (SELECT * FROM span)"
+                    self._db.execute(sql, (span_seconds,))
+            self.span_seconds = self._span(span_seconds)
 
     def add(self, moments: Sequence[Moment]) -> int:
         """Keeps moments in one transaction; those already there stay. Returns how many are new."""
@@ -90,35 +99,46 @@ class Partition:
             for one in moments
         ]  # fmt: skip
         marks = ", ".join("?" * 11)
-        try:
-            with self._db:
-                before = self._db.total_changes
-                self._db.executemany(f"INSERT OR IGNORE INTO moments ({_COLUMNS}) VALUES ({marks})", rows)
-                return self._db.total_changes - before
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+        with self._trouble(), self._db:
+            before = self._db.total_changes
+            self._db.executemany(f"INSERT OR IGNORE INTO moments ({_COLUMNS}) VALUES ({marks})", rows)
+            return self._db.total_changes - before
 
-    def candidates(self, query: Query) -> Iterator[Candidates]:
-        """Yields row numbers and vectors of the moments that a query admits."""
+    @property
+    def last_id(self) -> int:
+        """The highest row number; 0: there are no rows."""
+        with self._trouble():
+            return int(self._db.execute("SELECT ifnull(max(id), 0) FROM moments").fetchone()[0])
+
+    def candidates(self, query: Query, *, above_id: int = 0) -> Iterator[Candidates]:
+        """Yields row numbers and vectors of the moments that a query admits, of rows above a number."""
         where, values = _where(query)
-        rows = self._db.execute(f"SELECT id, vector FROM moments WHERE {where}", values)
-        while chunk := rows.fetchmany(_CHUNK_ROWS):
-            vectors = np.frombuffer(b"".join(row[1] for row in chunk), "<f2").astype(np.float32)
-            yield Candidates([row[0] for row in chunk], vectors.reshape(len(chunk), -1))
+        with self._trouble():
+            rows = self._db.execute(
+                f"SELECT id, vector FROM moments WHERE {where} AND id > ?", [*values, above_id]
+            )
+            while chunk := rows.fetchmany(_CHUNK_ROWS):
+                vectors = np.frombuffer(b"".join(row[1] for row in chunk), "<f2").astype(np.float32)
+                yield Candidates([row[0] for row in chunk], vectors.reshape(len(chunk), -1))
 
-    def get(self, ids: Sequence[int]) -> list[Moment]:
-        """Reads moments by row number, in the order asked for."""
-        marks = ", ".join("?" * len(ids))
-        rows = self._db.execute(f"SELECT id, {_COLUMNS} FROM moments WHERE id IN ({marks})", list(ids))
-        found = {row[0]: _moment(row[1:]) for row in rows}
-        return [found[one] for one in ids if one in found]
+    def get(self, ids: Sequence[int]) -> dict[int, Moment]:
+        """Reads moments by row number."""
+        found: dict[int, Moment] = {}
+        with self._trouble():
+            for first in range(0, len(ids), _MOST_MARKS):
+                some = list(ids[first : first + _MOST_MARKS])
+                marks = ", ".join("?" * len(some))
+                rows = self._db.execute(f"SELECT id, {_COLUMNS} FROM moments WHERE id IN ({marks})", some)
+                found |= {row[0]: _moment(row[1:]) for row in rows}
+        return found
 
     def moments(self, query: Query) -> Iterator[Moment]:
         """Yields moments by time."""
         where, values = _where(query)
         sql = f"SELECT {_COLUMNS} FROM moments WHERE {where} ORDER BY time_ns, stream, seq"
-        for row in self._db.execute(sql, values):
-            yield _moment(row)
+        with self._trouble():
+            for row in self._db.execute(sql, values):
+                yield _moment(row)
 
     def nearest_in_time(self, stream_id: str, time_ns: int, kind: Kind) -> Moment | None:
         """The moment of a stream closest to a time."""
@@ -128,7 +148,8 @@ class Partition:
                 f"SELECT {_COLUMNS} FROM moments WHERE stream = ? AND kind = ? AND time_ns {bound} ? "
                 f"ORDER BY time_ns {order} LIMIT 1"
             )
-            found += self._db.execute(sql, (stream_id, kind, time_ns)).fetchall()
+            with self._trouble():
+                found += self._db.execute(sql, (stream_id, kind, time_ns)).fetchall()
         moments = [_moment(row) for row in found]
         return min(moments, key=lambda one: abs(one.time_ns - time_ns), default=None)
 
@@ -137,11 +158,26 @@ class Partition:
         sql = (
             "SELECT model, digest, max(time_ns) FROM moments WHERE kind = ? GROUP BY model, digest ORDER BY 3"
         )
-        return [StoredModel(row[0], row[1]) for row in self._db.execute(sql, (kind,))]
+        with self._trouble():
+            return [StoredModel(row[0], row[1]) for row in self._db.execute(sql, (kind,))]
 
     def close(self) -> None:
         """Writes the log into the file and closes it."""
-        self._db.close()
+        with self._trouble():
+            self._db.close()
+
+    def _span(self, default: int) -> int:
+        """The span written into the file; files of early versions have none."""
+        known = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'span'").fetchone()
+        row = known and self._db.execute("SELECT seconds FROM span").fetchone()
+        return int(row[0]) if row else default
+
+    @contextlib.contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path}: {error}") from error
 
 
 def _where(query: Query) -> tuple[str, list[str | int]]:

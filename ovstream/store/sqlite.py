@@ -16,7 +16,7 @@ import numpy as np
 
 from ovstream.errors import ConfigError, StoreError
 from ovstream.store import ann
-from ovstream.store.base import Match, Moment, Query, StoredModel
+from ovstream.store.base import MAX_CLOCK_ERROR_NS, Match, Moment, Query, StoredModel, check_search
 from ovstream.store.partition import Partition
 from ovstream.types import FloatArray, Kind
 
@@ -77,6 +77,7 @@ class SqliteStore:
         self._read_only = read_only
         self._now_ns = now_ns
         self._open: OrderedDict[int, Partition] = OrderedDict()
+        self._spans: dict[int, int] = {}
         if not read_only:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -86,14 +87,16 @@ class SqliteStore:
     @property
     def starts(self) -> list[int]:
         """Unix seconds at which the files begin, the oldest first."""
-        return sorted(
-            int(found[1]) for path in self.folder.iterdir() if (found := _NAME.fullmatch(path.name))
-        )
+        with self._trouble():
+            return sorted(
+                int(found[1]) for path in self.folder.iterdir() if (found := _NAME.fullmatch(path.name))
+            )
 
     @property
     def size_bytes(self) -> int:
         """Of all files on disk."""
-        return sum(_size(path) for path in self.folder.iterdir())
+        with self._trouble():
+            return sum(_size(path) for path in self.folder.iterdir())
 
     def add(self, moments: Sequence[Moment]) -> int:
         """Keeps moments; those already there stay as they are. Returns how many are new.
@@ -124,19 +127,21 @@ class SqliteStore:
         Raises:
             ConfigError: `k` or the vector make no sense.
         """
-        if k < 1 or vector.ndim != 1 or not np.isfinite(vector).all():
-            raise ConfigError("a search needs k >= 1 and a finite vector")
+        check_search(vector, k)
         best: list[tuple[float, int, int]] = []  # similarity, start of the file, row
         for start in self._starts_of(query):
             found = self._search_one(start, vector, k, query)
             best = heapq.nlargest(k, [*best, *((score, start, row) for score, row in found)])
-        moments = [(score, self._partition(start).get([row])) for score, start, row in best]
-        return [Match(found[0], score) for score, found in moments if found]
+        moments = {
+            start: self._partition(start).get([row for _, of, row in best if of == start])
+            for start in {start for _, start, _ in best}
+        }
+        return [Match(moments[start][row], score) for score, start, row in best if row in moments[start]]
 
     def moments(self, query: Query = Query()) -> Iterator[Moment]:  # noqa: B008
         """Yields moments by time."""
         for start in self._starts_of(query):
-            with contextlib.closing(Partition(self._path(start), read_only=True)) as partition:
+            with contextlib.closing(self._opened(start, read_only=True)) as partition:
                 yield from partition.moments(query)
 
     def nearest_in_time(self, stream_id: str, time_ns: int, *, kind: Kind = "scene") -> Moment | None:
@@ -173,19 +178,29 @@ class SqliteStore:
     def index(self) -> int:
         """Builds the approximate indices that files which are over still lack; returns how many.
 
+        Moments that come later all the same are found by comparison.
+
         Raises:
             MissingExtraError: `usearch` is not installed.
         """
         built = 0
         for start in self.starts:
-            if (start + self._span_seconds) * 10**9 <= self._now_ns():
-                built += ann.build_missing(self._partition(start))
+            if self._end_ns(start) + MAX_CLOCK_ERROR_NS <= self._now_ns():
+                with self._trouble():
+                    built += ann.build_missing(self._partition(start))
         return built
 
     def close(self) -> None:
         """Closes all files; may be called twice."""
         while self._open:
             self._open.popitem()[1].close()
+
+    @contextlib.contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self.folder}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -198,29 +213,33 @@ class SqliteStore:
         return seconds - seconds % self._span_seconds
 
     def _starts_of(self, query: Query) -> list[int]:
-        """Files that may hold what a query asks for; their span may differ from today's setting."""
-        starts = self.starts
-        ends = [*starts[1:], None]
+        """Files that may hold what a query asks for."""
         return [
             start
-            for start, end in zip(starts, ends, strict=True)
+            for start in self.starts
             if (query.until_ns is None or start * 10**9 < query.until_ns)
-            and (query.since_ns is None or end is None or end * 10**9 > query.since_ns)
+            and (query.since_ns is None or self._end_ns(start) > query.since_ns)
         ]
+
+    def _end_ns(self, start: int) -> int:
+        """Where a file ends; its span may differ from today's setting."""
+        if start not in self._spans:
+            self._spans[start] = self._partition(start).span_seconds
+        return (start + self._spans[start]) * 10**9
 
     def _covers(self, query: Query, start: int) -> bool:
         """Whether the times of a query leave out nothing of a file."""
-        end_ns = (start + self._span_seconds) * 10**9
         from_start = query.since_ns is None or query.since_ns <= start * 10**9
-        return from_start and (query.until_ns is None or query.until_ns >= end_ns)
+        return from_start and (query.until_ns is None or query.until_ns >= self._end_ns(start))
 
     def _search_one(self, start: int, vector: FloatArray, k: int, query: Query) -> list[tuple[float, int]]:
         """Similarity and row of the best moments of one file."""
         partition = self._partition(start)
-        if self._covers(query, start) and ann.available(partition.path, query):
-            return ann.search(partition, vector, k, query)
         best: list[tuple[float, int]] = []
-        for part in partition.candidates(query):
+        indexed = 0
+        if self._covers(query, start):
+            indexed, best = ann.search(partition, vector, k, query)
+        for part in partition.candidates(query, above_id=indexed):
             if part.vectors.shape[1] != vector.size:
                 raise ConfigError(
                     f"the vector has {vector.size} numbers, those in the store {part.vectors.shape[1]}: "
@@ -234,11 +253,14 @@ class SqliteStore:
 
     def _partition(self, start: int) -> Partition:
         if start not in self._open:
-            self._open[start] = Partition(self._path(start), read_only=self._read_only)
+            self._open[start] = self._opened(start, read_only=self._read_only)
         self._open.move_to_end(start)
         if len(self._open) > _OPEN_FILES:
             self._open.popitem(last=False)[1].close()
         return self._open[start]
+
+    def _opened(self, start: int, *, read_only: bool) -> Partition:
+        return Partition(self._path(start), span_seconds=self._span_seconds, read_only=read_only)
 
     def _path(self, start: int) -> Path:
         return self.folder / f"moments-{start:010}.sqlite"
@@ -246,15 +268,17 @@ class SqliteStore:
     def _too_old(self, start: int) -> bool:
         if self._retention_seconds is None:
             return False
-        return (start + self._span_seconds + self._retention_seconds) * 10**9 < self._now_ns()
+        return self._end_ns(start) + self._retention_seconds * 1e9 < self._now_ns()
 
     def _delete(self, start: int) -> None:
         if start in self._open:
             self._open.pop(start).close()
+        self._spans.pop(start, None)
         path = self._path(start)
-        for suffix in _SIDE_FILES:
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        ann.delete(path)
+        with self._trouble():
+            for suffix in _SIDE_FILES:
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            ann.delete(path)
 
 
 def _size(path: Path) -> int:

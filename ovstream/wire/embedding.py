@@ -12,8 +12,9 @@ import numpy as np
 from ovstream.errors import WireError
 from ovstream.types import Action, BoolArray, Embedding, FloatArray, Kind
 from ovstream.wire import limits
-from ovstream.wire.fields import Fields, check_topic, pack
-from ovstream.wire.heads import MAP_OF_14, Constant, HeadMemory, check_shape
+from ovstream.wire.fields import Fields, check_topic
+from ovstream.wire.heads import MAP_OF_11, Constant, HeadMemory, check_shape
+from ovstream.wire.tails import KEYS, Tail, tail_of
 
 VectorDtype = Literal["float16", "float32"]
 
@@ -21,6 +22,7 @@ _CODES: dict[str, str] = {"float16": "<f2", "float32": "<f4"}
 _DTYPES: dict[str, np.dtype[Any]] = {"<f2": np.dtype("<f2"), "<f4": np.dtype("<f4")}
 _MAX_FLOAT16 = float(np.finfo(np.float16).max)
 _ACTIONS = frozenset(get_args(Action))
+_ALL_PRESENT = (True,) * len(KEYS)
 _memory = HeadMemory()
 
 
@@ -88,26 +90,12 @@ def encode(
         embedding.model_id,
         embedding.model_digest,
         embedding.trained,
+        embedding.action,
+        embedding.reason,
+        bool(embedding.decoded),
     )
     topic, head = _memory.topic_and_head(key)
-    drift = embedding.drift
-    rest = {
-        "q": embedding.seq,
-        "pq": previous_seq,
-        "t": embedding.publish_time_ns,
-        "ct": embedding.capture_time_ns,
-        "pts": embedding.pts_seconds,
-        "a": embedding.action,
-        "r": embedding.reason,
-        "kr": float(embedding.keep_ratio),
-        "dec": bool(embedding.decoded),
-        "dr": None if drift is None else float(drift),
-        "sf": embedding.staleness_frames,
-        "nu": embedding.n_updated,
-        "fl": embedding.flops,
-        "c": embedding.counters,
-    }
-    header = head + pack(rest)[1:]
+    header = head + _tail(embedding, previous_seq)
     if len(header) > limits.MAX_HEADER_BYTES:
         raise WireError(f"header of {len(header)} bytes, at most {limits.MAX_HEADER_BYTES}")
     return [
@@ -118,6 +106,26 @@ def encode(
     ]
 
 
+def _tail(embedding: Embedding, previous_seq: int | None) -> bytes:
+    """The fields that change from message to message."""
+    counters, drift = embedding.counters, embedding.drift
+    values: list[float | None] = [
+        embedding.seq,
+        previous_seq,
+        embedding.publish_time_ns,
+        embedding.capture_time_ns,
+        embedding.pts_seconds,
+        embedding.keep_ratio,
+        drift,
+        embedding.staleness_frames,
+        embedding.n_updated,
+        embedding.flops,
+    ]
+    present = tuple(value is not None for value in values) if None in values else _ALL_PRESENT
+    numbers = [value for value in values if value is not None]
+    return tail_of(present, tuple(counters)).pack([*numbers, *counters.values()])
+
+
 def _peak(vector: FloatArray) -> float:
     """An upper bound of the largest element, exact where it matters.
 
@@ -126,9 +134,7 @@ def _peak(vector: FloatArray) -> float:
     """
     if not vector.size:
         raise WireError("a vector without elements")
-    flat = vector.reshape(-1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float(np.dot(flat, flat))  # one pass; at least the square of every element
+    square = float(np.vdot(vector, vector))  # one pass; at least the square of every element
     if square <= _MAX_FLOAT16:
         return math.sqrt(square)
     peak = float(np.abs(vector).max())
@@ -156,17 +162,84 @@ def parse_embedding(frames: Sequence[bytes]) -> Published:
     topic, header = frames[0], frames[1]
     if len(header) > limits.MAX_HEADER_BYTES:
         raise WireError(f"header of {len(header)} bytes, at most {limits.MAX_HEADER_BYTES}")
-    recalled = _memory.recall(topic, header)
-    if recalled is None:
+    known = _memory.recall(topic, header)
+    if known is None:
         fields = Fields.unpack(header)
         constant = _constant(frames, fields)
-    else:
-        constant, rest = recalled
-        fields = Fields.unpack_rest(MAP_OF_14 + rest)
-    published = _published(frames, fields, constant)
-    if recalled is None:
+        published = _published(frames, fields, constant)
         _memory.remember(topic, header, constant)
+        return published
+    rest = header[len(known.head) :]
+    if known.tail is not None:
+        values = known.tail.read(rest)
+        if values is not None:
+            quickly = _at_once(frames, known.constant, known.tail, values)
+            if quickly is not None:
+                return quickly
+    fields = Fields.unpack_rest(MAP_OF_11 + rest)
+    published = _published(frames, fields, known.constant)
+    known.tail = _layout(fields)
     return published
+
+
+def _layout(fields: Fields) -> Tail | None:
+    """How a header that was read field by field would be laid out if its sender is one of us."""
+    get = fields.values.get
+    names = tuple(fields.counters("c"))
+    return tail_of(tuple(get(key) is not None for key in KEYS), names)
+
+
+def _at_once(
+    frames: Sequence[bytes], constant: Constant, tail: Tail, values: tuple[Any, ...]
+) -> Published | None:
+    """What was read in one step, if nothing is wrong with it; None: read field by field, which says what is."""
+    present = tail.present
+    if tail.complete:
+        seq, previous, sent, captured, pts, keep_ratio, drift, staleness, updated, flops, *counts = values
+    else:
+        left = iter(values)
+        seq, previous, sent, captured, pts, keep_ratio, drift, staleness, updated, flops = (
+            next(left) if there else None for there in present
+        )
+        counts = list(left)
+    if not (
+        seq <= limits.MAX_UINT
+        and (constant.first_seq <= previous < seq if previous is not None else constant.first_seq <= seq)
+        and sent <= limits.MAX_UINT
+        and staleness <= limits.MAX_UINT
+        and (updated or 0) <= limits.MAX_UINT
+        and (flops or 0) <= limits.MAX_UINT
+        and (captured is None or captured >= -limits.MAX_UINT)
+        and (pts is None or math.isfinite(pts))
+        and 0 <= keep_ratio <= 1
+        and (drift is None or math.isfinite(drift))
+        and (not counts or max(counts) <= limits.MAX_UINT)
+    ):
+        return None
+    embedding = Embedding(
+        constant.stream_id,
+        constant.epoch,
+        seq,
+        pts,
+        captured,
+        sent,
+        constant.kind,
+        _vector(frames[2], constant),
+        _mask(frames[3], constant.grid),
+        constant.action,
+        constant.reason,
+        keep_ratio,
+        constant.decoded,
+        drift,
+        staleness,
+        constant.model_id,
+        constant.model_digest,
+        constant.trained,
+        dict(zip(tail.counters, counts, strict=True)),
+        updated or 0,
+        flops or 0,
+    )
+    return Published(embedding, constant.first_seq, previous)
 
 
 def _constant(frames: Sequence[bytes], fields: Fields) -> Constant:
@@ -190,6 +263,9 @@ def _constant(frames: Sequence[bytes], fields: Fields) -> Constant:
         fields.text("m"),
         fields.text("md"),
         fields.flag("tr"),
+        _action(fields),
+        fields.text("r"),
+        fields.flag("dec"),
     )
 
 
@@ -211,10 +287,10 @@ def _published(frames: Sequence[bytes], fields: Fields, constant: Constant) -> P
         constant.kind,
         _vector(frames[2], constant),
         _mask(frames[3], constant.grid),
-        _action(fields),
-        fields.text("r"),
+        constant.action,
+        constant.reason,
         keep_ratio,
-        fields.flag("dec"),
+        constant.decoded,
         fields.optional_real("dr"),
         fields.integer("sf"),
         constant.model_id,
@@ -250,7 +326,7 @@ def _vector(payload: bytes, constant: Constant) -> FloatArray:
     if len(payload) != expected_bytes:
         raise WireError(f"vector of {len(payload)} bytes where 'sh' and 'dt' say {expected_bytes}")
     vector: FloatArray = np.frombuffer(payload, dtype).astype(np.float32)
-    finite = math.isfinite(np.dot(vector, vector)) if constant.code == "<f2" else np.isfinite(vector).all()
+    finite = math.isfinite(np.vdot(vector, vector)) if constant.code == "<f2" else np.isfinite(vector).all()
     if not finite:  # squares of binary16 cannot overflow: one pass
         raise WireError("the vector holds values that are not finite")
     return vector if len(shape) == 1 else vector.reshape(shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, cast, get_args
@@ -21,9 +22,19 @@ WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # names of events
 STREAM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # the pattern of StreamConfig.stream_id
 
 
+class _Packers(threading.local):
+    """A packer for each thread: making one costs more than using it."""
+
+    def __init__(self) -> None:
+        self.packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+
+
+_packers = _Packers()
+
+
 def pack(fields: Mapping[str, Any]) -> bytes:
     """Packs a map of plain values; floats as 64 bits, strings as UTF-8, no extension types."""
-    data = cast(bytes, msgpack.packb(fields, use_bin_type=True))
+    data = cast(bytes, _packers.packer.pack(fields))
     if len(data) > limits.MAX_HEADER_BYTES:
         raise WireError(f"header of {len(data)} bytes, at most {limits.MAX_HEADER_BYTES}")
     return data
@@ -158,11 +169,13 @@ class Fields:
         value = self._required(key)
         if type(value) is not dict or len(value) > limits.MAX_COUNTERS:
             raise WireError(f"'{key}' must be a map of at most {limits.MAX_COUNTERS} counters")
-        for name, count in value.items():
-            if type(name) is not str or not _is_counter(name):
-                raise WireError(f"'{key}' holds a name that is no identifier")
-            if type(count) is not int or not 0 <= count <= limits.MAX_UINT:
-                raise WireError(f"'{key}' holds a count that is none")
+        if not value:
+            return value
+        if not _are_counters(tuple(value)):
+            raise WireError(f"'{key}' holds a name that is no identifier")
+        counts = value.values()
+        if set(map(type, counts)) != {int} or min(counts) < 0 or max(counts) > limits.MAX_UINT:
+            raise WireError(f"'{key}' holds a count that is none")
         return value
 
     def _required(self, key: str) -> Any:
@@ -173,8 +186,8 @@ class Fields:
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_counter(name: str) -> bool:
-    return name.isidentifier() and name.isascii()
+def _are_counters(names: tuple[object, ...]) -> bool:
+    return all(type(name) is str and name.isidentifier() and name.isascii() for name in names)
 
 
 def check_topic(frames: Sequence[bytes], prefix: Literal["e", "h", "s"], stream_id: str) -> None:

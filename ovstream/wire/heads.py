@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovstream.errors import WireError
-from ovstream.types import Kind
+from ovstream.types import Action, Kind
 from ovstream.wire import limits
 from ovstream.wire.fields import WIRE_MAJOR, pack, stream_topic
+from ovstream.wire.tails import Tail
 
 # Most of a header is the same from message to message. Both sides keep that part packed, in this order, at the front;
 # a header that begins otherwise, from another implementation, is read field by field.
 MAP_OF_25 = b"\xde\x00\x19"
-MAP_OF_14 = b"\x8e"
+MAP_OF_11 = b"\x8b"
 _MAX_REMEMBERED = 4096
+_HEADS_PER_TOPIC = 16  # kinds, actions and reasons take turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,9 @@ class Constant:
     model_id: str
     model_digest: str
     trained: bool
+    action: Action
+    reason: str
+    decoded: bool
 
     def packed(self) -> bytes:
         """The beginning of the header."""
@@ -47,8 +52,20 @@ class Constant:
             "m": self.model_id,
             "md": self.model_digest,
             "tr": self.trained,
+            "a": self.action,
+            "r": self.reason,
+            "dec": self.decoded,
         }
         return MAP_OF_25 + pack(fields)[1:]
+
+
+@dataclass(slots=True)
+class Known:
+    """A beginning that was received, and how the rest was laid out the last time."""
+
+    head: bytes
+    constant: Constant
+    tail: Tail | None = None
 
 
 class HeadMemory:
@@ -56,7 +73,7 @@ class HeadMemory:
 
     def __init__(self) -> None:
         self._sent: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
-        self._received: dict[bytes, list[tuple[bytes, Constant]]] = {}
+        self._received: dict[bytes, list[Known]] = {}
 
     def topic_and_head(self, key: tuple[Any, ...]) -> tuple[bytes, bytes]:
         """Of a message that is sent; `key` has the fields of `Constant`.
@@ -74,11 +91,11 @@ class HeadMemory:
             self._sent[key] = known
         return known
 
-    def recall(self, topic: bytes, header: bytes) -> tuple[Constant, bytes] | None:
-        """What a received header begins with, and the rest of it."""
-        for head, constant in self._received.get(topic, ()):
-            if header.startswith(head):
-                return constant, header[len(head) :]
+    def recall(self, topic: bytes, header: bytes) -> Known | None:
+        """What a received header begins with."""
+        for known in self._received.get(topic, ()):
+            if header.startswith(known.head):
+                return known
         return None
 
     def remember(self, topic: bytes, header: bytes, constant: Constant) -> None:
@@ -89,8 +106,8 @@ class HeadMemory:
         if len(self._received) >= _MAX_REMEMBERED:
             self._received.clear()
         kept = self._received.setdefault(topic, [])
-        kept.insert(0, (head, constant))
-        del kept[4:]  # one per kind, and a change of epoch
+        kept.insert(0, Known(head, constant))
+        del kept[_HEADS_PER_TOPIC:]
 
 
 def check_shape(kind: Kind, shape: tuple[int, ...], grid: tuple[int, int]) -> None:

@@ -10,8 +10,12 @@ import pytest
 from PIL import Image
 
 import ovstream as package
+from ovstream.cli import main
 from ovstream.cli.moments import parse_time
+from ovstream.config import SinkConfig
 from ovstream.errors import ConfigError
+from ovstream.sinks import open_sink
+from ovstream.sinks.store import VectorStoreSink
 from ovstream.sources.scene import Scene
 from ovstream.store import open_store
 from tests.cli.programs import ovstream
@@ -92,3 +96,38 @@ def test_dates() -> None:
     assert parse_time("2026-09-21T14:13:20+00:00", 0) == NOW_NS
     with pytest.raises(ConfigError, match="no time"):
         parse_time("yesterday", 0)
+
+
+@pytest.mark.parametrize("kind", ["lancedb", "qdrant"])
+def test_databases_are_searched_likewise(
+    kind: str,
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process: these packages take long to load."""
+
+    def told(place: str) -> list[dict[str, object]]:
+        arguments = ["--like", "yard@last", "--json", "-k", "3", "--apart", "0"]
+        monkeypatch.setattr("sys.argv", ["ovstream", "search", place, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert not ended.value.code, printed
+        return found(printed.out)
+
+    with open_store(store) as opened:
+        moments = list(opened.moments())
+    sink = open_sink(SinkConfig(type=kind, path=str(tmp_path / kind), keep="all"))  # type: ignore[call-arg]
+    assert isinstance(sink, VectorStoreSink)
+    sink._store.add(moments)
+    sink.close()
+    lines, expected = told(f"{kind}:{tmp_path / kind}"), told(str(store))
+    assert len(lines) == 3
+    assert [(one["stream_id"], one["seq"]) for one in lines] == [
+        (one["stream_id"], one["seq"]) for one in expected
+    ]
+    assert [one["similarity"] for one in lines] == pytest.approx(
+        [one["similarity"] for one in expected], abs=2e-3
+    )

@@ -347,14 +347,20 @@ tally, last = Tally(), int(sys.argv[2])
 with subscribe(sys.argv[1], policy="lossless", start="oldest", recover_seconds=60) as events:
     print("ready", flush=True)
     read_until(events, tally, lambda: tally.seen() == last, seconds=100)
-    print(events.stats.recovered, tally.corrupt, *tally.delivered["door"], flush=True)
+    gone = tally.gaps.get("door", [])
+    print(events.stats.recovered, tally.corrupt, len(gone), *gone, *tally.delivered["door"], flush=True)
 """
 
 
 def stopped_subscriber(count: int) -> Row:
     """SIGSTOP of a subscriber while everything is sent: the publisher neither waits nor grows."""
     tally = Tally()
-    with Publisher("tcp://127.0.0.1:*", config=PublishConfig(high_water_mark=200)) as publisher:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Publisher(
+            "tcp://127.0.0.1:*", config=PublishConfig(high_water_mark=200, journal=f"{folder}/j")
+        ) as publisher,
+    ):
         publisher.announce("door")
         command = [sys.executable, "-c", SUBSCRIBER, publisher.endpoint, str(count)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -373,7 +379,7 @@ def stopped_subscriber(count: int) -> Row:
                 waited = max(waited, time.perf_counter() - time.thread_time() - started)
             grown = resident_kib() - before
             process.send_signal(signal.SIGCONT)
-            reading = threading.Thread(target=lambda: tally.delivered.update(_numbers(process, tally)))
+            reading = threading.Thread(target=lambda: _read_numbers(process, tally))
             reading.start()
             while reading.is_alive():
                 publisher.heartbeat(time.time_ns())
@@ -390,10 +396,10 @@ def stopped_subscriber(count: int) -> Row:
     )
 
 
-def _numbers(process: subprocess.Popen[str], tally: Tally) -> dict[str, list[int]]:
+def _read_numbers(process: subprocess.Popen[str], tally: Tally) -> None:
     assert process.stdout is not None
-    _, tally.corrupt, *numbers = map(int, process.stdout.readline().split() or [0, 0])
-    return {"door": numbers}
+    _, tally.corrupt, gone, *numbers = map(int, process.stdout.readline().split() or [0, 0, 0])
+    tally.gaps["door"], tally.delivered["door"] = numbers[:gone], numbers[gone:]
 
 
 def resident_kib() -> int:
@@ -467,7 +473,7 @@ def disk_full(count: int) -> Row | None:
             with subscribe(endpoint, policy="lossless", start="oldest") as events:
                 process.stdin.write("go\n")
                 process.stdin.flush()
-                read_until(events, tally, lambda: tally.seen() == count)
+                read_until(events, tally, lambda: tally.seen() == count, seconds=60 + count / 100)
             published, unkept, oldest = map(int, process.stdout.readline().split())
             late = Tally()
             with subscribe(endpoint, start=0) as events:
@@ -500,11 +506,13 @@ def damaged_journal(count: int) -> Row:
             publisher.resume("door")
             for seq in range(count):
                 publisher.publish(numbered(seq))
-        (path,) = Path(folder, "j").glob("*.ovj")
-        data = bytearray(path.read_bytes())
+        paths = sorted(Path(folder, "j").glob("*.ovj"))
         for _ in range(10):
+            path = random_.choice(paths)
+            data = bytearray(path.read_bytes())
             data[random_.randrange(8, len(data) - 2000)] ^= 1 << random_.randrange(8)
-        path.write_bytes(data[:-3])
+            path.write_bytes(data)
+        paths[-1].write_bytes(paths[-1].read_bytes()[:-3])
         with Publisher("tcp://127.0.0.1:*", config=config) as publisher:
             epoch, seq = publisher.resume("door") or (0, 0)
             publisher.announce("door", epoch=epoch, next_seq=seq)
@@ -557,17 +565,18 @@ def main() -> None:
     """Runs all of them and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="as long as in the documentation")
-    factor = 10 if parser.parse_args().long else 1
+    long = parser.parse_args().long
     runs: list[Callable[[], Row | None]] = [
-        lambda: bursty_loss(1000 * factor),
-        lambda: kills(20 if factor == 1 else 100),
-        lambda: late_joiner(1000 * factor),
-        lambda: retention_overrun(2000 * factor),
+        lambda: bursty_loss(2500 if long else 300),
+        lambda: kills(20 if long else 4),
+        *([lambda: kills(100)] if long else []),
+        lambda: late_joiner(10_000 if long else 300),
+        lambda: retention_overrun(20_000 if long else 2500),
         gone_before_the_ask,
-        lambda: stopped_subscriber(2000 * factor),
-        lambda: disk_full(6000 * factor),
-        lambda: damaged_journal(500 * factor),
-        lambda: clock_jumps(2.0 * factor),
+        lambda: stopped_subscriber(20_000 if long else 1500),
+        lambda: disk_full(20_000 if long else 6000),
+        lambda: damaged_journal(5000 if long else 300),
+        lambda: clock_jumps(8.0 if long else 1.2),
     ]
     print(HEAD, flush=True)
     for run in runs:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import stat
 from pathlib import Path
 
 import pytest
 
 from ovstream.config import PublishConfig
 from ovstream.errors import ConfigError, InsecureBindError
-from ovstream.publish import Publisher
+from ovstream.publish import Publisher, subscribe
 from ovstream.publish.binding import bind_address
+from tests.wire.samples import embedding
 
 LOCAL = [
     "tcp://127.0.0.1:5555",
@@ -22,7 +26,6 @@ LOCAL = [
     "tcp://::1:5555",
     "tcp://[::ffff:127.0.0.1]:5555",
     "ipc:///run/ovstream/e.sock",
-    "ipc://@ovstream",
     "inproc://events",
 ]
 OPEN = [
@@ -50,6 +53,7 @@ OPEN = [
     "tcp:// 127.0.0.1:5555",
     "tcp://127.0.0.1 0.0.0.0:5555",
     "tcp://127.0.0.256:5555",
+    "ipc://@ovstream",
 ]
 NONSENSE = [
     "",
@@ -122,13 +126,37 @@ def test_an_ipc_path_without_a_folder_is_a_config_error() -> None:
         Publisher("ipc:///no/such/folder/e.sock")
 
 
-def test_a_unix_socket_in_use_is_not_taken_away(tmp_path: Path) -> None:
-    endpoint = f"ipc://{tmp_path}/e.ipc"
+@pytest.mark.parametrize("made", [False, True])
+def test_an_ipc_socket_is_for_its_user_alone(tmp_path: Path, made: bool) -> None:
+    folder = tmp_path / "run"
+    if made:
+        folder.mkdir(mode=0o755)
+    old = os.umask(0)
+    try:
+        with Publisher(f"ipc://{folder}/e.sock"):
+            assert os.umask(0) == 0, "the caller's mask is as it was"
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    finally:
+        os.umask(old)
+    assert modes == {"e.sock": 0o600, "e.sock.replay": 0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == (0o755 if made else 0o700)
+
+
+def test_an_ipc_path_in_use_is_left_to_its_owner(tmp_path: Path) -> None:
+    """libzmq would take the file away, and nobody could connect to the first one any more."""
+    endpoint = f"ipc://{tmp_path}/e.sock"
     with Publisher(endpoint) as first:
         with pytest.raises(ConfigError, match="another process publishes there"):
             Publisher(endpoint)
-        other = PublishConfig(replay_endpoint=first.replay_endpoint)
         with pytest.raises(ConfigError, match="another process publishes there"):
-            Publisher("tcp://127.0.0.1:*", config=other)
-    (tmp_path / "e.ipc").touch()  # what a killed process leaves behind is in nobody's way
-    Publisher(endpoint).close()
+            Publisher(f"ipc://{tmp_path}/other", config=PublishConfig(replay_endpoint=first.replay_endpoint))
+        first.publish(embedding(0))
+        with subscribe(endpoint, start="oldest") as events:
+            assert next(iter(events)).seq == 0  # type: ignore[union-attr]
+
+
+def test_a_file_that_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "e.sock"))
+    with Publisher(f"ipc://{tmp_path}/e.sock") as publisher:
+        assert publisher.endpoint.endswith("e.sock")

@@ -7,6 +7,7 @@ import random
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from ovstream.errors import ConfigError
 from ovstream.publish.journal import Batch, Journal, Position
-from ovstream.publish.segment import Record, Segment, unpack
+from ovstream.publish.segment import Record, Segment, pack, unpack
 
 MIB = 1 << 20
 ROOT = Path(__file__).parents[2]
@@ -205,11 +206,57 @@ def test_a_file_that_may_not_grow_costs_what_does_not_fit_and_nothing_else(tmp_p
 
 def test_a_segment_writes_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     segment = Segment(tmp_path / "1.ovj", number=1)
-    segment.append(record(0))
+    segment.append(record(0), pack(record(0)))
     real = os.pwritev
     monkeypatch.setattr(os, "pwritev", lambda file, parts, at: real(file, [parts[0], parts[1][:5]], at))
     with pytest.raises(OSError, match="No space"):
-        segment.append(record(1))
+        segment.append(record(1), pack(record(1)))
     monkeypatch.undo()
     assert (tmp_path / "1.ovj").stat().st_size == segment.size
     segment.close()
+
+
+def test_syncing_beside_appending_hurts_neither(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, max_bytes=2 * MIB)
+    troubles: list[BaseException] = []
+    stop = threading.Event()
+
+    def sync() -> None:
+        while not stop.is_set():
+            try:
+                journal.sync()
+            except BaseException as error:
+                troubles.append(error)
+
+    syncing = threading.Thread(target=sync)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    syncing.start()
+    try:
+        for seq in range(800):
+            journal.append(record(seq, size=20_000))  # a new file every few records
+    finally:
+        sys.setswitchinterval(before)
+        stop.set()
+        syncing.join()
+    assert not troubles
+    journal.sync()
+    assert all(one.synced == one.size for one in journal._segments)
+    journal.close()
+
+
+def test_a_sync_that_fails_is_made_up_for_and_does_not_keep_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, max_bytes=MIB)
+    journal.append(record(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", lambda file: os.stat("/no/such/file"))
+        with pytest.raises(OSError, match="No such file"):
+            journal.sync()
+        assert journal._segments[0].synced == 0
+        with pytest.raises(OSError, match="No such file"):
+            journal.close()
+    again = Journal(tmp_path, max_bytes=MIB)
+    assert read(again, 0, 9) == [0]
+    again.close()

@@ -12,6 +12,7 @@ import zmq
 
 from ovstream.config import PublishConfig
 from ovstream.publish import Gap, Publisher, Stale, Subscription, subscribe
+from ovstream.types import StreamEvent
 from ovstream.wire import WIRE_MAJOR, Heartbeat, encode, encode_heartbeat
 from tests.publish.conftest import Join, take, until
 from tests.wire.samples import embedding
@@ -38,7 +39,7 @@ async def test_a_lost_tail_shows_at_the_next_heartbeat(endpoint: str, join: Join
         publisher.announce("door")
         async with subscribe(publisher.endpoint, streams=["door"], policy="latest") as events:
             await join(publisher, events)
-            publisher._sequences["door"].next_seq = 3  # as if three messages had been sent and lost
+            publisher._numbering["door"].next_seq = 3  # as if three messages had been sent and lost
             publisher.heartbeat(0)
             await until(lambda: bool(events.gaps))
     assert list(events.gaps) == [Gap("door", 0, 0, 2, "live")]
@@ -198,3 +199,25 @@ async def test_old_messages_are_skipped_on_request(join: Join) -> None:
             assert await take(events, 1) == [1]
             assert events.stats.stale == 1
             assert events.stats.age_ms == pytest.approx(250)
+
+
+async def test_a_frame_that_is_too_large_costs_a_connection_and_not_the_subscription(endpoint: str) -> None:
+    """libzmq gives such a connection up for good and tells nobody but its monitor."""
+    good = encode(embedding(1))
+    context = zmq.Context()
+    with context, context.socket(zmq.PUB) as socket:
+        socket.linger = 0
+        socket.bind(endpoint)
+        address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        async with subscribe(address, recover=False) as events:
+            beat = encode_heartbeat(Heartbeat("door", 0, 0, 1, 0))
+            await until(lambda: bool(events.streams()), meanwhile=lambda: socket.send_multipart(beat))
+            socket.send_multipart([good[0], good[1], bytes((16 << 20) + 1), good[3]])
+            await until(lambda: events.stats.received > 0, meanwhile=lambda: socket.send_multipart(good))
+            assert events.stats.reconnects == 1
+            async with asyncio.timeout(10):
+                told = await anext(events)
+        assert isinstance(told, StreamEvent)
+        assert (told.kind, told.stream_id) == ("error", "")
+        assert told.detail.startswith(f"{address}: ")
+        assert "connected again" in told.detail

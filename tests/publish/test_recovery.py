@@ -105,8 +105,9 @@ async def test_a_publisher_that_is_gone_before_the_ask_is_told(join: Join) -> No
         await events.__aenter__()
         await join(publisher, events)
         publisher._service.close()  # it dies while its last messages are on the way
-        publisher._sequences["door"].next_seq = 7
-        publisher._send(publisher._end_of("door", publisher._sequences["door"]))
+        sequence = publisher._numbering["door"]
+        sequence.next_seq, sequence.ended = 7, True
+        publisher._beat_all()
     async with asyncio.timeout(10):
         told = [event async for event in _some(events, 2)]
     assert Gap("door", 0, 0, 6, "unanswered") in told

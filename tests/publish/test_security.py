@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +18,10 @@ import zmq
 from ovstream.cli import main
 from ovstream.config import PublishConfig
 from ovstream.errors import ConfigError, InsecureBindError
-from ovstream.publish import KeyPair, Publisher, SubscriberKeys, subscribe, zmq_publisher
+from ovstream.publish import KeyPair, Publisher, SubscriberKeys, sending, subscribe, terminating
 from ovstream.publish.guard import Guard
 from ovstream.publish.keys import ALLOWED, PUBLISHER_KEY, read_allowed, save_key, write_allowed
+from ovstream.publish.terminating import PATIENCE_SECONDS
 from ovstream.types import Embedding
 from ovstream.wire import Request, encode_request
 from tests.publish.test_binding import OPEN
@@ -44,8 +47,8 @@ def folder(tmp_path: Path, me: KeyPair) -> Path:
 
 
 @contextmanager
-def beating(folder: Path, endpoint: str = "tcp://127.0.0.1:*") -> Iterator[Publisher]:
-    """A guarded publisher, and a thread that uses it as a pipeline does."""
+def beating(folder: Path, endpoint: str = "tcp://127.0.0.1:*", *, beats: bool = True) -> Iterator[Publisher]:
+    """A guarded publisher, and a thread that uses it as a pipeline does; its heartbeats may stay away."""
     publisher = Publisher(endpoint, config=PublishConfig(keys=str(folder), linger_seconds=0))
     publisher.announce("door")
     stop = threading.Event()
@@ -53,7 +56,8 @@ def beating(folder: Path, endpoint: str = "tcp://127.0.0.1:*") -> Iterator[Publi
     def run() -> None:
         seq = 0
         while not stop.wait(0.02):
-            publisher.heartbeat(time.time_ns())
+            if beats:
+                publisher.heartbeat(time.time_ns())
             publisher.publish(embedding(seq))
             seq += 1
 
@@ -164,7 +168,7 @@ def test_everybody_else_gets_nothing(folder: Path, me: KeyPair) -> None:
 def test_a_key_is_allowed_and_revoked_while_running_and_open_connections_are_cut(
     folder: Path, me: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zmq_publisher, "_HANDSHAKE_MS", 500)
+    monkeypatch.setattr(sending, "_HANDSHAKE_MS", 500)
     other = KeyPair.new()
     with beating(folder) as publisher, ExitStack() as stack:
         context = stack.enter_context(zmq.Context())
@@ -210,7 +214,7 @@ def _open_to_all(path: Path) -> None:
 def test_a_list_that_cannot_be_trusted_lets_nobody_in(
     folder: Path, me: KeyPair, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None]
 ) -> None:
-    monkeypatch.setattr(zmq_publisher, "_HANDSHAKE_MS", 500)
+    monkeypatch.setattr(sending, "_HANDSHAKE_MS", 500)
     with beating(folder) as publisher, ExitStack() as stack:
         arm = armed(keys_for(publisher, me))
         context = stack.enter_context(zmq.Context())
@@ -250,6 +254,80 @@ def test_without_a_handler_zeromq_itself_refuses(folder: Path, me: KeyPair) -> N
                     socket.send(b"secret")
                 heard[enforced] = got
     assert heard == {True: False, False: True}
+
+
+def test_a_handler_that_died_lets_nobody_in_and_is_started_again(
+    folder: Path, me: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_HANDSHAKE_MS", 500)
+    with beating(folder, beats=False) as publisher:
+        arm = armed(keys_for(publisher, me))
+        kill_handler(publisher, monkeypatch)
+        assert keeps_out(publisher, arm)
+        assert publisher._service.stats.restarts == 0
+        publisher.heartbeat(time.time_ns())
+        assert lets_in(publisher, arm)
+        assert publisher._service.stats.restarts == 1
+
+
+def kill_handler(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends the thread that answers, by what no handler of errors catches."""
+    thread = publisher._service._threads[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda _: None)  # not pytest's, which would fail the test
+        patch.setattr(publisher._service, "_turn", lambda _: sys.exit())
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_guard_that_fails_turns_away_for_now_and_the_handler_goes_on(
+    folder: Path, me: KeyPair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sending, "_HANDSHAKE_MS", 500)
+    with beating(folder) as publisher:
+        arm = armed(keys_for(publisher, me))
+        with monkeypatch.context() as patch:
+            patch.setattr(publisher._guard, "answer", lambda _: 1 / 0)
+            assert keeps_out(publisher, arm)
+        assert lets_in(publisher, arm)
+        assert publisher._service.stats.failures > 0
+        assert publisher._service.stats.restarts == 0
+    assert caplog.text.count("the replay thread goes on after") == 1
+
+
+def test_closing_while_strangers_and_friends_knock_takes_no_longer_than_it_may(
+    folder: Path, me: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections whose question for permission nobody answers any more must not hold the end."""
+    for dead in (False, True):
+        with zmq.Context() as context, ExitStack() as stack:
+            publisher = Publisher(
+                "tcp://127.0.0.1:*", config=PublishConfig(keys=str(folder), linger_seconds=0)
+            )
+            if dead:
+                kill_handler(publisher, monkeypatch)
+            for pair in (me, KeyPair.new()) * 10:
+                socket = stack.enter_context(context.socket(zmq.SUB))
+                socket.linger = 0
+                armed(keys_for(publisher, pair))(socket)
+                socket.subscribe("")
+                socket.connect(publisher.endpoint)
+            time.sleep(0.05)
+            started = time.perf_counter()
+            publisher.close()
+            assert time.perf_counter() - started < PATIENCE_SECONDS
+
+
+def test_a_context_that_does_not_end_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(terminating, "PATIENCE_SECONDS", 0.1)
+    context = zmq.Context()
+    with context.socket(zmq.PUB) as socket:
+        assert not terminating.terminate(context)
+        assert not socket.closed
+    assert "did not end" in caplog.text
+    until(lambda: all(thread.name != "ovstream-zmq-end" for thread in threading.enumerate()))
 
 
 @pytest.mark.parametrize("endpoint", OPEN)
@@ -384,3 +462,28 @@ def test_the_command_line_refuses_what_would_be_a_mistake(folder: Path, me: KeyP
         status, printed = shell(*arguments, *place)
         assert (status, reason in printed) == (1, True), printed
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_every_row_of_the_documentation_has_its_test() -> None:
+    """The tables of docs/security.md name tests; all of them exist."""
+    root = Path(__file__).parents[2]
+    files = {
+        "S": "publish/test_security.py",
+        "B": "publish/test_binding.py",
+        "L": "publish/test_losses.py",
+        "R": "publish/test_recovery.py",
+        "F": "publish/test_follower.py",
+        "H": "wire/test_hostile.py",
+    }
+    rows = [
+        line.split("|")[-2]
+        for line in (root / "docs" / "security.md").read_text().splitlines()
+        if line.startswith("| ") and not line.startswith("| attempt")
+    ]
+    assert len(rows) > 25
+    for row in rows:
+        assert row.strip() == "the same" or "`test_" in row, row
+        for letter, names in re.findall(r"([A-Z]) ((?:`test_\w+`(?:, )?)+)", row):
+            text = (root / "tests" / files[letter]).read_text()
+            for name in re.findall(r"`(test_\w+)`", names):
+                assert f"def {name}(" in text, (letter, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -153,3 +155,36 @@ def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(RecordingError, match=r"x\.ovr"):
         RecordingReader(path)
+
+
+FULL = """
+import resource, sys
+from ovstream.errors import RecordingError
+from ovstream.recording import RecordingReader, RecordingWriter
+from tests.recording.test_container import HEADER, START_NS, entry
+path, limit = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+told = []
+try:
+    with RecordingWriter(path, HEADER) as writer:
+        for number in range(100):
+            writer.add(entry(number, keyframe=True), now_ns=START_NS)
+except RecordingError as error:
+    print(number if "number" in globals() else -1, str(error).startswith(path))
+"""
+
+
+@pytest.mark.parametrize("limit", [100, 20_000])
+def test_a_full_disk_ends_a_recording_and_what_is_there_stays_readable(tmp_path: Path, limit: int) -> None:
+    """The kernel refuses writes beyond a limit, as it does on a full disk; chunks here are of some kilobytes."""
+    path = tmp_path / "r.ovr"
+    command = [sys.executable, "-c", FULL, str(path), str(limit)]
+    root = Path(__file__).parents[2]
+    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split()
+    assert told[1] == "True"
+    if limit == 100:
+        assert not path.exists()
+        return
+    with RecordingReader(path) as reader:
+        assert not reader.damaged
+        assert [one.unit.pts for one in reader.units() if one.unit] == list(range(int(told[0]) - 1))

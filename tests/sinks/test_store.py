@@ -12,7 +12,7 @@ import pytest
 import ovstream
 from ovstream.errors import MissingExtraError, StoreError
 from ovstream.sinks.store import StoreSink, VectorStoreSink
-from ovstream.store import KeepPolicy, Match, Moment, Query, VectorStore, open_store
+from ovstream.store import KeepPolicy, Match, Moment, Query, StoredModel, VectorStore, open_store
 from ovstream.types import FloatArray, Kind
 from tests.wire.samples import embedding
 
@@ -42,6 +42,9 @@ class MoodyStore(VectorStore):
 
     def nearest_in_time(self, stream_id: str, time_ns: int, *, kind: Kind = "scene") -> Moment | None:
         return None
+
+    def models(self, kind: Kind = "scene") -> list[StoredModel]:
+        return []
 
     def close(self) -> None:
         self.closed = True
@@ -103,3 +106,24 @@ def test_upkeep_forgets_and_indexes(tmp_path: Path) -> None:
     sink.close()
     sink.upkeep()
     assert list(tmp_path.glob("*.usearch"))
+
+
+class BrokenStore(MoodyStore):
+    """Raises what nobody expects."""
+
+    def add(self, moments: Sequence[Moment]) -> int:
+        if not self.willing:
+            self.asked.set()
+            raise ZeroDivisionError
+        return super().add(moments)
+
+
+def test_whatever_a_store_raises_the_writer_goes_on() -> None:
+    store = BrokenStore()
+    sink = VectorStoreSink(store, policy=KeepPolicy("all"))
+    sink.publish(embedding(0))
+    assert store.asked.wait(10)
+    store.willing = True
+    sink.publish(embedding(1))
+    sink.close()
+    assert (sorted(store.kept), sink.lost, store.closed) == ([0, 1], 0, True)

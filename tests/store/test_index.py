@@ -56,3 +56,24 @@ def test_an_index_goes_with_its_file(tmp_path: Path) -> None:
         assert store.index() == 1
         assert store.expire() == 1
         assert not list(tmp_path.glob("*.usearch"))
+
+
+def test_moments_that_come_late_are_found_all_the_same(tmp_path: Path) -> None:
+    later = START_NS + 10**6 * SECOND_NS
+    with SqliteStore(tmp_path, partition_seconds=10**5, now_ns=lambda: later) as store:
+        store.add([moment(seq, time_ns=START_NS + seq) for seq in range(2500)])
+        assert store.index() == 1
+        late = moment(9000, time_ns=START_NS + 1)
+        store.add([late])
+        (best,) = store.search(late.vector, k=1, query=Query(model_digest=DIGEST))
+        assert best.moment.seq == 9000
+        assert store.index() == 0
+
+
+def test_a_file_is_indexed_only_when_slow_cameras_are_through(tmp_path: Path) -> None:
+    hour, now = 3600 * SECOND_NS, [0]
+    start = START_NS // hour * hour
+    with SqliteStore(tmp_path, partition_seconds=3600, now_ns=lambda: now[0]) as store:
+        store.add([moment(seq, time_ns=start + seq) for seq in range(2500)])
+        for now[0], built in ((start + hour, 0), (start + 2 * hour - 1, 0), (start + 2 * hour, 1)):
+            assert store.index() == built

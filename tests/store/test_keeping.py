@@ -35,11 +35,19 @@ def test_novel_compares_with_the_last_one_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "expected"), [("all", [0, 1, 2, 3]), ("changed", [0, 1, 3]), ("dense", [0, 3])]
+    ("keep", "expected"),
+    [("all", [0, 1, 2, 3]), ("changed", [0, 1, 3]), ("keyframe", [0, 3]), ("dense", [0, 3])],
 )
 def test_by_action(keep: Keep, expected: list[int]) -> None:
     policy = KeepPolicy(keep, at_least_every_seconds=0)
     assert kept(policy, angles=[0] * 4, actions=["dense", "sparse", "skip", "dense"]) == expected
+
+
+def test_keyframes_that_only_checked_the_state_count_as_keyframes() -> None:
+    policy = KeepPolicy("keyframe", at_least_every_seconds=0)
+    reasons = ["cut", "change", "keyframe", "quiet"]
+    found = [policy.wants(embedding(seq, reason=reason)) for seq, reason in enumerate(reasons)]
+    assert found == [True, False, True, False]
 
 
 def test_a_quiet_stream_leaves_a_trace() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -185,3 +186,45 @@ def test_reads_while_another_writes(tmp_path: Path) -> None:
 def open_store_after(writer: SqliteStore) -> SqliteStore:
     writer.add([moment(0)])
     return open_store(writer.folder)
+
+
+def test_a_file_keeps_its_span_whatever_the_setting_is_today(tmp_path: Path) -> None:
+    now = START_NS + 5000 * SECOND_NS
+    day = START_NS // SECOND_NS // 86400 * 86400 * SECOND_NS
+    with SqliteStore(tmp_path, partition_seconds=86400) as store:
+        store.add([moment(seq, time_ns=day + seq * 3600 * SECOND_NS) for seq in range(24)])
+    now = day + 30 * 3600 * SECOND_NS
+    with SqliteStore(
+        tmp_path, partition_seconds=3600, retention_seconds=10 * 3600, now_ns=lambda: now
+    ) as store:
+        store.add([moment(100, time_ns=day + 12 * 3600 * SECOND_NS + 1), moment(101, time_ns=now)])
+        late = Query(since_ns=day + 20 * 3600 * SECOND_NS)
+        assert keys(store.moments(late)) == [("door", seq) for seq in (20, 21, 22, 23, 101)]
+        assert store.expire() == 0  # of the day's file, the last hours are not too old
+    now = day + 35 * 3600 * SECOND_NS
+    with SqliteStore(
+        tmp_path, partition_seconds=3600, retention_seconds=10 * 3600, now_ns=lambda: now
+    ) as store:
+        assert store.expire() == 2
+        assert keys(store.moments()) == [("door", 101)]
+
+
+def test_matches_in_many_files_come_in_order(tmp_path: Path) -> None:
+    with SqliteStore(tmp_path, partition_seconds=1) as store:
+        moments = [moment(seq) for seq in range(40)]
+        store.add(moments)
+        vector = moment(10**6).vector
+        found = store.search(vector, k=25)
+    scores = [one.similarity for one in found]
+    assert scores == sorted(scores, reverse=True)
+    assert scores == pytest.approx(brute_force(moments, vector, 25), abs=1e-5)
+
+
+def test_a_folder_that_is_gone_is_a_store_error(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    with SqliteStore(folder) as store:
+        store.add([moment(0)])
+        shutil.rmtree(folder)
+        for call in (store.expire, store.index, lambda: store.size_bytes, lambda: list(store.moments())):
+            with pytest.raises(StoreError, match="No such file"):
+                call()
