@@ -47,8 +47,11 @@ static int show(zmq_msg_t *frames, int count) {
             int is_half = text_is(find(map, "dt"), "<f2");
             float whole;
             memcpy(&whole, zmq_msg_data(&frames[2]), 4);
-            printf("%.*s %llu %zu %.6g\n", (int)id->via.str.size, id->via.str.ptr,
-                   (unsigned long long)number(map, "q"), zmq_msg_size(&frames[2]) / (is_half ? 2 : 4),
+            const msgpack_object *shape = find(map, "sh");
+            uint32_t sizes = shape && shape->type == MSGPACK_OBJECT_ARRAY ? shape->via.array.size : 0;
+            printf("%.*s %llu %llu %.6g\n", (int)id->via.str.size, id->via.str.ptr,
+                   (unsigned long long)number(map, "q"),
+                   sizes ? (unsigned long long)shape->via.array.ptr[sizes - 1].via.u64 : 0,
                    is_half ? half(zmq_msg_data(&frames[2])) : (double)whole);
             fflush(stdout);
         }
