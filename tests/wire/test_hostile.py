@@ -78,13 +78,13 @@ def test_any_value_under_any_key_gives_a_message_or_a_wire_error(key: str, value
     decode(encode(back))  # whatever is believed can be said again
 
 
-@pytest.mark.parametrize("key", sorted(HEADER.keys() - {"pq", "pts", "ct", "dr"}))
+@pytest.mark.parametrize("key", sorted(HEADER.keys() - {"pq", "pts", "ct", "dr", "nu", "fl"}))
 def test_every_required_key_is_required(key: str) -> None:
     header = {name: value for name, value in HEADER.items() if name != key}
     assert f"'{key}'" in refused([FRAMES[0], msgpack.packb(header), *FRAMES[2:]])
 
 
-@pytest.mark.parametrize("key", ["pq", "pts", "ct", "dr"])
+@pytest.mark.parametrize("key", ["pq", "pts", "ct", "dr", "nu", "fl"])
 def test_optional_keys_may_be_missing(key: str) -> None:
     header = {name: value for name, value in HEADER.items() if name != key}
     parse([FRAMES[0], msgpack.packb(header), *FRAMES[2:]])
