@@ -133,7 +133,7 @@ def test_checkpoints_come_back(stream_id: str, epoch: int, seq: int, pts: int | 
 
 
 def test_header_of_an_ordinary_message_is_small() -> None:
-    assert len(encode(example())[1]) < 260
+    assert len(encode(example())[1]) < 280  # numbers have their full width, so that all are read in one step
     assert len(encode(embedding(10**6))[1]) < 400
 
 
