@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from ovstream.config import ServiceConfig
 from ovstream.errors import ConfigError
+from ovstream.sources import redact_url
 
 _PATHS = (
     ("source", "password_file"),
@@ -46,7 +47,7 @@ class Reach:
         for name, path in _paths(options):
             if not any(Path(path).resolve().is_relative_to(root) for root in self._roots):
                 raise ConfigError(
-                    f"option {name}: {path} is not among the files that may be named through the API: add its "
+                    f"option {name}: {redact_url(path)} is not among the files that may be named through the API: add its "
                     "folder to service.http.allowed_paths, or write this into the configuration file"
                 )
         for name, section in (("publish", _section(options, "publish")), *_sinks(options)):

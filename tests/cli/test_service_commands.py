@@ -67,7 +67,16 @@ def test_bench_explains_what_is_wrong(arguments: tuple[str, ...], told: str) -> 
 
 
 def test_top_outlives_a_restart_of_the_service_and_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = {"live": 0, "streams": 0, "cpu": 0.1, "cores": 2, "memory_bytes": 1, "degraded": 0}
+    service = {
+        "live": 0,
+        "streams": 0,
+        "cpu": 0.1,
+        "cores": 2,
+        "memory_bytes": 1,
+        "degraded": 0,
+        "overload": 0.0,
+        "sinks": [],
+    }
     answers: list[object] = [service, [], ConfigError("no answer"), service, []]
     looks: list[float] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -286,10 +287,10 @@ def test_a_parser_that_gives_up_inside_a_gop_loses_nothing(
     some = units(options={"x264-params": "bframes=0:keyint=100"}, frames=20)
     parse = Parser.parse
 
-    def give_up(self: Parser, unit: AccessUnit) -> FrameMetadata:
+    def give_up(self: Parser, unit: AccessUnit, **options: Any) -> FrameMetadata:
         if unit.pts == some[7].pts:
             raise UnsupportedBitstream("an SP slice")
-        return parse(self, unit)
+        return parse(self, unit, **options)
 
     monkeypatch.setattr(Parser, "parse", give_up)
     bench = Bench(encoder)
