@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import re
 import socket
 import ssl
@@ -35,7 +36,7 @@ USER_AGENT = "ovstream"
 ANSWERED_METHODS = frozenset({"OPTIONS", "GET_PARAMETER", "SET_PARAMETER", "ANNOUNCE"})
 CLOSE_PATIENCE_SECONDS = 0.2
 MAX_UNSENT_BYTES = 256 * 1024  # reports and answers are small: a server that reads none of them asks too much
-HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305 5
+_HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305 5
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EADDRNOTAVAIL})
 
 OnFrame = Callable[[int, bytes], None]
@@ -55,6 +56,19 @@ class Address(NamedTuple):
     port: int
     tls: ssl.SSLContext | None
     fingerprint: str | None
+
+
+def happy_eyeballs_seconds(host: str) -> float | None:
+    """The head start of a host's first address over its next one; None where there is one address only.
+
+    asyncio's race may lose its socket to the garbage collector when it is cancelled in the moment it is won, so none is
+    held without need.
+    """
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HAPPY_EYEBALLS_SECONDS
+    return None
 
 
 class RtspConnection(asyncio.Protocol):
@@ -92,7 +106,7 @@ class RtspConnection(asyncio.Protocol):
                 address.host,
                 address.port,
                 ssl=address.tls,
-                happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
+                happy_eyeballs_delay=happy_eyeballs_seconds(address.host),
             )
         except (OSError, UnicodeError) as error:
             failure = connection_error(error, name)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ovstream.errors import SourceError, SourceProtocolError
-from ovstream.sources.rtsp_connection import HAPPY_EYEBALLS_SECONDS, USER_AGENT, Address, connection_error
+from ovstream.sources.rtsp_connection import USER_AGENT, Address, connection_error, happy_eyeballs_seconds
 from ovstream.sources.rtsp_messages import MAX_BODY_BYTES, MAX_HEAD_BYTES, Headers
 from ovstream.sources.rtsp_tls import check_fingerprint
 
@@ -85,7 +85,7 @@ async def _connect(address: Address, name: str) -> tuple[asyncio.StreamReader, a
             address.port,
             ssl=address.tls,
             limit=MAX_HEAD_BYTES,
-            happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
+            happy_eyeballs_delay=happy_eyeballs_seconds(address.host),
         )
     except (OSError, UnicodeError) as error:
         failure = connection_error(error, name)
