@@ -15,14 +15,12 @@ class Effort:
         every: Pixels are looked at in one of so many pictures; 0: in keyframes only, which need no other decoded
             (and once in a while where none come).
         budget: Share of the patches and operations that the configuration allows.
-        max_age_seconds: Pictures of a camera that waited longer give way, where the configuration would still wait.
         read: Metadata of H.264 and VP8 is read in one of so many P or B pictures; the others tell nothing, and cost next
             to nothing. Those of H.265 depend on each other and are all read.
     """
 
     every: int = 1
     budget: float = 1.0
-    max_age_seconds: float = float("inf")
     read: int = 1
 
 

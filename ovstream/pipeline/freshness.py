@@ -33,15 +33,10 @@ class FreshnessGate:
         self._oldest_seconds = 0.0
         self.dropped = 0
 
-    def admit(self, unit: AccessUnit, *, max_age_seconds: float = float("inf")) -> AccessUnit | None:
-        """The unit, marked if others were left out before it; None when it is left out itself.
-
-        Args:
-            unit: Whose turn it is.
-            max_age_seconds: A budget that is tighter for the moment.
-        """
+    def admit(self, unit: AccessUnit) -> AccessUnit | None:
+        """The unit, marked if others were left out before it; None when it is left out itself."""
         age_ns = self._clock_ns() - unit.arrival_ns if unit.arrival_ns else 0
-        late = age_ns > min(self._max_age_ns, 1e9 * max_age_seconds)
+        late = age_ns > self._max_age_ns
         if late or (self._skipping and not unit.keyframe):
             self._leave_out(unit, age_ns / 1e9)
             return None

@@ -281,8 +281,7 @@ class Stream:
         await self._results.put(None)
 
     async def _take(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> None:
-        patience = worker.effort.max_age_seconds
-        fresh = self._freshness.admit(unit, max_age_seconds=patience) if source.live else unit
+        fresh = self._freshness.admit(unit) if source.live else unit
         if fresh is not None:
             self._tell(lambda sink: sink.packet(self.config.stream_id, fresh))
             if (told := self._freshness.report()) is not None:
