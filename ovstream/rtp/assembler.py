@@ -58,6 +58,7 @@ class Assembler:
         self._builder = builder
         self._timestamp = 0
         self._ended_timestamp: int | None = None
+        self._ended_bare = False  # without a picture
         self._trust_marker = True
         self._usual_start: dict[bool, int | None] = {}
         self._first = True
@@ -101,9 +102,12 @@ class Assembler:
         if not self._begun:
             self._begun = True
             self._unsure |= self._gap
-            if timestamp == self._ended_timestamp and not self._builder.begins_picture(packet.payload):
-                self._trust_marker = False
-                self._damaged = True
+            if timestamp == self._ended_timestamp:
+                inside = not self._builder.begins_picture(packet.payload)
+                self._trust_marker &= not inside
+                self._damaged |= (
+                    inside or self._ended_bare
+                )  # what stood before the picture went with that unit
         self._discontinuity |= self._gap and self._joined
         self._joined, self._gap = True, False
         self._timestamp = timestamp
@@ -117,6 +121,7 @@ class Assembler:
         if not self._begun:
             return
         builder = self._builder
+        self._ended_bare = not builder.has_picture
         keyframe, start = builder.keyframe, builder.start
         damaged = self._damaged or not builder.has_picture or not builder.complete() or start is None
         if self._unsure and not damaged and not builder.surely_begins():

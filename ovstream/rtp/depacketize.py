@@ -88,6 +88,15 @@ class NalBuilder(ABC):
         self.start = None
         return data
 
+    def extend(self, body: bytes) -> None:
+        """Appends further bytes of the last NAL unit, for who takes payloads out of fragments elsewhere.
+
+        Raises:
+            MalformedPacket: The access unit becomes too large.
+        """
+        self._check_size(len(body))
+        self._data += body
+
     @abstractmethod
     def _begin_nal(self, nal: bytes) -> None:
         """Notes what the first bytes of a NAL unit say about the access unit."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,20 +15,16 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from ovstream.errors import (
-    SourceAuthError,
-    SourceCodecError,
-    SourceError,
-    SourceNotFound,
-    SourceProtocolError,
-    SourceRefused,
-    SourceTimeout,
-)
+from ovstream.errors import SourceCodecError, SourceProtocolError, SourceTimeout
+from ovstream.sources.ffmpeg_errors import translate
 from ovstream.sources.parameter_sets import ParameterSets, extradata_nals, is_length_prefixed
+from ovstream.sources.picture_size import nals_size
+from ovstream.sources.pieces import Part, PieceAssembler
 
 CODEC_NAMES = {"hevc": "h265"}
 ANNEXB_FILTERS = {"h264": "h264_mp4toannexb", "h265": "hevc_mp4toannexb"}
 DEFAULT_FPS = Fraction(25)
+PARSERLESS = 0x20 | 0x10  # AVFMT_FLAG_NOPARSE, which needs AVFMT_FLAG_NOFILLIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +66,7 @@ class Demuxer:
         max_pixels: Largest picture, width times height.
         parameter_sets: Those of the connection before, so that a change is noticed; None at first.
         extradata: Likewise.
+        in_pieces: Take the packets of RTP as they come, where the codec allows (`pieces`).
 
     Raises:
         SourceError: It cannot be opened, or has no video.
@@ -87,15 +83,18 @@ class Demuxer:
         max_pixels: int,
         parameter_sets: ParameterSets | None = None,
         extradata: bytes | None = None,
+        in_pieces: bool = False,
     ) -> None:
         self._name = name
         self._next_pts = 0
         self._pending_damage = False
         self._pending_change = False
         self._started = False
+        options = dict(options) | ({"fflags": "noparse+nofillin"} if in_pieces else {})
         self._container = _open(url, name, format, options, timeout_seconds)
         try:
             self._stream = self._video_stream(max_pixels)
+            self._assembler = self._piece_assembler() if in_pieces else None
             self._setup(parameter_sets, extradata)
         except Exception:
             self._container.close()
@@ -112,7 +111,7 @@ class Demuxer:
     @property
     def description(self) -> str:
         """Codec, and size where the container tells it."""
-        width, height = self._stream.width, self._stream.height
+        width, height = _size(self._stream)
         return f"{self.codec} {width}x{height}" if width else self.codec
 
     @property
@@ -144,7 +143,7 @@ class Demuxer:
 
     def _setup(self, parameter_sets: ParameterSets | None, extradata_before: bytes | None) -> None:
         context = self._stream.codec_context
-        self.codec = CODEC_NAMES.get(context.name, context.name)
+        self.codec = _codec(self._stream)
         self.time_base = self._stream.time_base or Fraction(1, 90_000)
         self.finite = self._container.duration is not None or self._container.size > 0
         self._default_duration = self._frame_duration()
@@ -167,6 +166,19 @@ class Demuxer:
             self._pending_change = extradata_before is not None
         self._pending_change |= self.parameter_sets.absorb(extradata_nals(extradata, self.codec))
 
+    def _piece_assembler(self) -> PieceAssembler | None:
+        """The one of the codec; others get FFmpeg's parsers back, which start with the first packet."""
+        codec = _codec(self._stream)
+        if codec in ANNEXB_FILTERS:
+            return PieceAssembler(codec)
+        self._container.flags &= ~PARSERLESS
+        return None
+
+    @property
+    def ends_cut(self) -> bool:
+        """Whether the last sample before a break may be what FFmpeg had of a picture."""
+        return self._assembler is None
+
     def _annexb_filter(self) -> BitStreamFilterContext:
         try:
             return BitStreamFilterContext(ANNEXB_FILTERS[self.codec], self._stream)
@@ -178,7 +190,7 @@ class Demuxer:
         stream = self._container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
             raise SourceCodecError(f"{self._name} has no video track that FFmpeg knows")
-        width, height = stream.width, stream.height
+        width, height = _size(stream)
         if width * height > max_pixels:
             raise SourceProtocolError(
                 f"{self._name} sends {width}x{height}, more than max_pixels = {max_pixels}"
@@ -190,28 +202,43 @@ class Demuxer:
         return max(round(1 / (rate * self.time_base)), 1)
 
     def _convert(self, packet: Packet[VideoStream]) -> Iterator[Sample]:
-        arrival_ns = time.monotonic_ns()
-        damaged = packet.is_corrupt
-        sender_time_ns = _sender_time_ns(packet)
         self._take_new_extradata(packet)
-        for part in self._filtered(packet):
-            data, changed = bytes(part), False
+        for part in self._parts(packet):
+            data, changed = part.data, False
             if self.parameter_sets is not None:
-                start = part.is_keyframe or not self._started
-                data, changed = self.parameter_sets.complete(data, start=start)
+                data, changed = self.parameter_sets.complete(data, start=part.keyframe or not self._started)
             pts, dts, duration = self._times(part)
             yield Sample(
                 data=data,
                 pts=pts,
                 dts=dts,
                 duration=duration,
-                keyframe=part.is_keyframe,
-                damaged=damaged or self._pending_damage,
+                keyframe=part.keyframe,
+                damaged=part.damaged or self._pending_damage,
                 params_changed=changed or self._pending_change,
+                arrival_ns=part.arrival_ns,
+                sender_time_ns=part.sender_time_ns,
+            )
+            self._started, self._pending_damage, self._pending_change = True, False, False
+
+    def _parts(self, packet: Packet[VideoStream]) -> list[Part]:
+        arrival_ns, sender_time_ns = time.monotonic_ns(), _sender_time_ns(packet)
+        parts = [
+            Part(
+                data=bytes(part),
+                pts=part.pts,
+                dts=part.dts,
+                duration=part.duration or 0,
+                keyframe=part.is_keyframe,
+                damaged=packet.is_corrupt,
                 arrival_ns=arrival_ns,
                 sender_time_ns=sender_time_ns,
             )
-            self._started, self._pending_damage, self._pending_change = True, False, False
+            for part in self._filtered(packet)
+        ]
+        if self._assembler is None:
+            return parts
+        return [unit for part in parts if (unit := self._assembler.push(part)) is not None]
 
     def _filtered(self, packet: Packet[VideoStream]) -> list[Packet[VideoStream]]:
         if self._filter is None:
@@ -222,11 +249,11 @@ class Demuxer:
             self._pending_damage = True
             return []
 
-    def _times(self, packet: Packet[VideoStream]) -> tuple[int, int, int]:
-        known = packet.pts if packet.pts is not None else packet.dts
+    def _times(self, part: Part) -> tuple[int, int, int]:
+        known = part.pts if part.pts is not None else part.dts
         pts = self._next_pts if known is None else known
-        dts = pts if packet.dts is None else packet.dts
-        duration = packet.duration or self._default_duration
+        dts = pts if part.dts is None else part.dts
+        duration = part.duration or self._default_duration
         self._next_pts = dts + duration
         return pts, dts, duration
 
@@ -239,34 +266,6 @@ class Demuxer:
         elif extradata != self.extradata:
             self.extradata = extradata
             self._pending_change = True
-
-
-def translate(error: Exception, name: str) -> SourceError:
-    """The error of ours that says what FFmpeg's `error` means; its text has `name` for the URL.
-
-    Raise it outside of the `except` block: FFmpeg's text contains the URL with the password.
-    """
-    reason = getattr(error, "strerror", None) or type(error).__name__
-    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
-        return SourceAuthError(f"{name}: user name or password is missing or wrong ({reason})")
-    if isinstance(error, av.error.HTTPNotFoundError | FileNotFoundError):
-        return SourceNotFound(f"{name} does not exist ({reason})")
-    if isinstance(error, ConnectionRefusedError):
-        return SourceRefused(f"{name}: nothing listens at this address and port ({reason})")
-    if isinstance(error, PermissionError):
-        return SourceAuthError(f"{name} may not be read ({reason})")
-    if isinstance(error, TimeoutError | av.error.ExitError):
-        return SourceTimeout(f"{name} does not answer in time")
-    return SourceProtocolError(f"{name} cannot be read ({reason})")
-
-
-def host_is_unknown(host: str) -> bool:
-    """Whether a name has no address: FFmpeg calls that an input/output error."""
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError:
-        return True
-    return False
 
 
 def _open(
@@ -285,6 +284,18 @@ def _open(
     if timeout_seconds is not None and time.monotonic() - started >= timeout_seconds[0]:
         raise SourceTimeout(f"{name} does not answer in time")
     raise failure
+
+
+def _codec(stream: VideoStream) -> str:
+    return CODEC_NAMES.get(stream.codec_context.name, stream.codec_context.name)
+
+
+def _size(stream: VideoStream) -> tuple[int, int]:
+    """Width and height; without FFmpeg's parsers those of the codec setup; zeros where nothing tells."""
+    if stream.width or _codec(stream) not in ANNEXB_FILTERS:
+        return stream.width, stream.height
+    extradata = bytes(stream.codec_context.extradata or b"")
+    return nals_size(extradata_nals(extradata, _codec(stream)), _codec(stream)) or (0, 0)
 
 
 def _sender_time_ns(packet: Packet[VideoStream]) -> int | None:

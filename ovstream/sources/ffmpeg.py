@@ -15,7 +15,8 @@ from ovstream.rtp.clock import MAX_OFFSET_NS
 from ovstream.sources.base import OnEvent, ignore_event
 from ovstream.sources.continuity import Continuity
 from ovstream.sources.credentials import credentials
-from ovstream.sources.demux import Demuxer, Sample, host_is_unknown
+from ovstream.sources.demux import Demuxer, Sample
+from ovstream.sources.ffmpeg_errors import host_is_unknown
 from ovstream.sources.gate import KeyframeGate
 from ovstream.sources.pacing import Backoff
 from ovstream.sources.parameter_sets import ParameterSets
@@ -43,8 +44,8 @@ class FFmpegSource(ThreadedSource):
     with `discontinuity` set.
 
     Closing during a connection attempt that hangs leaves its thread to end by itself, at most
-    `open_timeout_seconds` later. FFmpeg hides lost packets of RTSP: missing pictures are found by `Continuity`, damage
-    inside of a picture is not.
+    `open_timeout_seconds` later. FFmpeg hides lost packets of RTSP: missing pictures are found by `Continuity`, missing
+    beginnings by `PieceAssembler`, other damage inside of a picture is not.
 
     Args:
         url: Any URL that FFmpeg opens, or `/dev/video0`.
@@ -126,6 +127,7 @@ class FFmpegSource(ThreadedSource):
                 max_pixels=self._config.max_pixels,
                 parameter_sets=self._parameter_sets,
                 extradata=self._extradata,
+                in_pieces=self._is_rtsp,
             )
         except (SourceAuthError, SourceNotFound, SourceTimeout):
             raise
@@ -169,7 +171,7 @@ class FFmpegSource(ThreadedSource):
         queue = _Queue(worker)
         heard_ns = time.monotonic_ns()
         held: AccessUnit | None = None
-        continuity = Continuity(demuxer.codec) if self._url.scheme in ("rtsp", "rtsps") else None
+        continuity = Continuity(demuxer.codec) if self._is_rtsp else None
         for sample in demuxer.samples():
             worker.wait(0)
             silence_seconds = (time.monotonic_ns() - heard_ns) / 1e9
@@ -177,10 +179,10 @@ class FFmpegSource(ThreadedSource):
                 if silence_seconds > self._config.read_timeout_seconds:
                     raise SourceTimeout(f"{self.name} is silent for {silence_seconds:.1f} s")
                 continue
-            heard_ns = sample.arrival_ns
+            heard_ns = time.monotonic_ns()
             self._remember(worker, demuxer, sample)
             ready, held = held, None if sample.damaged else self._unit(sample, demuxer)
-            if not self._ends_cut:
+            if not (demuxer.ends_cut and self._is_rtsp and self._config.transport == "udp"):
                 ready, held = held, None
             if ready is not None:
                 if continuity is not None and continuity.is_broken(ready):
@@ -190,9 +192,8 @@ class FFmpegSource(ThreadedSource):
                 self._damage(worker)
 
     @property
-    def _ends_cut(self) -> bool:
-        """Whether FFmpeg hands out what it has of a picture when the stream breaks: the last unit is then none."""
-        return self._url.scheme in ("rtsp", "rtsps") and self._config.transport == "udp"
+    def _is_rtsp(self) -> bool:
+        return self._url.scheme in ("rtsp", "rtsps")
 
     def _remember(self, worker: Worker[Timed], demuxer: Demuxer, sample: Sample) -> None:
         self._parameter_sets, self._extradata = demuxer.parameter_sets, demuxer.extradata

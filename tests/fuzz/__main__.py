@@ -3,8 +3,8 @@
 python -m tests.fuzz                        # all of them, a minute each
 python -m tests.fuzz rtsp sdp --seconds 600 --seed 7
 
-An input that raises what it should not, breaks a property, takes longer than 2 s or more than 1 GiB ends the run with
-status 1; it is printed, and written to a file with --save. What is found becomes a case of the tests.
+An input that raises what it should not, breaks a property, computes for more than 2 s or takes more than 1 GiB ends
+the run with status 1; it is printed, and written to a file with --save. What is found becomes a case of the tests.
 """
 
 from __future__ import annotations

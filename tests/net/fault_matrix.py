@@ -53,6 +53,7 @@ class Case:
 CASES = [
     Case("none", Behaviour()),
     Case("stall, then goes on", Behaviour(fault="stall", seconds=0.25)),
+    Case("pauses inside of a keyframe", Behaviour(fault="pause", seconds=0.6)),
     Case("falls silent", Behaviour(fault="silent"), "reconnect"),
     Case("closes", Behaviour(fault="close"), "reconnect"),
     Case("resets", Behaviour(fault="reset"), "reconnect"),

@@ -34,7 +34,7 @@ PARAMETER_SETS = {"h264": (7, 8), "h265": (32, 33, 34), "vp8": ()}
 UNIX_TO_NTP_SECONDS = 2_208_988_800
 # After these the connection is of no use any more.
 DEADLY = frozenset({"silent", "close", "reset", "half", "bye"})
-# The rest of what `Behaviour.fault` may say: jumps, "garbage", "stall", "switch", "crumble".
+# The rest of what `Behaviour.fault` may say: jumps, "garbage", "stall", "pause", "switch", "crumble".
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Session:
         self.reader, self.writer = reader, writer
         self.nonce = os.urandom(8).hex()
         self.stale = server.behaviour.stale
-        self.crumbling = False
+        self.crumbling = self.pausing = False
         self.heard = time.monotonic()
         self.udp: list[socket.socket] = []
         self.playing: asyncio.Task[None] | None = None
@@ -329,7 +329,7 @@ class Session:
             await asyncio.sleep(max(start + index * INTERVAL_SECONDS * behaviour.slow - time.monotonic(), 0))
             behaviour, unit = self.behaviour, units[index % len(units)]
             if index >= behaviour.at and behaviour.fault and self.server.armed:
-                due = behaviour.fault != "switch" or unit.keyframe
+                due = behaviour.fault not in ("switch", "pause") or unit.keyframe
                 if due and self.server.strike():
                     if behaviour.fault in DEADLY:
                         await self.end(sender)
@@ -342,7 +342,16 @@ class Session:
             timestamp = shift + index * TICKS
             if index % REPORT_EVERY_UNITS == 1:
                 self.send_control(self.report(sender, timestamp))
-            network.send(sender.send(self.as_sent(unit, timestamp)))
+            packets = sender.send(self.as_sent(unit, timestamp))
+            if self.pausing:
+                first, packets, self.pausing = (
+                    packets[: len(packets) // 2],
+                    packets[len(packets) // 2 :],
+                    False,
+                )
+                network.send(first)
+                await asyncio.sleep(behaviour.seconds)
+            network.send(packets)
             if not self.udp:
                 await self.writer.drain()
             index += 1
@@ -359,6 +368,8 @@ class Session:
             sender.sequence += 5000
         elif fault == "new sender":
             sender.ssrc = SSRC + 1
+        elif fault == "pause":
+            self.pausing = True
         elif fault == "crumble":
             self.crumbling = True
         return {"timestamp jump": 90_000_000, "timestamps back": -270_000}.get(fault, 0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ovstream.rtp import IN_ORDER, ReorderLimits, RtpPacket, RtpUnit
 from tests.rtp.sender import Sender, SentUnit
-from tests.rtp.support import MAKERS, PPS, SPS, h264_unit, receive, streams
+from tests.rtp.support import MAKERS, PPS, SPS, h264_unit, h265_unit, receive, streams
 
 GOP = [h264_unit(i, key=i % 5 == 0, sizes=(150, 90)) for i in range(12)]
 
@@ -125,6 +125,13 @@ def test_a_lost_end_is_damage() -> None:
     assert got[3].damaged
     assert got[4].discontinuity
     assert [unit.data for unit in got[4:]] == [unit.data for unit in GOP[4:]]
+
+
+def test_a_picture_whose_parameter_sets_went_with_a_damaged_unit_is_damaged() -> None:
+    units = [h265_unit(0, key=True, sizes=(1, 1)), h265_unit(1, key=True, sizes=(1,))]
+    packets = flat(sent(units, mtu=20, marker="nal"))
+    got = receive([packet for index, packet in enumerate(packets) if index % 3], "h265")
+    assert [unit.damaged for unit in got if b"\x26\x01\xa8" in unit.data] == [True]
 
 
 patterns = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([0, 1, 1, 1, 1, 1, 1, 2])), min_size=1)
