@@ -38,8 +38,8 @@ def make_app() -> FastAPI:
     def door() -> dict[str, object]:
         """Your own view of a camera."""
         camera = supervisor.camera("door")
-        trace = camera.monitor.trace
-        return {"state": camera.state, "activity": trace.scores.activity if trace else {}}
+        seen = camera.facts().seen
+        return {"state": camera.state, "activity": seen.activity if seen else {}}
 
     app.mount("/cameras", Guard(create_app(supervisor), HttpConfig()))
     return app

@@ -42,6 +42,7 @@ FOREIGN: dict[str, set[str]] = {
     "service/connections.py": {"uvicorn"},
     "service/server.py": {"uvicorn", "watchfiles"},
     "service/preview.py": {"PIL"},
+    "service/link.py": {"msgpack"},
     "training": {"numpy", "torch", "onnxruntime", "sklearn", "PIL"},
     "pipeline": {"numpy", "structlog"},
     "pipeline/tracing.py": {"opentelemetry"},

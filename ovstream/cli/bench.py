@@ -18,7 +18,7 @@ from ovstream.cli.console import console
 from ovstream.config import stream_config
 from ovstream.errors import ConfigError
 from ovstream.pipeline import StreamStats, StreamWorker, encoder_of
-from ovstream.service.supervisor import available_cores
+from ovstream.service.usage import available_cores
 from ovstream.sources.synthetic import make_units, parse_options
 from ovstream.types import AccessUnit
 

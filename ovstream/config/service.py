@@ -55,7 +55,9 @@ class LoadConfig(Section):
     max_latency_seconds: float = Field(
         default=0.5, gt=0, description="from the arrival of a picture to its embedding, at the 9th decile"
     )
-    max_cpu: float = Field(default=0.9, gt=0, le=1, description="of all cores, by this process")
+    max_cpu: float = Field(
+        default=0.9, gt=0, le=1, description="of all cores, by all processes of the service"
+    )
     recover_seconds: float = Field(default=10.0, gt=0, description="calm needed before a step back up")
 
 
@@ -68,6 +70,13 @@ class ServiceConfig(Section):
         default=None, description="where sequence numbers and added streams are kept; null: nowhere"
     )
     checkpoint_seconds: float = Field(default=1.0, ge=0.1, le=60)
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="processes that share the streams, each with a model of its own; null: one per usable core; 1: all "
+        "streams in the service's own process",
+    )
     max_streams: int = Field(default=64, ge=1, le=1024)
     drain_seconds: float = Field(
         default=5.0,

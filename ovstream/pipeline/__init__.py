@@ -7,11 +7,13 @@ from ovstream.pipeline.outputs import Outputs, close_all
 from ovstream.pipeline.replay import Replay, Replayed
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.stream import Stream, encoder_of, iterate, open
+from ovstream.pipeline.turns import TURNS
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 
 __all__ = [
     "BOUNDS_SECONDS",
     "FULL_EFFORT",
+    "TURNS",
     "Effort",
     "FrameTrace",
     "Latency",

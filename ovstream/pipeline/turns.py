@@ -49,6 +49,12 @@ class Turns:
         with self._lock:
             self._give(1)
 
+    def limit(self, count: int) -> None:
+        """Lets so many work at a time, from now on; for a process that has its share of the cores only."""
+        with self._lock:
+            more, self._count = count - self._count, count
+            self._give(more)
+
     def widen(self, count: int) -> None:
         """Lets at least so many work at a time, from now on."""
         with self._lock:

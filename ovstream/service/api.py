@@ -93,7 +93,7 @@ def _streams(supervisor: Supervisor, reach: Reach) -> APIRouter:
     router = APIRouter(tags=["streams"])
 
     def view(stream_id: str) -> Json:
-        return camera_view(supervisor.camera(stream_id), level=supervisor.load.level(stream_id))
+        return camera_view(supervisor, supervisor.camera(stream_id))
 
     @router.get("/streams")
     async def list_streams() -> list[Json]:
@@ -159,15 +159,15 @@ def _streams(supervisor: Supervisor, reach: Reach) -> APIRouter:
     @router.get("/streams/{stream_id}/overlay")
     async def overlay(stream_id: str) -> Json:
         """Motion vectors, changed patches and the age of every patch."""
-        found = supervisor.camera(stream_id).monitor.overlay()
+        found = await supervisor.camera(stream_id).overlay()
         if found is None:
             raise HTTPException(404, "no picture has come yet")
-        return found
+        return found[1]
 
     @router.get("/streams/{stream_id}/timeline")
     async def timeline(stream_id: str) -> list[Json]:
         """The last ten minutes, second by second."""
-        return [second.as_point() for second in supervisor.camera(stream_id).monitor.seconds]
+        return [second.as_point() for second in supervisor.camera(stream_id).timeline.seconds]
 
     return router
 

@@ -7,8 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ovstream.config import PublishConfig, StreamConfig
 from ovstream.errors import (
@@ -20,19 +19,15 @@ from ovstream.errors import (
     SourceAuthError,
     SourceNotFound,
 )
-from ovstream.pipeline import FULL_EFFORT, Effort, Latency, Outputs, Stream
-from ovstream.service.checkpoints import Fence, StateFolder
-from ovstream.service.encoders import EncoderPool
-from ovstream.service.events import EventLog
+from ovstream.pipeline import Latency, Stream
+from ovstream.service.facts import Facts, Origin, Seen, State, added
+from ovstream.service.home import Home
+from ovstream.service.load import LEVELS, describe
 from ovstream.service.monitor import Monitor
 from ovstream.service.preview import jpeg
-from ovstream.service.publishers import Publishers
-from ovstream.sources import Source
+from ovstream.service.timeline import Timeline
 from ovstream.sources.pacing import Backoff
-from ovstream.types import Checkpoint, EventKind
-
-State = Literal["starting", "live", "waiting", "paused", "ended", "failed", "stopped"]
-Origin = Literal["file", "api"]
+from ovstream.types import Checkpoint
 
 _CLOSE_SECONDS = 5.0  # then a stuck thread is left behind, and counted
 _MOST_ABANDONED = 3
@@ -43,43 +38,24 @@ _FRESH_SECONDS = 1.0
 _log = logging.getLogger("ovstream")
 
 
-@dataclass(slots=True)
-class Shared:
-    """What all streams of a service have in common.
-
-    Attributes:
-        encoders: Models.
-        outputs: Publishers and sinks.
-        log: Gets every event.
-        state: Where checkpoints go; None: nowhere.
-        open_source: Replaces the source that a configuration names (for tests and embedding); None: does not.
-        publishers: Makes the sources of streams that are sent to us; None: there are none.
-    """
-
-    encoders: EncoderPool
-    outputs: Outputs
-    log: EventLog
-    state: StateFolder | None = None
-    open_source: Callable[[StreamConfig], Source | None] = field(default=lambda config: None)
-    publishers: Publishers | None = None
-
-
 class Camera:
     """Keeps one stream going until it is stopped; its failures end nowhere but here.
 
     Args:
         config: Of the stream.
-        shared: With all others.
+        home: The service around it.
         origin: Who named it.
+        restore: Where it stood in another process.
         clock: Monotonic seconds.
     """
 
     def __init__(
         self,
         config: StreamConfig,
-        shared: Shared,
+        home: Home,
         *,
         origin: Origin = "file",
+        restore: Checkpoint | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
@@ -89,14 +65,14 @@ class Camera:
         self.abandoned = 0
         self.failure = ""
         self.opened = asyncio.Event()
-        self._shared = shared
+        self._home = home
         self._clock = clock
         self._stream: Stream | None = None
-        self._effort = FULL_EFFORT
+        self._level = 0
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._trouble = ""
-        self._checkpoint: Checkpoint | None = None
+        self._checkpoint = restore
         self._past: dict[str, Any] = {}
         self._past_latency = list(Latency().counts), 0.0
         self._progress = (0, 0.0)
@@ -109,9 +85,9 @@ class Camera:
         return self.config.stream_id
 
     @property
-    def outputs(self) -> list[str]:
-        """Names of its publisher and sinks."""
-        return self._shared.outputs.names(self.stream_id)
+    def timeline(self) -> Timeline:
+        """Its last ten minutes."""
+        return self.monitor.timeline
 
     @property
     def stream(self) -> Stream | None:
@@ -130,16 +106,33 @@ class Camera:
         """Why it is so, where there is something to say."""
         return self.failure or (self._trouble if self.state in ("waiting", "starting") else "")
 
-    @property
-    def effort(self) -> Effort:
-        """What it may cost at present."""
-        return self._effort
-
-    @effort.setter
-    def effort(self, effort: Effort) -> None:
-        self._effort = effort
+    def ease(self, level: int, reason: str) -> None:
+        """Does as much as a level of `LEVELS` says, from now on and in all lives to come."""
+        self._level = level
         if self._stream is not None:
-            self._stream.effort = effort
+            self._stream.effort = LEVELS[level]
+            self._stream.tell("load", f"{describe(level)}: {reason}")
+
+    def facts(self) -> Facts:
+        """How it is."""
+        stream, trace = self._stream, self.monitor.trace
+        counts, seconds = self.latency_totals()
+        return Facts(
+            state=self.state,
+            detail=self.detail,
+            opened=self.opened.is_set(),
+            restarts=self.restarts,
+            abandoned=self.abandoned,
+            memory_bytes=stream.memory_bytes if stream else 0,
+            active_rules=stream.active_rules if stream else (),
+            conditions=stream.conditions if stream else (),
+            model=stream.model.model_id if stream else None,
+            trained=stream.model.trained if stream else None,
+            totals=self.totals(),
+            latency_counts=counts,
+            latency_seconds=seconds,
+            seen=Seen.of(trace) if trace is not None else None,
+        )
 
     def start(self) -> None:
         """Begins, unless it runs already or is paused."""
@@ -179,15 +172,10 @@ class Camera:
         return self._checkpoint
 
     def save(self) -> None:
-        """Writes the checkpoint, where there is a place for it.
-
-        Nobody waits for the disk: a power cut may lose the newest number, but never gives one away twice, for each
-        epoch was written before its first result left.
-        """
+        """Has its checkpoint kept."""
         checkpoint = self.checkpoint()
-        if self._shared.state is not None and checkpoint is not None:
-            with contextlib.suppress(OSError):  # a full disk is no reason to stop a stream
-                self._shared.state.save(checkpoint, durable=False)
+        if checkpoint is not None:
+            self._home.save(checkpoint)
 
     def tick(self) -> None:
         """Once a second: closes the second, and looks for a stream that hangs or has grown too large."""
@@ -213,7 +201,7 @@ class Camera:
     def totals(self) -> dict[str, Any]:
         """Counters over all lives, as in `StreamStats`; they only grow."""
         now = self._stream.stats.as_dict() if self._stream is not None else {}
-        return _added(self._past, now)
+        return added(self._past, now)
 
     def latency_totals(self) -> tuple[list[int], float]:
         """Counts of the latency histogram and their sum in seconds, over all lives."""
@@ -240,6 +228,12 @@ class Camera:
         if monitor.picture is None or monitor.picture_masked is None:
             return None
         return await asyncio.to_thread(jpeg, monitor.picture, monitor.picture_masked, width=width)
+
+    async def overlay(self, *, after: int = 0) -> tuple[int, dict[str, Any]] | None:
+        """What may be drawn over the picture, and the number of that picture; None where none came after `after`."""
+        if self.monitor.pictures <= after or (found := self.monitor.overlay()) is None:
+            return None
+        return self.monitor.pictures, found
 
     async def _run(self) -> None:
         backoff = Backoff(initial_seconds=0.5, max_seconds=30.0)
@@ -268,17 +262,16 @@ class Camera:
 
     async def _live(self) -> Exception | None:
         """One life of the stream; returns what ended it, None for the end of the source."""
-        config, shared = self.config, self._shared
-        encode = config.encode
+        encode, encoders = self.config.encode, self._home.encoders
         try:
-            encoder = await shared.encoders.take(encode, self.stream_id)
+            encoder = await encoders.take(encode, self.stream_id)
         except ModelError as error:  # it will not get better; what fails while it runs may
             self.failure = str(error)
             return error
         except OvstreamError as error:
             return error
         try:
-            stream = self._make(encoder)
+            stream = await self._make(encoder)
             return await self._follow(stream)
         except OvstreamError as error:
             return error
@@ -286,39 +279,24 @@ class Camera:
             _log.exception("%s: stream failed", self.stream_id)
             return error
         finally:
-            shared.encoders.give_back(encode, self.stream_id)
+            encoders.give_back(encode, self.stream_id)
 
-    def _make(self, encoder: Any) -> Stream:
-        config, shared = self.config, self._shared
-        restore = self._checkpoint or (shared.state.load(self.stream_id) if shared.state else None)
+    async def _make(self, encoder: Any) -> Stream:
+        config = self.config
+        life = await self._home.begin(config, lambda: stream.checkpoint())
         source = config.source
         if "keep_trying" not in source.model_fields_set:
             source = source.model_copy(update={"keep_trying": True})
         own = config.model_copy(update={"publish": PublishConfig(), "sinks": (), "source": source})
-        sinks = shared.outputs.of(config)
-        if shared.state is not None:
-            sinks = [Fence(shared.state, lambda: stream.checkpoint()), *sinks]
         stream = Stream(
             own,
-            source=self._source(own, lambda kind, detail: stream.tell(kind, detail)),
+            source=self._home.source(own, lambda kind, detail: stream.tell(kind, detail)),
             encoder=encoder,
-            sinks=sinks,
-            restore=restore,
+            sinks=life.sinks,
+            restore=self._checkpoint or life.restore,
             observe=self.monitor.observe,
         )
         return stream
-
-    def _source(self, config: StreamConfig, tell: Callable[[EventKind, str], None]) -> Source | None:
-        """What replaces the source that the stream would open by its URL, if anything does."""
-        source = self._shared.open_source(self.config)
-        if source is not None or self._shared.publishers is None:
-            return source
-
-        def on_event(kind: EventKind, detail: str) -> None:
-            if kind != "ended":  # the stream says so itself
-                tell(kind, detail)
-
-        return self._shared.publishers.source(config, on_event)
 
     async def _follow(self, stream: Stream) -> Exception | None:
         self._stalled.clear()
@@ -329,7 +307,7 @@ class Camera:
             await stream.__aenter__()
             self._stream = stream
             self._trouble = ""
-            stream.effort = self._effort
+            stream.effort = LEVELS[self._level]
             self.opened.set()
             return await self._until_over(stream)
         finally:
@@ -381,13 +359,4 @@ class Camera:
         self._tell("error", why)
 
     def _tell(self, kind: str, detail: str) -> None:
-        self._shared.log.add(self.stream_id, kind, detail)
-
-
-def _added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Sums two dictionaries of numbers, and of dictionaries of numbers."""
-    result = dict(one)
-    for name, value in other.items():
-        old = result.get(name)
-        result[name] = _added(old or {}, value) if isinstance(value, dict) else value + (old or 0)
-    return result
+        self._home.tell(self.stream_id, kind, detail)

@@ -21,7 +21,7 @@ async def live_updates(supervisor: Supervisor, *, focus: str | None) -> AsyncGen
         supervisor: What to tell about.
         focus: Stream whose overlay is wanted, too.
     """
-    step, last, shown = 0, supervisor.log.last, None
+    step, last, shown = 0, supervisor.log.last, 0
     while not supervisor.closing:
         if step % _STEPS_PER_STATE == 0:
             yield _message("state", _state(supervisor))
@@ -29,18 +29,19 @@ async def live_updates(supervisor: Supervisor, *, focus: str | None) -> AsyncGen
                 last = event.number
                 yield _message("event", event.as_dict())
         camera = supervisor.cameras.get(focus) if focus else None
-        if camera is not None and camera.monitor.trace is not shown:
-            shown = camera.monitor.trace
-            yield _message("overlay", {"id": focus, **(camera.monitor.overlay() or {})})
+        if camera is not None and (found := await camera.overlay(after=shown)) is not None:
+            shown = found[0]
+            yield _message("overlay", {"id": focus, **found[1]})
         step += 1
         await asyncio.sleep(_STEP_SECONDS)
 
 
 def _state(supervisor: Supervisor) -> dict[str, Any]:
     streams = []
-    for name, camera in supervisor.cameras.items():
-        point = camera.monitor.seconds[-1].as_point() if camera.monitor.seconds else None
-        streams.append({**camera_view(camera, level=supervisor.load.level(name)), "point": point})
+    for camera in supervisor.cameras.values():
+        seconds = camera.timeline.seconds
+        point = seconds[-1].as_point() if seconds else None
+        streams.append({**camera_view(supervisor, camera), "point": point})
     return {"service": service_view(supervisor), "streams": streams}
 
 

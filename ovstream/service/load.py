@@ -35,6 +35,7 @@ class Demand:
         latency_seconds: 9th decile, from arrival to embedding; None without a picture.
         growth: Seconds by which pictures got later since the second before.
         dropped: Units left out because they came too late.
+        group: Streams that share a process, and so its interpreter.
     """
 
     priority: int
@@ -44,6 +45,7 @@ class Demand:
     latency_seconds: float | None = None
     growth: float = 0.0
     dropped: int = 0
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class LoadPolicy:
     Down is quick. Each second the share of the work is measured that is too much: how fast pictures get later, how
     late they are, how far the processors are above their limit. As many steps are taken at once as save that share:
     of the lowest priority first, equals in turns, so that streams of one priority are never more than one level apart
-    and no stream degrades while one of lower priority could. A stream that is late because its own thread is full,
+    and no stream degrades while one of lower priority could. Where streams are late while the box has room, their
+    process is full (its interpreter runs one thread at a time), and that holds among its own streams alone. A stream that is late because its own thread is full,
     while the box has room, degrades alone.
 
     Up is slow: after `recover_seconds` of calm as many steps as fit into half of the room that is free, the highest
@@ -135,7 +138,10 @@ class LoadPolicy:
         changes = self._changed(before, "its own thread is full")
         if busy or late.keys() - alone:
             between = {name: self.level(name) for name in demands}
-            self._down(demands)
+            # while the box has room a process can only be helped by its own streams: its interpreter is full
+            full = {demands[name].group for name in late.keys() - alone}
+            within = {name: one for name, one in demands.items() if busy or one.group in full}
+            self._down(within, too_much=self.overload if busy else _shared(within, late))
             reason = (
                 f"pictures are late in {len(late)} of {len(demands)} streams"
                 if late
@@ -157,9 +163,9 @@ class LoadPolicy:
             return 0.0
         return min(max(demand.growth + beyond / _HORIZON_SECONDS, 0.0), 1.0)
 
-    def _down(self, demands: Mapping[str, Demand]) -> None:
+    def _down(self, demands: Mapping[str, Demand], *, too_much: float) -> None:
         """Takes steps until what they promise to save is what is too much; at least one."""
-        wanted = self.overload * sum(one.cpu for one in demands.values())
+        wanted = too_much * sum(one.cpu for one in demands.values())
         measured = {name: self.level(name) for name in demands}
         while able := [name for name in demands if self.level(name) < _LAST]:
             chosen = min(

@@ -5,7 +5,7 @@ The only label with values from outside is `stream`; there are at most `service.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, get_args
 
@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from ovstream.pipeline import BOUNDS_SECONDS
-from ovstream.service.camera import Camera, State
+from ovstream.service.facts import Facts, State
 from ovstream.service.supervisor import Supervisor
-from ovstream.service.views import resident_bytes
+from ovstream.service.usage import resident_bytes
 from ovstream.watch import WHOLE
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -71,18 +71,17 @@ class _Collector:
         self._supervisor = supervisor
 
     def collect(self) -> Iterator[Metric]:
-        cameras = list(self._supervisor.cameras.values())
-        totals = {camera.stream_id: camera.totals() for camera in cameras}
+        streams = {name: camera.facts() for name, camera in self._supervisor.cameras.items()}
         yield from self._whole()
         for key, (name, meaning) in COUNTERS.items():
             family = CounterMetricFamily(name, meaning, labels=["stream"])
-            for stream_id, counts in totals.items():
-                family.add_metric([stream_id], counts.get(key, 0))
+            for stream_id, facts in streams.items():
+                family.add_metric([stream_id], facts.totals.get(key, 0))
             yield family
-        yield _cpu(totals)
-        yield _states(cameras)
-        yield from self._gauges(cameras, totals)
-        yield _latency(cameras)
+        yield _cpu(streams)
+        yield _states(streams)
+        yield from self._gauges(streams)
+        yield _latency(streams)
         yield from _sinks(self._supervisor)
 
     def _whole(self) -> Iterator[Metric]:
@@ -95,14 +94,26 @@ class _Collector:
                 supervisor.load.overload,
             ),
             "ovstream_models_loaded": ("Models in memory", supervisor.models_loaded),
-            "ovstream_cpu_share": ("Of all cores, used by this process, 0 to 1", supervisor.cpu_share),
-            "ovstream_resident_bytes": ("Memory of this process in RAM", resident_bytes()),
+            "ovstream_cpu_share": ("Of all cores, used by the service, 0 to 1", supervisor.cpu_share),
+            "ovstream_resident_bytes": (
+                "Memory of the service in RAM, of all its processes",
+                resident_bytes(supervisor.workers.pids),
+            ),
+            "ovstream_workers": (
+                "Processes that streams are in, beside the first",
+                len(supervisor.workers.pids),
+            ),
             "ovstream_start_time_seconds": ("When the service started (Unix)", supervisor.started_at),
         }
         for name, (meaning, value) in whole.items():
             yield GaugeMetricFamily(name, meaning, value=value)
+        yield CounterMetricFamily(
+            "ovstream_worker_restarts",
+            "Times a process of streams had to be started again",
+            value=supervisor.workers.restarts,
+        )
 
-    def _gauges(self, cameras: list[Camera], totals: dict[str, dict[str, Any]]) -> Iterator[Metric]:
+    def _gauges(self, streams: Mapping[str, Facts]) -> Iterator[Metric]:
         families = {
             name: GaugeMetricFamily(name, meaning, labels=["stream"])
             for name, meaning in (
@@ -116,30 +127,27 @@ class _Collector:
                 ("ovstream_conditions_active", "Conditions of the camera that hold: frozen, dark, ..."),
             )
         }
-        for camera in cameras:
-            label, trace, stream = [camera.stream_id], camera.monitor.trace, camera.stream
-            audits = totals[camera.stream_id].get("audits", 0)
+        for stream_id, facts in streams.items():
+            seen, audits = facts.seen, facts.totals.get("audits", 0)
             values = {
-                "ovstream_activity": trace.scores.activity.get(WHOLE) if trace else None,
-                "ovstream_novelty": trace.scores.novelty.get(WHOLE) if trace else None,
-                "ovstream_drift": trace.drift if trace else None,
-                "ovstream_fidelity": totals[camera.stream_id]["audit_cosine_sum"] / audits
-                if audits
-                else None,
-                "ovstream_load_level": self._supervisor.load.level(camera.stream_id),
-                "ovstream_stream_bytes": stream.memory_bytes if stream else 0,
-                "ovstream_rules_active": len(stream.active_rules) if stream else 0,
-                "ovstream_conditions_active": len(stream.conditions) if stream else 0,
+                "ovstream_activity": seen.activity.get(WHOLE) if seen else None,
+                "ovstream_novelty": seen.novelty.get(WHOLE) if seen else None,
+                "ovstream_drift": seen.drift if seen else None,
+                "ovstream_fidelity": facts.totals["audit_cosine_sum"] / audits if audits else None,
+                "ovstream_load_level": self._supervisor.load.level(stream_id),
+                "ovstream_stream_bytes": facts.memory_bytes,
+                "ovstream_rules_active": len(facts.active_rules),
+                "ovstream_conditions_active": len(facts.conditions),
             }
             for name, value in values.items():
                 if value is not None:
-                    families[name].add_metric(label, value)
+                    families[name].add_metric([stream_id], value)
         yield from families.values()
         restarts = CounterMetricFamily(
             "ovstream_restarts", "Times a stream was started again", labels=["stream"]
         )
-        for camera in cameras:
-            restarts.add_metric([camera.stream_id], camera.restarts)
+        for stream_id, facts in streams.items():
+            restarts.add_metric([stream_id], facts.restarts)
         yield restarts
 
 
@@ -150,22 +158,21 @@ def render(supervisor: Supervisor) -> bytes:
     return generate_latest(registry)
 
 
-def _cpu(totals: dict[str, dict[str, Any]]) -> Metric:
+def _cpu(streams: Mapping[str, Facts]) -> Metric:
     family = CounterMetricFamily("ovstream_cpu_seconds", "CPU time per stage", labels=["stream", "stage"])
-    for stream_id, counts in totals.items():
-        for stage, seconds in counts.get("cpu_seconds", {}).items():
+    for stream_id, facts in streams.items():
+        for stage, seconds in facts.totals.get("cpu_seconds", {}).items():
             family.add_metric([stream_id, stage], seconds)
     return family
 
 
-def _states(cameras: list[Camera]) -> Metric:
+def _states(streams: Mapping[str, Facts]) -> Metric:
     family = GaugeMetricFamily(
         "ovstream_state", "1 for the state that the stream is in", labels=["stream", "state"]
     )
-    for camera in cameras:
-        now = camera.state
+    for stream_id, facts in streams.items():
         for state in STATES:
-            family.add_metric([camera.stream_id, state], float(state == now))
+            family.add_metric([stream_id, state], float(state == facts.state))
     return family
 
 
@@ -178,16 +185,14 @@ def _sinks(supervisor: Supervisor) -> Iterator[Metric]:
         yield family
 
 
-def _latency(cameras: list[Camera]) -> Metric:
+def _latency(streams: Mapping[str, Facts]) -> Metric:
     family = HistogramMetricFamily(
         "ovstream_latency_seconds",
         "From the arrival of a picture until its results are out",
         labels=["stream"],
     )
-    for camera in cameras:
-        counts, total = camera.latency_totals()
-        bounds = [*map(str, BOUNDS_SECONDS), "+Inf"]
-        family.add_metric(
-            [camera.stream_id], list(zip(bounds, accumulate(counts), strict=True)), sum_value=total
-        )
+    bounds = [*map(str, BOUNDS_SECONDS), "+Inf"]
+    for stream_id, facts in streams.items():
+        buckets = list(zip(bounds, accumulate(facts.latency_counts), strict=True))
+        family.add_metric([stream_id], buckets, sum_value=facts.latency_seconds)
     return family

@@ -3,63 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ovstream.pipeline import FrameTrace, Latency, StreamStats
+from ovstream.service.timeline import STAGES, Second, Timeline
 from ovstream.types import Action, BlockClass, BoolArray, FloatArray
 from ovstream.watch import WHOLE
 
-TIMELINE_SECONDS = 600
-WINDOW_SECONDS = 10
-STAGES = ("parse", "plan", "decode", "crop", "encode", "health", "watch")
 _LEAST_MOTION_PX = 0.5
 _AGE_CAP_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Second:
-    """One second of a stream.
-
-    Attributes:
-        time: Wall clock at its end.
-        activity: Highest of the whole picture.
-        novelty: Likewise.
-        actions: Pictures by action: skip, sparse, dense.
-        cpu: Cores, per stage of `STAGES`.
-        latencies: New entries in the latency histogram.
-        latency: Their mean; None without any.
-        dropped: Units and results left out because somebody was too slow.
-    """
-
-    time: float
-    activity: float
-    novelty: float
-    actions: tuple[int, int, int]
-    cpu: tuple[float, ...]
-    latencies: list[int]
-    latency: float | None
-    dropped: int
-
-    def as_point(self) -> dict[str, Any]:
-        """For the timelines of the page."""
-        skip, sparse, dense = self.actions
-        late = Latency(self.latencies).quantile(0.9)
-        return {
-            "t": round(self.time, 1),
-            "activity": round(self.activity, 4),
-            "novelty": round(self.novelty, 3),
-            "skip": skip,
-            "sparse": sparse,
-            "dense": dense,
-            "cpu": round(sum(self.cpu), 4),
-            "latency": None if late is None else round(late, 4),
-        }
 
 
 class Monitor:
@@ -76,11 +32,11 @@ class Monitor:
         self._clock = clock
         self._wall_clock = wall_clock
         self.trace: FrameTrace | None = None
+        self.pictures = 0
         self.picture: Any = None  # the newest decoded one
         self.picture_masked: BoolArray | None = None
         self.picture_at = float("-inf")
-        self.last_motion: float | None = None
-        self.seconds: deque[Second] = deque(maxlen=TIMELINE_SECONDS)
+        self.timeline = Timeline()
         self._encoded_at: npt.NDArray[np.float64] | None = None
         self._actions = {"skip": 0, "sparse": 0, "dense": 0}
         self._activity = self._novelty = 0.0
@@ -99,6 +55,7 @@ class Monitor:
         if trace.picture is not None:
             self.picture, self.picture_masked, self.picture_at = trace.picture, trace.masked, now
         self.trace = trace
+        self.pictures += 1
 
     def forget_picture(self) -> None:
         """Drops the newest picture: it may show what a new mask hides."""
@@ -125,42 +82,10 @@ class Monitor:
             latency=(late - old_late) / came if came else None,
             dropped=dropped - old_dropped,
         )
-        if second.activity > 0.02:
-            self.last_motion = second.time
         if self.trace is not None:  # a second without a picture shows what the last one did
             scores = self.trace.scores
             self._activity, self._novelty = scores.activity.get(WHOLE, 0.0), scores.novelty.get(WHOLE, 0.0)
-        self.seconds.append(second)
-
-    def window(self, seconds: int = WINDOW_SECONDS) -> list[Second]:
-        """The newest seconds."""
-        return list(self.seconds)[-seconds:]
-
-    def rates(self) -> dict[str, Any]:
-        """Averages over the window, for JSON."""
-        window = self.window()
-        length = max(len(window), 1)
-        actions = np.sum([one.actions for one in window] or [(0, 0, 0)], axis=0)
-        pictures = max(int(actions.sum()), 1)
-        cpu = np.sum([one.cpu for one in window] or [(0.0,) * len(STAGES)], axis=0) / length
-        return {
-            "fps": round(int(actions.sum()) / length, 2),
-            "shares": {
-                name: round(int(count) / pictures, 4)
-                for name, count in zip(("skip", "sparse", "dense"), actions, strict=True)
-            },
-            "cpu": {name: round(float(value), 4) for name, value in zip(STAGES, cpu, strict=True)},
-            "latency": self.latency(60),
-            "latency_now": _rounded(self.window(1)[0].latency) if self.seconds else None,
-        }
-
-    def latency(self, seconds: int) -> dict[str, float | None]:
-        """Quantiles of the newest seconds."""
-        window = self.window(seconds)
-        if not window:
-            return {"p50": None, "p99": None}
-        total = Latency([sum(column) for column in zip(*(one.latencies for one in window), strict=True)])
-        return {"p50": _rounded(total.quantile(0.5)), "p99": _rounded(total.quantile(0.99))}
+        self.timeline.add(second)
 
     def overlay(self) -> dict[str, Any] | None:
         """What may be drawn over the picture, per patch; None before the first.
@@ -200,7 +125,3 @@ def _vectors(trace: FrameTrace) -> list[list[float]]:
     y = np.bincount(patch, motion[..., 1].ravel(), minlength=rows * cols) / cells
     shown = np.flatnonzero((np.hypot(x, y) >= _LEAST_MOTION_PX) & ~trace.masked.ravel())
     return [[int(index), round(float(x[index]), 1), round(float(y[index]), 1)] for index in shown]
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

@@ -33,15 +33,21 @@ class Publishers:
         """Tells under which address people reach the service; ends with a slash."""
         self._endpoint.url = address.rstrip("/") + PREFIX
 
+    @staticmethod
+    def takes(config: StreamConfig) -> bool:
+        """Whether a stream takes publishers."""
+        scheme, _, name = config.url.partition(":")
+        return scheme.lower() + ":" == SCHEME and not name.startswith("//")
+
     def source(self, config: StreamConfig, on_event: OnEvent) -> Source | None:
         """The source of a stream that takes publishers; None for all others.
 
         Raises:
             ConfigError: The name is none that a URL can have.
         """
-        scheme, _, name = config.url.partition(":")
-        if scheme.lower() + ":" != SCHEME or name.startswith("//"):
+        if not self.takes(config):
             return None
+        name = config.url.partition(":")[2]
         return self._endpoint.source(name, config=config.source, on_event=on_event)
 
     def app(self) -> Callable[[_Message, Any, Any], Awaitable[None]]:

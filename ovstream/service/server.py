@@ -20,6 +20,7 @@ from ovstream.service.connections import MAX_CONNECTIONS, bounded_protocol
 from ovstream.service.notify import Notifier, watchdog_seconds
 from ovstream.service.security import Guard, check_door
 from ovstream.service.supervisor import Supervisor
+from ovstream.service.usage import available_cores
 
 _BACKLOG = 64
 _KEEP_ALIVE_SECONDS = 15
@@ -59,7 +60,12 @@ async def serve(
     listening = _bind(http)
     tell = notifier or Notifier()
     stop = asyncio.Event()
-    supervisor = Supervisor(config.service, config.streams, defaults=config.defaults)
+    supervisor = Supervisor(
+        config.service,
+        config.streams,
+        defaults=config.defaults,
+        workers=config.service.workers or round(available_cores()),
+    )
     app = create_app(supervisor, reload=lambda: asyncio.to_thread(load_config, path, may_be_empty=True))
     with contextlib.ExitStack() as undo:
         undo.callback(listening.close)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -12,15 +11,20 @@ from typing import Any, Self
 
 from ovstream.config import RunConfig, ServiceConfig, StreamConfig, changed_config
 from ovstream.errors import ConfigError
-from ovstream.pipeline import Latency, Outputs, close_all
+from ovstream.pipeline import Outputs, close_all
 from ovstream.service.added import AddedStreams
-from ovstream.service.camera import Camera, Origin, Shared
+from ovstream.service.balance import Balance
+from ovstream.service.camera import Camera
 from ovstream.service.checkpoints import StateFolder
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
-from ovstream.service.load import LEVELS, Demand, LoadPolicy, describe
-from ovstream.service.monitor import STAGES
+from ovstream.service.facts import Origin
+from ovstream.service.home import OwnHome
+from ovstream.service.load import LoadPolicy
 from ovstream.service.publishers import Publishers
+from ovstream.service.remote import RemoteCamera
+from ovstream.service.watched import Watched
+from ovstream.service.workers import Workers
 from ovstream.sources import Source
 
 _TICK_SECONDS = 1.0
@@ -52,8 +56,9 @@ class Supervisor:
         config: Of the service.
         streams: To begin with.
         defaults: Options that streams added later start from.
-        open_source: See `Shared`.
+        open_source: See `OwnHome`; streams are not shared out between processes then.
         clock: Monotonic seconds.
+        workers: Processes that share the streams; fewer than 2: all run in this one.
 
     Attributes:
         config: Of the service.
@@ -61,8 +66,8 @@ class Supervisor:
         cameras: By name.
         load: Who does less.
         started_at: Wall clock, seconds.
-        cpu_share: Of all cores, used by this process.
         closing: The service ends; nobody should wait for more.
+        workers: The processes that streams are in, if they are not in this one.
         publishers: Takes those who send to streams of the URL `whip:NAME`.
         drained_seconds: How long the end took; None before.
     """
@@ -73,15 +78,16 @@ class Supervisor:
         streams: Iterable[StreamConfig] = (),
         *,
         defaults: Mapping[str, Any] | None = None,
-        open_source: Callable[[StreamConfig], Source | None] = lambda config: None,
+        open_source: Callable[[StreamConfig], Source | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        workers: int = 1,
     ) -> None:
         self.config = config or ServiceConfig()
         self.log = EventLog()
-        self.cameras: dict[str, Camera] = {}
+        self.cameras: dict[str, Watched] = {}
         self.load = LoadPolicy(self.config.load)
         self.started_at = time.time()
-        self.cpu_share = 0.0
+        self.workers = Workers(1 if open_source else workers, self.log)
         self.closing = False
         self.publishers = Publishers(max_publishers=self.config.max_streams)
         self.drained_seconds: float | None = None
@@ -89,9 +95,15 @@ class Supervisor:
         self._first = tuple(streams)
         self._state = StateFolder(self.config.state_folder) if self.config.state_folder else None
         self._outputs = Outputs()
-        self._shared = Shared(
-            EncoderPool(), self._outputs, self.log, self._state, open_source, self.publishers
+        self._home = OwnHome(
+            EncoderPool(),
+            self._outputs,
+            self.log,
+            self._state,
+            open_source or (lambda config: None),
+            self.publishers,
         )
+        self._balance = Balance(self.load, self.log.add)
         self._added = AddedStreams(self._state, self.log, defaults or {})
         self._file: dict[str, StreamConfig] = {}
         self._changing = asyncio.Lock()
@@ -99,7 +111,6 @@ class Supervisor:
         self._ticked_at = float("-inf")
         self._saved_at = float("-inf")
         self._saving: asyncio.Task[None] | None = None
-        self._cpu_seen: tuple[float, float] | None = None
 
     async def __aenter__(self) -> Self:
         self._check_room({config.stream_id for config in self._first})
@@ -130,8 +141,13 @@ class Supervisor:
 
     @property
     def models_loaded(self) -> int:
-        """Models in memory."""
-        return self._shared.encoders.loaded
+        """Models in memory, of all processes."""
+        return self._home.encoders.loaded + self.workers.models
+
+    @property
+    def cpu_share(self) -> float:
+        """Of all cores, used by all processes of the service."""
+        return self._balance.cpu_share
 
     @property
     def alive(self) -> bool:
@@ -152,7 +168,7 @@ class Supervisor:
         wanted = [camera for camera in self.cameras.values() if camera.state not in ("paused", "ended")]
         return not wanted or any(camera.state == "live" for camera in wanted)
 
-    def camera(self, stream_id: str) -> Camera:
+    def camera(self, stream_id: str) -> Watched:
         """The stream of a name.
 
         Raises:
@@ -163,7 +179,7 @@ class Supervisor:
         except KeyError:
             raise NoSuchStream(f"there is no stream '{stream_id}'") from None
 
-    async def add(self, options: StreamConfig | Mapping[str, Any]) -> Camera:
+    async def add(self, options: StreamConfig | Mapping[str, Any]) -> Watched:
         """Adds a stream and starts it.
 
         Args:
@@ -195,7 +211,7 @@ class Supervisor:
             self._added.save()
             self.log.add(stream_id, "removed", "through the API")
 
-    async def change(self, stream_id: str, changes: Mapping[str, Any]) -> Camera:
+    async def change(self, stream_id: str, changes: Mapping[str, Any]) -> Watched:
         """Changes options of a stream, nested as in the file; it goes on with the next number.
 
         Raises:
@@ -212,13 +228,14 @@ class Supervisor:
                 raise ConfigError("a stream keeps its stream_id: remove it and add another")
             if config != camera.config:
                 await self._reconfigure(camera, config)
+                camera = self.camera(stream_id)
                 if asked is not None:
                     self._added.keep(stream_id, asked)
                     self._added.save()
                 self.log.add(stream_id, "changed", ", ".join(sorted(changes)))
             return camera
 
-    async def pause(self, stream_id: str, *, paused: bool) -> Camera:
+    async def pause(self, stream_id: str, *, paused: bool) -> Watched:
         """Stops reading a stream, or goes on."""
         camera = self.camera(stream_id)
         if camera.config.supervise.paused != paused:
@@ -227,7 +244,7 @@ class Supervisor:
             await camera.reconfigure(camera.config)
         return camera
 
-    async def restart(self, stream_id: str) -> Camera:
+    async def restart(self, stream_id: str) -> Watched:
         """Starts a stream again, with the next number."""
         camera = self.camera(stream_id)
         async with self._changing:
@@ -273,14 +290,14 @@ class Supervisor:
                 else:
                     camera.origin = "file"
                     self._added.forget(name)
-                    await camera.reconfigure(new)
+                    await self._go_on(camera, new)
                 done["changed" if camera else "added"].append(name)
             self._file = wanted
             self._added.take_defaults(config.defaults)
             for name, new in others.items():
                 camera = self.cameras.get(name)
                 if camera is not None and camera.origin == "api" and camera.config != new:
-                    await camera.reconfigure(new)
+                    await self._go_on(camera, new)
                     done["changed"].append(name)
             self.load.reconfigure(config.service.load)
             self._added.save()
@@ -328,6 +345,7 @@ class Supervisor:
             _log.warning("outputs did not end in time: what they had on its way stays in their spools")
         elif (error := closing.exception()) is not None:
             _log.warning("an output did not close well: %s", error)
+        await self.workers.aclose()
         if self.drained_seconds is not None:
             return  # the second time
         self.drained_seconds = self._clock() - began
@@ -339,11 +357,21 @@ class Supervisor:
         if len(names) > most:
             raise TooManyStreams(f"{len(names)} streams are wanted; service.max_streams = {most}")
 
-    def _put(self, config: StreamConfig, origin: Origin) -> Camera:
+    def _put(self, config: StreamConfig, origin: Origin) -> Watched:
         self._check_room({*self.cameras, config.stream_id})
-        camera = Camera(config, self._shared, origin=origin, clock=self._clock)
+        camera = self._make(config, origin)
         self.cameras[config.stream_id] = camera
         camera.start()
+        return camera
+
+    def _make(self, config: StreamConfig, origin: Origin) -> Watched:
+        """In a worker, where there are any: but one that is alone, and those that others publish to, stay here."""
+        alone = not self.cameras and len(self._first) <= 1
+        if not self.workers or alone or self.publishers.takes(config):
+            return Camera(config, self._home, origin=origin, clock=self._clock)
+        worker = self.workers.choose()
+        camera = RemoteCamera(config, self._home, worker, origin=origin)
+        worker.add(camera)
         return camera
 
     async def _drop(self, stream_id: str) -> None:
@@ -351,13 +379,28 @@ class Supervisor:
         del self.cameras[stream_id]
         self.load.forget(stream_id)
         await camera.stop()
+        if (worker := self.workers.of(stream_id)) is not None:
+            worker.remove(stream_id)
         await self._release(stream_id)
 
-    async def _reconfigure(self, camera: Camera, config: StreamConfig) -> None:
+    async def _reconfigure(self, camera: Watched, config: StreamConfig) -> None:
         await self._stop(camera, config)
-        await camera.reconfigure(config)
+        await self._go_on(camera, config)
 
-    async def _stop(self, camera: Camera, config: StreamConfig) -> None:
+    async def _go_on(self, camera: Watched, config: StreamConfig) -> None:
+        """Starts a stopped camera again; in this process if it takes publishers from now on."""
+        worker = self.workers.of(camera.stream_id)
+        if worker is None or not self.publishers.takes(config):
+            await camera.reconfigure(config)
+            return
+        worker.remove(camera.stream_id)
+        moved = Camera(
+            config, self._home, origin=camera.origin, restore=camera.checkpoint(), clock=self._clock
+        )
+        self.cameras[camera.stream_id] = moved
+        moved.start()
+
+    async def _stop(self, camera: Watched, config: StreamConfig) -> None:
         """Ends a camera that goes on with `config`, and outputs that it used alone and will not use any more."""
         await camera.stop()
         await self._release(camera.stream_id, keep=config)
@@ -378,8 +421,7 @@ class Supervisor:
         now = self._ticked_at = self._clock()
         for camera in self.cameras.values():
             camera.tick()
-        self._measure_cpu(now)
-        self._balance(now)
+        self._balance.step(self.cameras, self.workers.numbers, pids=self.workers.pids, now=now)
         self._save(now)
 
     def _save(self, now: float) -> None:
@@ -390,47 +432,3 @@ class Supervisor:
         self._saved_at = now
         stands = [stand for camera in self.cameras.values() if (stand := camera.checkpoint()) is not None]
         self._saving = asyncio.create_task(asyncio.to_thread(self._state.save_all, stands))
-
-    def _measure_cpu(self, now: float) -> None:
-        seconds = time.process_time()
-        if self._cpu_seen is not None and now > self._cpu_seen[1]:
-            used = (seconds - self._cpu_seen[0]) / (now - self._cpu_seen[1])
-            self.cpu_share = 0.5 * self.cpu_share + 0.5 * used / available_cores()
-        self._cpu_seen = seconds, now
-
-    def _balance(self, now: float) -> None:
-        demands = {name: demand_of(camera) for name, camera in self.cameras.items() if camera.state == "live"}
-        before = self.load.degraded
-        changes = self.load.step(demands, cpu_share=self.cpu_share, cores=available_cores(), now=now)
-        for change in changes:
-            camera = self.cameras[change.stream_id]
-            camera.effort = LEVELS[change.level]
-            if camera.stream is not None:
-                camera.stream.tell("load", f"{describe(change.level)}: {change.reason}")
-        if bool(before) != bool(self.load.degraded):
-            full = f"the box is full, {self.load.overload:.0%} too much to do: streams do less by priority"
-            self.log.add("", "load", full if self.load.degraded else "all streams are at full effort again")
-
-
-def demand_of(camera: Camera) -> Demand:
-    """What a stream asked of the box in its last second."""
-    window = camera.monitor.window(2)
-    if not window:
-        return Demand(camera.config.supervise.priority, cpu=0.0)
-    last = window[-1]
-    cpu = dict(zip(STAGES, last.cpu, strict=True))
-    means = [one.latency for one in window if one.latency is not None]
-    return Demand(
-        priority=camera.config.supervise.priority,
-        cpu=sum(last.cpu),
-        decode_cpu=cpu["decode"],
-        encode_cpu=cpu["crop"] + cpu["encode"],
-        latency_seconds=Latency(list(last.latencies)).quantile(0.9),
-        growth=means[-1] - means[0] if len(means) == 2 else 0.0,
-        dropped=last.dropped,
-    )
-
-
-def available_cores() -> float:
-    """Cores that this process may use."""
-    return float(len(os.sched_getaffinity(0)))

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ovstream import __version__
-from ovstream.service.camera import Camera
-from ovstream.service.supervisor import Supervisor, available_cores
+from ovstream.service.supervisor import Supervisor
+from ovstream.service.usage import available_cores, resident_bytes
+from ovstream.service.watched import Watched
 from ovstream.sources import redact_url
 
 
@@ -25,7 +26,9 @@ def service_view(supervisor: Supervisor) -> dict[str, Any]:
         "models_loaded": supervisor.models_loaded,
         "cpu": round(supervisor.cpu_share * available_cores(), 3),
         "cores": available_cores(),
-        "memory_bytes": resident_bytes(),
+        "memory_bytes": resident_bytes(supervisor.workers.pids),
+        "workers": len(supervisor.workers.pids),
+        "worker_restarts": supervisor.workers.restarts,
         "last_event": supervisor.log.last,
     }
 
@@ -35,47 +38,49 @@ def sinks_view(supervisor: Supervisor) -> list[dict[str, Any]]:
     return [{"name": name, **asdict(counts)} for name, counts in supervisor.outputs.counts().items()]
 
 
-def camera_view(camera: Camera, *, level: int) -> dict[str, Any]:
+def camera_view(supervisor: Supervisor, camera: Watched) -> dict[str, Any]:
     """One stream: how it is, what it sees, what it costs."""
-    trace, monitor, stream = camera.monitor.trace, camera.monitor, camera.stream
-    totals = camera.totals()
+    facts, config = camera.facts(), camera.config
+    seen, totals = facts.seen, facts.totals
     audits = totals.get("audits", 0)
+    checkpoint = camera.checkpoint()
     return {
         "id": camera.stream_id,
-        "url": shown_url(camera.config.url),
+        "url": shown_url(config.url),
         "origin": camera.origin,
-        "state": camera.state,
-        "detail": camera.detail,
-        "priority": camera.config.supervise.priority,
-        "level": level,
-        "codec": trace.frame.codec if trace else None,
-        "size": [trace.frame.width, trace.frame.height] if trace else None,
-        "activity": _rounded(trace.scores.activity if trace else {}),
-        "novelty": _rounded(trace.scores.novelty if trace else {}),
-        "rules": [rule.name for rule in camera.config.watch.rules],
-        "active_rules": list(stream.active_rules) if stream else [],
-        "conditions": list(stream.conditions) if stream else [],
-        "sinks": camera.outputs,
-        "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in camera.config.watch.zones],
-        "last_motion": monitor.last_motion,
-        "drift": None if trace is None or trace.drift is None else round(trace.drift, 4),
+        "state": facts.state,
+        "detail": facts.detail,
+        "worker": supervisor.workers.number(camera.stream_id),
+        "priority": config.supervise.priority,
+        "level": supervisor.load.level(camera.stream_id),
+        "codec": seen.codec if seen else None,
+        "size": seen.size if seen else None,
+        "activity": _rounded(seen.activity if seen else {}),
+        "novelty": _rounded(seen.novelty if seen else {}),
+        "rules": [rule.name for rule in config.watch.rules],
+        "active_rules": facts.active_rules,
+        "conditions": facts.conditions,
+        "sinks": supervisor.outputs.names(camera.stream_id),
+        "zones": [{"name": zone.name, "polygon": zone.polygon} for zone in config.watch.zones],
+        "last_motion": camera.timeline.last_motion,
+        "drift": None if seen is None or seen.drift is None else round(seen.drift, 4),
         "fidelity": round(totals.get("audit_cosine_sum", 0.0) / audits, 5) if audits else None,
         "audits": audits,
         "audits_failed": totals.get("audits_failed", 0),
-        "fallback": bool(trace and trace.frame.origin != "bitstream"),
-        "memory_bytes": stream.memory_bytes if stream else 0,
-        "restarts": camera.restarts,
-        "abandoned_threads": camera.abandoned,
-        "trained": stream.model.trained if stream else None,
-        "model": stream.model.model_id if stream else camera.config.encode.model,
-        "next_seq": checkpoint.next_seq if (checkpoint := camera.checkpoint()) else 0,
+        "fallback": bool(seen and seen.fallback),
+        "memory_bytes": facts.memory_bytes,
+        "restarts": facts.restarts,
+        "abandoned_threads": facts.abandoned,
+        "trained": facts.trained,
+        "model": facts.model or config.encode.model,
+        "next_seq": checkpoint.next_seq if checkpoint else 0,
         "epoch": checkpoint.epoch if checkpoint else 0,
         "totals": {name: value for name, value in totals.items() if name != "cpu_seconds"},
-        **monitor.rates(),
+        **camera.timeline.rates(),
     }
 
 
-def config_view(camera: Camera) -> dict[str, Any]:
+def config_view(camera: Watched) -> dict[str, Any]:
     """The options of a stream as they may be shown: no password, no credentials in the URL."""
     shown: dict[str, Any] = camera.config.model_dump(mode="json", exclude={"sinks"})
     shown["url"] = shown_url(camera.config.url)
@@ -88,15 +93,6 @@ def config_view(camera: Camera) -> dict[str, Any]:
 def shown_url(url: str) -> str:
     """Without credentials."""
     return redact_url(url)
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * 4096
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _rounded(scores: Any) -> dict[str, float]:

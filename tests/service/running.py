@@ -80,10 +80,10 @@ class Running:
 
 @contextlib.contextmanager
 def service(folder: Path, streams: list[dict[str, Any]], **options: Any) -> Iterator[Running]:
-    """Starts `ovstream serve`; options are those of its section."""
+    """Starts `ovstream serve`, in one process unless options, which are those of its section, say otherwise."""
     http = {"port": 0, "allowed_paths": [str(folder)], **options.pop("http", {})}
     config = folder / "ovstream.yaml"
-    write(config, streams, http=http, **options)
+    write(config, streams, http=http, **{"workers": 1, **options})
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "ovstream", "serve", str(config), "--log-json"]
     with subprocess.Popen(

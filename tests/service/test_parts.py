@@ -13,13 +13,14 @@ import pytest
 
 from ovstream.config import HttpConfig, ServiceConfig, StreamConfig
 from ovstream.errors import ConfigError, InsecureBindError, ModelError, SourceError
+from ovstream.service.balance import demand_of
 from ovstream.service.checkpoints import StateFolder
 from ovstream.service.events import EventLog
 from ovstream.service.notify import Notifier
 from ovstream.service.preserve import as_plain
 from ovstream.service.security import check_door
 from ovstream.service.server import serve
-from ovstream.service.supervisor import Supervisor, demand_of
+from ovstream.service.supervisor import Supervisor
 from ovstream.sources import MemorySource
 from ovstream.types import AccessUnit, Checkpoint
 from tests.pipeline.conftest import clip, units  # noqa: F401 - fixtures
