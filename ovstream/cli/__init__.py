@@ -1,4 +1,4 @@
-"""The command line: `ovstream demo | discover | probe | run | listen | inspect | export | doctor`."""
+"""The command line: `ovstream VERB`; `app` has the verbs."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect as reflection
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -28,8 +30,8 @@ app = typer.Typer(
     name="ovstream",
     help="""Understand live video at the edge without paying for pixels.
 
-Start with [bold]ovstream demo[/]: an embedded camera and model, nothing to configure.
-Then [bold]ovstream run rtsp://camera/stream --publish tcp://127.0.0.1:5555[/] in one terminal,
+Start with [bold]ovstream demo[/]: an embedded camera and model, nothing to configure. \
+Then [bold]ovstream run rtsp://camera/stream --publish tcp://127.0.0.1:5555[/] in one terminal, \
 [bold]ovstream listen tcp://127.0.0.1:5555[/] in another.""",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -53,9 +55,18 @@ def _main(
     """Takes the options that stand before the verb."""
 
 
+def _help(verb: Callable[..., Any]) -> str:
+    """The docstring with each paragraph on one line, for the terminal to wrap; lists of commands stay lists."""
+    paragraphs = [one.splitlines() for one in reflection.cleandoc(verb.__doc__ or "").split("\n\n")]
+    commands = [all(line.startswith("ovstream ") for line in lines) for lines in paragraphs]
+    return "\n\n".join(
+        ("\n" if listed else " ").join(lines) for lines, listed in zip(paragraphs, commands, strict=True)
+    )
+
+
 for verb in (
     demo, discover, probe, run, serve, top, listen, inspect, record, replay, search, bench, export, train, doctor,
 ):  # fmt: skip
-    app.command()(verb)
+    app.command(help=_help(verb))(verb)
 app.add_typer(config, name="config")
 app.add_typer(keys, name="keys")
