@@ -43,7 +43,7 @@ FOREIGN: dict[str, set[str]] = {
     "service/server.py": {"uvicorn", "watchfiles"},
     "service/preview.py": {"PIL"},
     "service/link.py": {"msgpack"},
-    "training": {"numpy", "torch", "onnxruntime", "sklearn", "PIL"},
+    "training": {"numpy", "torch", "onnxruntime", "skimage", "sklearn", "PIL"},
     "pipeline": {"numpy", "structlog"},
     "pipeline/tracing.py": {"opentelemetry"},
     "probing": {"numpy"},

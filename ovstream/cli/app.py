@@ -14,6 +14,7 @@ from ovstream.cli.config import config
 from ovstream.cli.demo import demo
 from ovstream.cli.discover import discover
 from ovstream.cli.doctor import doctor
+from ovstream.cli.eval import evaluate
 from ovstream.cli.export import export
 from ovstream.cli.inspect import inspect
 from ovstream.cli.keys import keys
@@ -68,5 +69,6 @@ for verb in (
     demo, discover, probe, run, serve, top, listen, inspect, record, replay, search, bench, export, train, doctor,
 ):  # fmt: skip
     app.command(help=_help(verb))(verb)
+app.command("eval", help=_help(evaluate))(evaluate)
 app.add_typer(config, name="config")
 app.add_typer(keys, name="keys")

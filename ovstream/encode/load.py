@@ -68,7 +68,7 @@ def load_encoder(
         raise ConfigError(f"mode is '{mode}': must be one of {', '.join(get_args(Mode))}")
     if probes < 0:
         raise ConfigError(f"probes is {probes}: must not be negative")
-    folder = _find(name_or_folder)
+    folder = find_model(name_or_folder)
     manifest = ModelFolder.read(folder)
     precision: Precision = "int8" if mode == "fast" else "float32"
     if cache not in get_args(CacheType):
@@ -145,7 +145,12 @@ def _torch(folder: Path, manifest: ModelFolder, *, device: str, lanes: int) -> B
     return TorchBackend(manifest.architecture, read_weights(weights), device=device, lanes=lanes)
 
 
-def _find(name_or_folder: str | Path) -> Path:
+def find_model(name_or_folder: str | Path) -> Path:
+    """Returns the folder of an embedded model, or the one that was named.
+
+    Raises:
+        ModelError: It is neither.
+    """
     embedded = EMBEDDED / name_or_folder
     for folder in (Path(name_or_folder), embedded):
         if folder.is_dir():
