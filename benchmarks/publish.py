@@ -149,9 +149,8 @@ def zenoh_config(**places: list[str]) -> Any:
 
 
 def ovstream_sender(case: Case, keys: Path, number: int) -> tuple[str, Callable[[int], None]]:
-    """(endpoint, send) of a `Publisher`; the time to make an embedding is not counted as its own."""
+    """(endpoint, send) of a `Publisher`, of one embedding with ever new numbers: making one is the pipeline's work."""
     one = sample(case.kib, f"cam{number}")
-    values = {name: getattr(one, name) for name in Embedding.__dataclass_fields__}
     config = PublishConfig(
         linger_seconds=0,
         keys=str(keys) if case.curve else None,
@@ -159,9 +158,14 @@ def ovstream_sender(case: Case, keys: Path, number: int) -> tuple[str, Callable[
     )
     publisher = Publisher("tcp://127.0.0.1:*", config=config)
     publisher.announce(one.stream_id)
-    return publisher.endpoint, lambda seq: publisher.publish(
-        Embedding(**{**values, "seq": seq, "publish_time_ns": time.time_ns()})
-    )
+    renumber = object.__setattr__  # embeddings are frozen
+
+    def send(seq: int) -> None:
+        renumber(one, "seq", seq)
+        renumber(one, "publish_time_ns", time.time_ns())
+        publisher.publish(one)
+
+    return publisher.endpoint, send
 
 
 def serve(case: Case, keys: Path, number: int) -> None:

@@ -82,7 +82,7 @@ FOREIGN: dict[str, set[str]] = {
     "errors": set(),
 }
 # Layers that only some others may know, although they lie below them.
-ONLY_FOR: dict[str, set[str]] = {"decode": {"pipeline"}, "_native": {"bitstream"}}
+ONLY_FOR: dict[str, set[str]] = {"decode": {"pipeline"}, "_native": {"bitstream", "wire"}}
 
 
 @dataclass(frozen=True, slots=True)

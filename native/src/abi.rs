@@ -1,4 +1,4 @@
-//! The C ABI: the only unsafe code. Pointers become slices, panics become a status.
+//! The C ABI: the only unsafe code beside `vectors`. Pointers become slices, panics become a status.
 //!
 //! The caller owns all memory but the parser itself, and no pointer is kept after a call returns.
 #![allow(unsafe_code)]
@@ -15,7 +15,7 @@ use crate::{
     nal::Framing,
     picture::{Block, Picture, RefEntry, Split},
     unit::{Options, ParsedPicture, SliceType, UnitError},
-    vp8,
+    vectors, vp8,
 };
 
 /// The access unit was parsed.
@@ -244,6 +244,65 @@ pub unsafe extern "C" fn ovbits_reference_pocs(
         unsafe { pocs.add(index).write(entry.poc) };
     }
     entries.len()
+}
+
+/// Puts an embedding on the wire: `count` values to two bytes each, a mask of `patches` bytes to bits. Returns the
+/// largest magnitude of the values; NaN when one of them is not finite.
+///
+/// # Safety
+/// `values` and `mask` point to as many readable, `halves` to `2 * count` and `bits` to `patches / 8` (rounded up)
+/// writable elements; all of them are non-null and aligned.
+#[no_mangle]
+pub unsafe extern "C" fn ovbits_pack(
+    values: *const f32,
+    count: usize,
+    mask: *const u8,
+    patches: usize,
+    halves: *mut u8,
+    bits: *mut u8,
+) -> f32 {
+    // SAFETY: promised by the caller.
+    let (values, mask, halves, bits) = unsafe {
+        (
+            std::slice::from_raw_parts(values, count),
+            std::slice::from_raw_parts(mask, patches),
+            std::slice::from_raw_parts_mut(halves, count * vectors::HALF_BYTES),
+            std::slice::from_raw_parts_mut(bits, patches.div_ceil(8)),
+        )
+    };
+    vectors::to_bits(mask, bits);
+    vectors::to_halves(values, halves)
+}
+
+/// Takes an embedding off the wire, the reverse of `ovbits_pack`. Returns OVBITS_INVALID when a value is not finite.
+///
+/// # Safety
+/// `halves` and `bits` point to `2 * count` and `patches / 8` (rounded up) readable, `values` and `mask` to as many
+/// writable elements as said; all of them are non-null and aligned.
+#[no_mangle]
+pub unsafe extern "C" fn ovbits_unpack(
+    halves: *const u8,
+    count: usize,
+    bits: *const u8,
+    patches: usize,
+    values: *mut f32,
+    mask: *mut u8,
+) -> i32 {
+    // SAFETY: promised by the caller.
+    let (halves, bits, values, mask) = unsafe {
+        (
+            std::slice::from_raw_parts(halves, count * vectors::HALF_BYTES),
+            std::slice::from_raw_parts(bits, patches.div_ceil(8)),
+            std::slice::from_raw_parts_mut(values, count),
+            std::slice::from_raw_parts_mut(mask, patches),
+        )
+    };
+    vectors::from_bits(bits, mask);
+    if vectors::from_halves(halves, values) {
+        OVBITS_OK
+    } else {
+        OVBITS_INVALID
+    }
 }
 
 /// Copies where the reference indices of the last picture point: the end of each list (list 0 and 1 of each slice) and

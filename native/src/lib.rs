@@ -8,4 +8,5 @@ pub mod h265;
 pub mod nal;
 pub mod picture;
 pub mod unit;
+pub mod vectors;
 pub mod vp8;

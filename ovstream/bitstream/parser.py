@@ -1,4 +1,4 @@
-"""The bitstream parser: the sole importer of the native core."""
+"""The bitstream parser, in the native core."""
 
 from __future__ import annotations
 

@@ -149,8 +149,8 @@ class RtspParser:
     def _next(self, data: bytes, at: int) -> tuple[Message | None, int]:
         """The message at `at` and where it ends; `at` itself when its end is not there yet."""
         first = data[at]
-        if first == 0x24 and (not self._lost or self._plausible(data, at) is not False):
-            return self._frame(data, at)
+        if first == 0x24 and (likely := not self._lost or self._plausible(data, at)) is not False:
+            return (None, at) if likely is None else self._frame(data, at)
         if first in b"\r\n" and not self._lost:
             return None, at + 1
         head = data[at : at + 20]

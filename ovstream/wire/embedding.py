@@ -5,22 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
-
-import numpy as np
+from typing import Any, cast, get_args
 
 from ovstream.errors import WireError
-from ovstream.types import Action, BoolArray, Embedding, FloatArray, Kind
+from ovstream.types import Action, Embedding, Kind
 from ovstream.wire import limits
+from ovstream.wire.drafts import embedding_of
 from ovstream.wire.fields import Fields, check_topic
 from ovstream.wire.heads import MAP_OF_11, Constant, HeadMemory, check_shape
 from ovstream.wire.tails import KEYS, Tail, tail_of
+from ovstream.wire.vectors import DTYPES, VectorDtype, to_arrays, to_bytes
 
-VectorDtype = Literal["float16", "float32"]
-
-_CODES: dict[str, str] = {"float16": "<f2", "float32": "<f4"}
-_DTYPES: dict[str, np.dtype[Any]] = {"<f2": np.dtype("<f2"), "<f4": np.dtype("<f4")}
-_MAX_FLOAT16 = float(np.finfo(np.float16).max)
 _ACTIONS = frozenset(get_args(Action))
 _ALL_PRESENT = (True,) * len(KEYS)
 _memory = HeadMemory()
@@ -78,7 +73,7 @@ def encode(
         WireError: The embedding is larger than `limits`, or its vector is not finite or misshapen.
     """
     vector, changed = embedding.vector, embedding.changed
-    code = _CODES["float32" if _peak(vector) > _MAX_FLOAT16 else dtype]
+    code, payload, mask = to_bytes(vector, changed, dtype)
     key = (
         embedding.stream_id,
         embedding.epoch,
@@ -98,12 +93,7 @@ def encode(
     header = head + _tail(embedding, previous_seq)
     if len(header) > limits.MAX_HEADER_BYTES:
         raise WireError(f"header of {len(header)} bytes, at most {limits.MAX_HEADER_BYTES}")
-    return [
-        topic,
-        header,
-        vector.astype(_DTYPES[code]).tobytes(),
-        np.packbits(changed, axis=None, bitorder="little").tobytes(),
-    ]
+    return [topic, header, payload, mask]
 
 
 def _tail(embedding: Embedding, previous_seq: int | None) -> bytes:
@@ -124,23 +114,6 @@ def _tail(embedding: Embedding, previous_seq: int | None) -> bytes:
     present = tuple(value is not None for value in values) if None in values else _ALL_PRESENT
     numbers = [value for value in values if value is not None]
     return tail_of(present, tuple(counters)).pack([*numbers, *counters.values()])
-
-
-def _peak(vector: FloatArray) -> float:
-    """An upper bound of the largest element, exact where it matters.
-
-    Raises:
-        WireError: An element is not finite, or there is none.
-    """
-    if not vector.size:
-        raise WireError("a vector without elements")
-    square = float(np.vdot(vector, vector))  # one pass; at least the square of every element
-    if square <= _MAX_FLOAT16:
-        return math.sqrt(square)
-    peak = float(np.abs(vector).max())
-    if not math.isfinite(peak):
-        raise WireError("the vector holds values that are not finite")
-    return peak
 
 
 def decode(frames: Sequence[bytes]) -> Embedding:
@@ -216,7 +189,8 @@ def _at_once(
         and (not counts or max(counts) <= limits.MAX_UINT)
     ):
         return None
-    embedding = Embedding(
+    vector, changed = to_arrays(frames[2], constant.code, constant.shape, frames[3], constant.grid)
+    embedding = embedding_of(
         constant.stream_id,
         constant.epoch,
         seq,
@@ -224,8 +198,8 @@ def _at_once(
         captured,
         sent,
         constant.kind,
-        _vector(frames[2], constant),
-        _mask(frames[3], constant.grid),
+        vector,
+        changed,
         constant.action,
         constant.reason,
         keep_ratio,
@@ -250,8 +224,8 @@ def _constant(frames: Sequence[bytes], fields: Fields) -> Constant:
     shape = fields.sizes("sh", high=max(limits.MAX_DIM, limits.MAX_GRID_PATCHES))
     check_shape(kind, shape, grid)
     code = fields.text("dt")
-    if code not in _DTYPES:
-        raise WireError(f"vector dtype {code!r}; this side reads {', '.join(_DTYPES)}")
+    if code not in DTYPES:
+        raise WireError(f"vector dtype {code!r}; this side reads {', '.join(DTYPES)}")
     return Constant(
         stream_id,
         fields.integer("ep"),
@@ -277,6 +251,7 @@ def _published(frames: Sequence[bytes], fields: Fields, constant: Constant) -> P
     keep_ratio = fields.real("kr")
     if not 0 <= keep_ratio <= 1:
         raise WireError("'kr' must be in 0..1")
+    vector, changed = to_arrays(frames[2], constant.code, constant.shape, frames[3], constant.grid)
     embedding = Embedding(
         constant.stream_id,
         constant.epoch,
@@ -285,8 +260,8 @@ def _published(frames: Sequence[bytes], fields: Fields, constant: Constant) -> P
         fields.optional_integer("ct", low=-limits.MAX_UINT),
         fields.integer("t"),
         constant.kind,
-        _vector(frames[2], constant),
-        _mask(frames[3], constant.grid),
+        vector,
+        changed,
         constant.action,
         constant.reason,
         keep_ratio,
@@ -317,27 +292,3 @@ def _grid(fields: Fields) -> tuple[int, int]:
     if len(sizes) != 2 or sizes[0] * sizes[1] > limits.MAX_GRID_PATCHES:
         raise WireError(f"'g' must be [rows, cols] of at most {limits.MAX_GRID_PATCHES} patches")
     return sizes[0], sizes[1]
-
-
-def _vector(payload: bytes, constant: Constant) -> FloatArray:
-    """(D,) or (rows * cols, D) float32, owned by the result."""
-    shape, dtype = constant.shape, _DTYPES[constant.code]
-    expected_bytes = math.prod(shape) * dtype.itemsize
-    if len(payload) != expected_bytes:
-        raise WireError(f"vector of {len(payload)} bytes where 'sh' and 'dt' say {expected_bytes}")
-    vector: FloatArray = np.frombuffer(payload, dtype).astype(np.float32)
-    finite = math.isfinite(np.vdot(vector, vector)) if constant.code == "<f2" else np.isfinite(vector).all()
-    if not finite:  # squares of binary16 cannot overflow: one pass
-        raise WireError("the vector holds values that are not finite")
-    return vector if len(shape) == 1 else vector.reshape(shape)
-
-
-def _mask(data: bytes, grid: tuple[int, int]) -> BoolArray:
-    """(rows, cols) bool: patch i is bit i % 8, lowest first, of byte i // 8."""
-    patches = grid[0] * grid[1]
-    if len(data) != (patches + 7) // 8:
-        raise WireError(f"a mask of {len(data)} bytes for {patches} patches")
-    if patches % 8 and data[-1] >> patches % 8:
-        raise WireError("the mask marks patches outside the grid")
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=patches, bitorder="little")
-    return bits.view(np.bool_).reshape(grid)

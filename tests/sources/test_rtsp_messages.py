@@ -74,7 +74,13 @@ def test_packets_behind_garbage_are_found(noise: bytes) -> None:
     assert parse([data[:200], data[200:]], channels=frozenset({0, 1})) == [(0, RTP)] * 3
 
 
-@settings(deadline=None)
+def test_garbage_that_ends_like_a_packet_is_read_alike_in_pieces() -> None:
+    data = format_frame(0, RTP) + b"\x0fabc$$\0\0\x0c\0$\1\xff\xff\0\x15"
+    assert parse([data], channels=frozenset({0, 1})) == [(0, RTP)]
+    assert parse([bytes((one,)) for one in data], channels=frozenset({0, 1})) == [(0, RTP)]
+
+
+@settings(deadline=None, max_examples=25)
 @given(st.randoms(use_true_random=False), st.integers(1, 2000))
 def test_hardly_any_packet_is_swallowed_by_random_garbage(chance: object, size: int) -> None:
     """Garbage may look like a packet; the way back is found behind it."""
