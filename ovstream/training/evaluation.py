@@ -15,17 +15,24 @@ from ovstream.training.measures import (
     Names,
     Score,
     cosines,
+    joined,
     linear_probe,
     moments,
     nearest_neighbours,
+    over_time,
     retrieval,
     scored,
     unexplained,
 )
-from ovstream.training.watched import MOST_PICTURES, SAMPLES, sample_clip, watch_clip, whole_passes
+from ovstream.training.watched import (
+    MOST_PICTURES,
+    SAMPLES,
+    profile_clip,
+    sample_clip,
+    watch_clip,
+    whole_passes,
+)
 from ovstream.types import FloatArray
-
-MEASURES = ("kNN", "probe", "same clip", "same moment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class _Gathered:
     pictures: dict[str, list[FloatArray]] = field(default_factory=dict)
     clips: list[str] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
+    profiles: list[FloatArray] = field(default_factory=list)
     runs: list[tuple[float, float, float]] = field(default_factory=list)
     unread: list[tuple[str, str]] = field(default_factory=list)
 
@@ -96,7 +104,8 @@ def evaluate(
     """Runs everything.
 
     A picture is its features; a clip is mean and standard deviation of the features of some of its pictures (the mean
-    alone where there are pictures among the files, too).
+    alone where there are pictures among the files, too). Where all are clips, what the codec tells of them without a
+    pixel is judged as well, alone and beside the first extractor.
 
     Args:
         items: See `read_labelled`.
@@ -127,7 +136,15 @@ def evaluate(
             f"of {len(items)} files {len(found.items)} could be read, too few of some class{first}"
         )
     left_out: dict[str, str] = {}
-    scores = {one.name: _judge(one.name, found, labels, groups, k, left_out) for one in extractors}
+    features = {name: np.stack(rows) for name, rows in found.files.items()}
+    if found.profiles:
+        codec = np.stack(found.profiles)
+        features |= {f"{extractors[0].name} + codec": joined([features[extractors[0].name], codec])}
+        features |= {"codec": joined([codec])}
+    scores = {
+        name: _judge(values, found.pictures.get(name), found, labels, groups, k, left_out)
+        for name, values in features.items()
+    }
     return Evaluation(
         classes=len(names),
         items=len(labels),
@@ -157,24 +174,31 @@ def _read(
         found.items.append(item)
         return
     watched = watch_clip(item.path, encoder, most=most)
+    profile = over_time(profile_clip(item.path, most=most)) if spread else None
     taken = sample_clip(item.path, encoder, among=watched.seconds.tolist(), samples=samples, most=most)
     for one in extractors:
         features = np.stack([one(sample.picture) for sample in taken])
-        parts = [features.mean(axis=0), features.std(axis=0)] if spread else [features.mean(axis=0)]
-        found.files.setdefault(one.name, []).append(np.concatenate(parts))
+        found.files.setdefault(one.name, []).append(over_time(features) if spread else features.mean(axis=0))
         found.pictures.setdefault(one.name, []).extend(features)
     found.clips += [str(item.path)] * len(taken)
     found.order += range(len(taken))
     found.items.append(item)
+    if profile is not None:
+        found.profiles.append(profile)
     if len(taken) > 1:
         true, seen = whole_passes(taken[1:], encoder), watched.at([one.seconds for one in taken[1:]])
         found.runs.append((float(cosines(seen, true).mean()), unexplained(seen, true), watched.flops))
 
 
 def _judge(
-    name: str, found: _Gathered, labels: Names, groups: Names, k: int, left_out: dict[str, str]
+    features: FloatArray,
+    of_pictures: list[FloatArray] | None,
+    found: _Gathered,
+    labels: Names,
+    groups: Names,
+    k: int,
+    left_out: dict[str, str],
 ) -> dict[str, Score]:
-    features = np.stack(found.files[name])
     clips = np.array(found.clips)
     scores: dict[str, Score] = {}
 
@@ -186,8 +210,8 @@ def _judge(
 
     attempt("kNN", lambda: scored(nearest_neighbours(features, labels, groups, k=k), groups))
     attempt("probe", lambda: scored(linear_probe(features, labels, groups), groups))
-    if len(clips):
-        pictures = np.stack(found.pictures[name])
+    if of_pictures is not None:
+        pictures = np.stack(of_pictures)
         attempt("same clip", lambda: scored(retrieval(pictures, clips), clips))
         attempt("same moment", lambda: scored(moments(pictures, clips, np.array(found.order)), clips))
     return scores

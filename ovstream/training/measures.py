@@ -6,6 +6,7 @@ together, say the clips of one camera, is no independent evidence), 1000 times f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,28 @@ def centred(features: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(moved, axis=1, keepdims=True)
     result: FloatArray = (moved / np.maximum(lengths, 1e-12)).astype(np.float32)
     return result
+
+
+def joined(blocks: Sequence[FloatArray]) -> FloatArray:
+    """Puts features of different kinds side by side so that each kind weighs the same.
+
+    Args:
+        blocks: (n, D) each; columns are standardised over the n and divided by the root of D.
+
+    Returns:
+        (n, sum of D).
+    """
+    scaled = []
+    for block in blocks:
+        deviation = block.std(axis=0)
+        scale = np.where(deviation > 1e-6, deviation, np.inf) * np.sqrt(block.shape[1])
+        scaled.append((block - block.mean(axis=0)) / scale)
+    return np.concatenate(scaled, axis=1).astype(np.float32)
+
+
+def over_time(values: FloatArray) -> FloatArray:
+    """(f, D) features of the pictures of a clip to (2 D,): their mean and standard deviation."""
+    return np.concatenate([values.mean(axis=0), values.std(axis=0)])
 
 
 def nearest_neighbours(features: FloatArray, labels: Names, groups: Names, *, k: int = 5) -> Doubles:

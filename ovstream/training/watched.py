@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,9 @@ from ovstream.config import PRIVATE
 from ovstream.encode import Encoder, EncoderState
 from ovstream.encode.backend import Job
 from ovstream.errors import TrainingError
-from ovstream.pipeline import FrameTrace
+from ovstream.pipeline import FrameTrace, inspect
 from ovstream.pipeline import open as open_stream
+from ovstream.plan.profile import codec_profile
 from ovstream.training.extractors import SIDE_PX, Picture
 from ovstream.types import Embedding, FloatArray, Patches
 
@@ -148,6 +150,20 @@ def whole_passes(samples: Sequence[Sample], encoder: Encoder) -> FloatArray:
     return np.stack(
         [encoder.encode_patches(encoder.new_state(one.patches.grid), one.patches).scene for one in samples]
     )
+
+
+def profile_clip(path: Path, *, most: int = MOST_PICTURES) -> FloatArray:
+    """(f, LENGTH) codec profiles of the P and B pictures at the start of a clip: see `codec_profile`.
+
+    Raises:
+        SourceError: It cannot be opened.
+        TrainingError: It holds I pictures alone.
+    """
+    frames = itertools.islice(inspect(path), most)
+    found = [codec_profile(frame) for frame in frames if frame.slice_type != "I"]
+    if not found:
+        raise TrainingError("it holds no pictures that were predicted from others")
+    return np.stack(found)
 
 
 class _Keeper:

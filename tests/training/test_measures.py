@@ -15,9 +15,11 @@ from ovstream.training.measures import (
     PROBE_STRENGTH,
     centred,
     cosines,
+    joined,
     linear_probe,
     moments,
     nearest_neighbours,
+    over_time,
     retrieval,
     scored,
     separated,
@@ -159,3 +161,15 @@ def test_separation_with_errors() -> None:
     found = separated(rng.standard_normal(200) + positive, positive, np.arange(200))
     assert found.value == pytest.approx(0.76, abs=0.08)  # of unit normals one deviation apart
     assert found.error == pytest.approx(0.034, abs=0.008)  # Hanley and McNeil, 1982
+
+
+def test_joined_blocks_weigh_the_same() -> None:
+    rng = np.random.default_rng(0)
+    small, large = rng.standard_normal((40, 3)), 1000 + 50 * rng.standard_normal((40, 300))
+    dead = np.ones((40, 5))
+    found = joined([small.astype(np.float32), np.concatenate([large, dead], axis=1).astype(np.float32)])
+    assert found.shape == (40, 308)
+    assert found.mean(axis=0) == pytest.approx(np.zeros(308), abs=1e-5)
+    lengths = (found[:, :3] ** 2).sum() / 40, (found[:, 3:] ** 2).sum() / 40
+    assert lengths == pytest.approx((1, 300 / 305), rel=1e-3)
+    assert over_time(np.array([[1, 2], [3, 2]], np.float32)).tolist() == [2, 2, 1, 0]
