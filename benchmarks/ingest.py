@@ -89,11 +89,19 @@ def split_units(stream: bytes) -> list[list[bytes]]:
 
 
 class Camera:
-    """Sends the scene to one client after the other; each picture carries the time when it was sent."""
+    """Sends the scene to one client after the other; each picture carries the time when it was sent.
 
-    def __init__(self, units: list[list[bytes]], *, fps: int = FPS) -> None:
+    Args:
+        units: Access units of NAL units, sent again and again.
+        fps: How many a second.
+        apart: Clients get the scene from different places on, as if each had a camera of its own that was started some
+            time; else all begin with the first picture, so that all keyframes fall together.
+    """
+
+    def __init__(self, units: list[list[bytes]], *, fps: int = FPS, apart: bool = False) -> None:
         self._units = units
         self._fps = fps
+        self._apart = apart
         self._clients = 0
         sets = {nal_type(nal, "h264"): base64.b64encode(nal).decode() for nal in units[0]}
         self._sdp = (
@@ -133,12 +141,13 @@ class Camera:
 
     async def _play(self, writer: asyncio.StreamWriter) -> None:
         self._clients += 1
-        phase_seconds = self._clients * 0.618 % 1 / self._fps  # cameras are not in step
-        start, sequence, index = time.monotonic() + phase_seconds, 0, 0
+        phase = self._clients * 0.618 % 1  # pictures are never in step
+        first = int(phase * len(self._units)) if self._apart else 0
+        start, sequence, index = time.monotonic() + phase / self._fps, 0, 0
         with suppress(ConnectionError):
             while not writer.is_closing():
                 await asyncio.sleep(start + index / self._fps - time.monotonic())
-                nals = list(self._units[index % len(self._units)])
+                nals = list(self._units[(first + index) % len(self._units)])
                 at = next(i for i, nal in enumerate(nals) if nal[0] & 0x1F in (1, 5))
                 nals.insert(at, stamp(time.monotonic_ns()))
                 packets = list(payloads(nals))

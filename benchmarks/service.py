@@ -3,13 +3,14 @@
 Part one runs `ovstream serve` with synthetic cameras, half of them quiet and half with traffic, that come over RTSP from
 a process of their own. While it runs a camera is added, changed, removed, killed and comes back, and the file is
 reloaded; the table tells what each stream did, and whether one of the others noticed. CPU and memory are those of the
-service's process. Last comes the verdict: each promise with what was measured; the exit status is 1 when one is broken.
+service's processes. Cameras are in different places of their scenes, as if each had been started some time. Last comes the verdict: each promise with what was measured; the exit status is 1 when one is broken.
 
 Part two takes the same pictures through four ways on this one core, in turns, without a network: ours on a quiet and on
 an active scene; decoding every picture and encoding every patch with the same model; and OpenCV decoding every picture
 and differencing grey frames, which gives no embedding at all.
 
     python -m benchmarks.service [--cameras 16] [--minutes 20] [--fps 15] [--size 1280x720] [--only soak|compare]
+        [--in-step] [--workers 2]
 """
 
 from __future__ import annotations
@@ -56,14 +57,19 @@ def options_of(scene: str, size: str, fps: int) -> SyntheticOptions:
     return SyntheticOptions.model_validate({**base, **SCENES[scene]})
 
 
-def run_cameras(clips: dict[str, list[list[bytes]]], fps: int, port: int, answer: Connection) -> None:
+def run_cameras(
+    clips: dict[str, list[list[bytes]]], fps: int, apart: bool, port: int, answer: Connection
+) -> None:
     """The process of some cameras: one RTSP server per scene, the first on `port` (0: any)."""
 
     async def serve() -> None:
         ports, servers = {}, []
         for number, (scene, units) in enumerate(clips.items()):
             server = await asyncio.start_server(
-                Camera(units, fps=fps).serve, "127.0.0.1", 0 if number else port, reuse_address=True
+                Camera(units, fps=fps, apart=apart).serve,
+                "127.0.0.1",
+                0 if number else port,
+                reuse_address=True,
             )
             ports[scene] = server.sockets[0].getsockname()[1]
             servers.append(server.serve_forever())
@@ -77,8 +83,8 @@ def run_cameras(clips: dict[str, list[list[bytes]]], fps: int, port: int, answer
 class Cameras:
     """Cameras that can be killed and come back on the same port."""
 
-    def __init__(self, clips: dict[str, list[list[bytes]]], fps: int) -> None:
-        self._clips, self._fps = clips, fps
+    def __init__(self, clips: dict[str, list[list[bytes]]], fps: int, *, apart: bool) -> None:
+        self._clips, self._fps, self._apart = clips, fps, apart
         self.ports: dict[str, int] = {}
         self.start()
 
@@ -87,7 +93,9 @@ class Cameras:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         port = next(iter(self.ports.values()), 0)
-        self._process = context.Process(target=run_cameras, args=(self._clips, self._fps, port, theirs))
+        self._process = context.Process(
+            target=run_cameras, args=(self._clips, self._fps, self._apart, port, theirs)
+        )
         self._process.start()
         self.ports = ours.recv()
 
@@ -102,10 +110,11 @@ class Cameras:
 
 
 class Service:
-    """`ovstream serve` and what its process used."""
+    """`ovstream serve` and what its processes used."""
 
-    def __init__(self, folder: Path, streams: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, streams: list[dict[str, Any]], workers: int | None) -> None:
         self._config = folder / "ovstream.json"  # JSON is YAML
+        self._workers = workers
         self._state = str(folder / "state")
         self.write(streams)
         self._process = subprocess.Popen(
@@ -121,7 +130,12 @@ class Service:
         """Replaces the configuration file."""
         fresh = self._config.with_suffix(".new")
         fresh.write_text(
-            json.dumps({"streams": streams, "service": {"http": {"port": 0}, "state_folder": self._state}})
+            json.dumps(
+                {
+                    "streams": streams,
+                    "service": {"http": {"port": 0}, "state_folder": self._state, "workers": self._workers},
+                }
+            )
         )
         fresh.replace(self._config)
 
@@ -137,15 +151,26 @@ class Service:
         """All streams by name."""
         return {one["id"]: one for one in self.ask("api/streams")}
 
-    def cpu_seconds(self) -> float:
-        """Of its process so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def _pids(self) -> list[int]:
+        """Its process, and those that it started."""
+        pid = self._process.pid
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+    def cpu_seconds(self) -> dict[int, float]:
+        """Of its processes so far, the first one first."""
+        used = {}
+        for pid in self._pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            used[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return used
 
     def resident_mib(self) -> float:
-        """Of its process now."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        """Of its processes now; what they share is divided between them."""
+        total = 0
+        for pid in self._pids():
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        return total / 1024
 
     def stop(self) -> float:
         """SIGTERM; returns the seconds that the end took."""
@@ -176,7 +201,9 @@ class Verdict:
 def soak(args: argparse.Namespace, clips: dict[str, list[list[bytes]]]) -> bool:
     """Part one; tells whether every promise was kept."""
     verdict = Verdict()
-    steady, victim = Cameras(clips, args.fps), Cameras({"active": clips["active"]}, args.fps)
+    apart = not args.in_step
+    steady = Cameras(clips, args.fps, apart=apart)
+    victim = Cameras({"active": clips["active"]}, args.fps, apart=apart)
     scenes = ["quiet" if number % 2 else "active" for number in range(args.cameras)]
     streams = [
         {"url": steady.url(scene), "stream_id": f"{scene}-{number:02d}"}
@@ -185,7 +212,7 @@ def soak(args: argparse.Namespace, clips: dict[str, list[list[bytes]]]) -> bool:
     streams[-1] = {"url": victim.url("active"), "stream_id": "victim"}
     extra = {"url": steady.url("active"), "stream_id": "extra"}
     with tempfile.TemporaryDirectory() as folder:
-        service = Service(Path(folder), streams)
+        service = Service(Path(folder), streams, args.workers)
         try:
             _soak(args, service, streams, extra, victim, verdict)
         finally:
@@ -242,7 +269,8 @@ def _soak(
                 levels[one["level"]] += 1
         time.sleep(SAMPLE_SECONDS)
     wall, last = time.monotonic() - began, service.streams()
-    cores = (service.cpu_seconds() - cpu) / wall
+    used = {pid: (spent - cpu.get(pid, 0.0)) / wall for pid, spent in service.cpu_seconds().items()}
+    cores = sum(used.values())
     _table(first, last, latencies, wall)
     untouched = [name for name in first if name not in ("victim", streams[0]["stream_id"])]
     disturbed = [
@@ -258,7 +286,8 @@ def _soak(
         f"{level}: {count / sum(levels.values()):.0%}" for level, count in sorted(levels.items())
     )
     print(
-        f"CPU {cores:.2f} cores, {100 * cores / len(first):.1f} % of a core per camera; memory {early:.0f} MiB in the "
+        f"CPU {cores:.2f} cores ({', '.join(f'{one:.2f}' for one in used.values())}: the first process and its workers), "
+        f"{100 * cores / len(first):.1f} % of a core per camera; memory {early:.0f} MiB in the "
         f"second quarter, {final:.0f} in the last; time at each level of load: {shares}"
     )
     dropped = {
@@ -388,6 +417,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--fps", type=int, default=15)
     parser.add_argument("--size", default="1280x720")
+    parser.add_argument("--in-step", action="store_true", help="the worst case: all keyframes fall together")
+    parser.add_argument("--workers", type=int, help="processes that share the streams; default: one per core")
     parser.add_argument("--only", choices=("soak", "compare"))
     args = parser.parse_args()
     kept = True
