@@ -4,6 +4,7 @@ from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.inspection import inspect
 from ovstream.pipeline.latency import BOUNDS_SECONDS, Latency
 from ovstream.pipeline.outputs import Outputs, close_all
+from ovstream.pipeline.passes import PASSES
 from ovstream.pipeline.replay import Replay, Replayed
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.stream import Stream, encoder_of, iterate, open
@@ -13,6 +14,7 @@ from ovstream.pipeline.worker import FrameTrace, StreamWorker
 __all__ = [
     "BOUNDS_SECONDS",
     "FULL_EFFORT",
+    "PASSES",
     "TURNS",
     "Effort",
     "FrameTrace",

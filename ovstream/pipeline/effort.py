@@ -15,6 +15,7 @@ class Effort:
         every: Pixels are looked at in one of so many pictures; 0: in keyframes only, which need no other decoded
             (and once in a while where none come).
         budget: Share of the patches and operations that the configuration allows.
+        whole: A whole pass that can wait may run; else it is put off until one of the next pictures says so.
         read: Metadata of H.264 and VP8 is read in one of so many P or B pictures; the others tell nothing, and cost next
             to nothing. Those of H.265 depend on each other and are all read.
     """
@@ -22,6 +23,7 @@ class Effort:
     every: int = 1
     budget: float = 1.0
     read: int = 1
+    whole: bool = True
 
 
 FULL_EFFORT = Effort()

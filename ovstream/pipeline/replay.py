@@ -127,7 +127,8 @@ class Replay:
         )
         for entry in self._reader.units():
             script.begin(entry)
-            worker.effort = Effort(*entry.effort)
+            every, budget, whole = entry.effort
+            worker.effort = Effort(every=every, budget=budget, whole=whole)
             found = worker.flush() if entry.unit is None else worker.process(entry.unit)
             same = [fingerprint(one) for one in found] == [crc for _, crc in entry.published]
             self.guesses = script.guesses

@@ -20,6 +20,7 @@ from ovstream.pipeline.stats import StreamStats
 from ovstream.plan import PatchGrid, Planner
 from ovstream.types import BoolArray, EventKind, FrameMetadata, Patches, PatchPlan
 
+_MAY_WAIT = ("refresh", "drift", "change", "camera", "keyframe")  # a cut, loss and the first picture may not
 _LONGEST_BLIND = 250  # pictures: some cameras send keyframes hardly ever
 
 
@@ -79,6 +80,7 @@ class Scene:
         self._config, self._stats, self._on_event = config, stats, on_event
         self._planner = Planner(grid, config.plan, stagger=_stagger(config.stream_id))
         self._pictures = self._looked = 0
+        self.put_off = False  # a whole pass waits for its turn
         self._sight = sight(self.grid, self.size)
         unlimited = config.plan.everything or model.mode == "dense"
         self._windowed = options.memory == "window"
@@ -150,10 +152,21 @@ class Scene:
         if self._config.plan.everything:
             return _everything(plan)
         self._pictures += not late
-        if plan.needs_pixels and self._sight.output is not None and not self._looks(frame, effort.every):
+        if plan.needs_pixels and self._sight.output is not None and not self._has_turn(frame, plan, effort):
             self._stats.frames_skipped_for_load += 1
             return self._later(plan, "load")
+        if plan.action == "dense":
+            self.put_off = False
         return self._affordable(plan) if plan.action == "sparse" else plan
+
+    def _has_turn(self, frame: FrameMetadata, plan: PatchPlan, effort: Effort) -> bool:
+        """Whether the effort lets the plan be carried out at this picture."""
+        can_wait = plan.action == "dense" and plan.reason in _MAY_WAIT
+        looks = self._looks(frame, effort.every) or (can_wait and self.put_off)
+        if looks and can_wait and not effort.whole:
+            self.put_off = True
+            return False
+        return looks
 
     def _looks(self, frame: FrameMetadata, every: int) -> bool:
         """Whether the effort lets this picture be looked at; the number of the one that was is kept."""

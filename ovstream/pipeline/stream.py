@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -23,6 +24,7 @@ from ovstream.pipeline.gather import share
 from ovstream.pipeline.latency import Latency
 from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.outputs import Outputs
+from ovstream.pipeline.passes import PASSES
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.tape import open_tape
 from ovstream.pipeline.turns import TURNS
@@ -92,6 +94,7 @@ class Stream:
         self._restore = restore
         self._observe = observe
         self._worker: StreamWorker | None = None
+        self._effort = FULL_EFFORT
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"ovstream-{config.stream_id}")
         self._results: asyncio.Queue[Embedding | None] = asyncio.Queue(_RESULT_QUEUE)
         self._events: asyncio.Queue[StreamEvent | None] = asyncio.Queue(_EVENT_QUEUE)
@@ -129,13 +132,12 @@ class Stream:
 
     @property
     def effort(self) -> Effort:
-        """What the stream may cost at present; may be set at any time while it is open."""
-        return FULL_EFFORT if self._worker is None else self._worker.effort
+        """What the stream may cost at present; may be set at any time."""
+        return self._effort
 
     @effort.setter
     def effort(self, effort: Effort) -> None:
-        if self._worker is not None:
-            self._worker.effort = effort
+        self._effort = effort
 
     async def picture(self) -> tuple[Picture, BoolArray]:
         """Decodes the newest picture, between two others; with (rows, cols) bool, its masked patches.
@@ -203,6 +205,7 @@ class Stream:
 
     async def _close(self) -> None:
         self._closed = True
+        PASSES.leave(self.config.stream_id)
         async with (
             contextlib.AsyncExitStack() as stack
         ):  # last in, first out; each runs whatever the others do
@@ -255,6 +258,7 @@ class Stream:
             observe=self._observe,
             tape=tape,
         )
+        PASSES.join(config.stream_id)
         TURNS.widen(self._encoder.backend.lanes)  # those that share a run wait for each other
         known = self._worker.checkpoint
         self._announce(known.epoch, known.next_seq)
@@ -287,7 +291,7 @@ class Stream:
             if (told := self._freshness.report()) is not None:
                 self._emit("dropped", told)
             trace = self._tracer.begin(fresh) if self._tracer is not None else None
-            results = await self._in_thread(lambda: _in_turn(worker, fresh))
+            results = await self._in_thread(lambda: self._work(source, worker, fresh))
             worked = (
                 self._tracer.worked(trace, results) if self._tracer is not None and trace is not None else 0
             )
@@ -298,6 +302,20 @@ class Stream:
             if unit.arrival_ns:
                 self.latency.observe(1e-9 * (time.monotonic_ns() - unit.arrival_ns))
         self._copy_source_stats(source)
+
+    def _work(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> list[Embedding]:
+        """Takes a unit through the worker, when it is its turn; of live streams whole passes take turns, too."""
+        with TURNS:
+            if not source.live:
+                worker.effort = self._effort
+                return worker.process(unit)
+            name, stats = self.config.stream_id, self.stats
+            passes, spent = stats.frames_dense, stats.cpu_seconds.get("encode", 0.0)
+            worker.effort = replace(self._effort, whole=PASSES.admits(name))
+            results = worker.process(unit)
+            spent = stats.cpu_seconds.get("encode", 0.0) - spent
+            PASSES.done(name, spent if stats.frames_dense > passes else 0.0, put_off=worker.put_off)
+            return results
 
     def _copy_source_stats(self, source: Source) -> None:
         self.stats.source_lost = source.stats.lost
@@ -463,11 +481,6 @@ def iterate(url: str | Path | Source, **options: Any) -> Generator[Embedding, No
 async def _opened(url: str | Path | Source, options: dict[str, Any]) -> Stream:
     stream = open(url, **options)
     return await stream.__aenter__()
-
-
-def _in_turn(worker: StreamWorker, unit: AccessUnit) -> list[Embedding]:
-    with TURNS:
-        return worker.process(unit)
 
 
 def _put_dropping_oldest(queue: asyncio.Queue[_T], item: _T) -> bool:

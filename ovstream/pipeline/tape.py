@@ -94,7 +94,7 @@ class Tape:
         stats = self.stats
         self._entry = UnitEntry(
             unit=None if unit is None else replace(unit, data=b"", extradata=b""),
-            effort=(effort.every, effort.budget),
+            effort=(effort.every, effort.budget, effort.whole),
             counters=(stats.source_lost, stats.dropped, stats.frames_decoded),
         )
         self._steps = []

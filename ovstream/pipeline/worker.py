@@ -130,6 +130,11 @@ class StreamWorker:
         return self._health.conditions if self._health is not None else ()
 
     @property
+    def put_off(self) -> bool:
+        """Whether a whole pass waits for its turn, see `Effort.whole`."""
+        return self._scene is not None and self._scene.put_off
+
+    @property
     def memory_bytes(self) -> int:
         """What the stream holds: caches of the encoder and compressed pictures that wait."""
         compressed = max(self._pixels.memory_bytes, self._reader.memory_bytes)  # nearly the same units

@@ -131,7 +131,7 @@ class UnitEntry:
         waits: The reader waits for the rest of the picture.
         kept: Which of the frames belong to a unit that is put away for the decoder.
         steps: Every answer that needed pixels, in order.
-        effort: (every, budget) of the moment.
+        effort: (every, budget, whole) of the moment.
         counters: `source_lost`, `dropped` and `frames_decoded` before the unit.
         published: (publish_time_ns, crc32 of the message) of each embedding.
     """
@@ -144,7 +144,7 @@ class UnitEntry:
     waits: bool = False
     kept: tuple[bool, ...] = ()
     steps: tuple[Step, ...] = field(default=(), repr=False)
-    effort: tuple[int, float] = (1, 1.0)
+    effort: tuple[int, float, bool] = (1, 1.0, True)
     counters: tuple[int, int, int] = (0, 0, 0)
     published: tuple[tuple[int, int], ...] = ()
 
@@ -164,7 +164,7 @@ class UnitEntry:
             "h": self.waits,
             "k": list(self.kept),
             "s": [_pack_step(one) for one in self.steps],
-            "o": list(self.effort),
+            "o": list(self.effort[: 2 + (not self.effort[2])]),  # two of them: as earlier versions wrote it
             "c": list(self.counters),
             "p": [list(one) for one in self.published],
         }
@@ -177,7 +177,7 @@ class UnitEntry:
             RecordingError: It is something else.
         """
         try:
-            every, budget = found["o"]
+            every, budget, *rest = found["o"]
             lost, dropped, decoded = found["c"]
             return cls(
                 unit=None if found["u"] is None else _unpack_unit(found["u"]),
@@ -188,7 +188,7 @@ class UnitEntry:
                 waits=found["h"],
                 kept=tuple(found["k"]),
                 steps=tuple(_unpack_step(one) for one in found["s"]),
-                effort=(every, budget),
+                effort=(every, budget, bool(rest[0]) if rest else True),
                 counters=(lost, dropped, decoded),
                 published=tuple((when, crc) for when, crc in found["p"]),
             )

@@ -19,7 +19,7 @@ from typing import Any
 
 from ovstream.config import StreamConfig
 from ovstream.errors import FencedError
-from ovstream.pipeline import TURNS
+from ovstream.pipeline import PASSES, TURNS
 from ovstream.service.camera import Camera
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.home import Life
@@ -154,6 +154,7 @@ class Inside:
         camera = self._cameras.get(stream_id)
         if kind == "hello":
             TURNS.limit(body["turns"])
+            PASSES.limit(body["cores"])
             _forward_log(self.link, body["log_level"])
         elif kind == "put":
             self._lives[stream_id] = body["life"]

@@ -14,25 +14,21 @@ from ovstream.errors import ConfigError
 from ovstream.pipeline import Outputs, close_all
 from ovstream.service.added import AddedStreams
 from ovstream.service.balance import Balance
-from ovstream.service.camera import Camera
 from ovstream.service.checkpoints import StateFolder
+from ovstream.service.draining import drain
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
 from ovstream.service.facts import Origin
 from ovstream.service.home import OwnHome
 from ovstream.service.load import LoadPolicy
+from ovstream.service.placement import Placement
 from ovstream.service.publishers import Publishers
-from ovstream.service.remote import RemoteCamera
 from ovstream.service.watched import Watched
 from ovstream.service.workers import Workers
 from ovstream.sources import Source
 
 _TICK_SECONDS = 1.0
 _ALIVE_SECONDS = 5.0
-_STREAMS_SHARE, _OUTPUTS_SHARE = (
-    0.6,
-    0.9,
-)  # of the time to drain: when streams, and then outputs, must be over
 
 _log = logging.getLogger("ovstream")
 
@@ -59,6 +55,7 @@ class Supervisor:
         open_source: See `OwnHome`; streams are not shared out between processes then.
         clock: Monotonic seconds.
         workers: Processes that share the streams; fewer than 2: all run in this one.
+        silent_seconds: See `Workers`.
 
     Attributes:
         config: Of the service.
@@ -67,7 +64,6 @@ class Supervisor:
         load: Who does less.
         started_at: Wall clock, seconds.
         closing: The service ends; nobody should wait for more.
-        workers: The processes that streams are in, if they are not in this one.
         publishers: Takes those who send to streams of the URL `whip:NAME`.
         drained_seconds: How long the end took; None before.
     """
@@ -81,13 +77,13 @@ class Supervisor:
         open_source: Callable[[StreamConfig], Source | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         workers: int = 1,
+        silent_seconds: float = 10.0,
     ) -> None:
         self.config = config or ServiceConfig()
         self.log = EventLog()
         self.cameras: dict[str, Watched] = {}
         self.load = LoadPolicy(self.config.load)
         self.started_at = time.time()
-        self.workers = Workers(1 if open_source else workers, self.log)
         self.closing = False
         self.publishers = Publishers(max_publishers=self.config.max_streams)
         self.drained_seconds: float | None = None
@@ -102,6 +98,11 @@ class Supervisor:
             self._state,
             open_source or (lambda config: None),
             self.publishers,
+        )
+        self._placement = Placement(
+            self._home,
+            Workers(1 if open_source else workers, self.log, silent_seconds=silent_seconds),
+            clock=clock,
         )
         self._balance = Balance(self.load, self.log.add)
         self._added = AddedStreams(self._state, self.log, defaults or {})
@@ -143,6 +144,11 @@ class Supervisor:
     def models_loaded(self) -> int:
         """Models in memory, of all processes."""
         return self._home.encoders.loaded + self.workers.models
+
+    @property
+    def workers(self) -> Workers:
+        """The processes that streams are in, if they are not in this one."""
+        return self._placement.workers
 
     @property
     def cpu_share(self) -> float:
@@ -331,26 +337,14 @@ class Supervisor:
         if ticker is not None:
             ticker.cancel()
             await asyncio.wait({ticker})
-        stops = {asyncio.create_task(camera.stop()): name for name, camera in self.cameras.items()}
-        if stops:
-            _, hanging = await asyncio.wait(stops, timeout=_STREAMS_SHARE * seconds)
-            if hanging:
-                _log.warning("did not end in time: %s", ", ".join(sorted(stops[one] for one in hanging)))
-        if self._saving is not None:
-            await asyncio.wait({self._saving}, timeout=1.0)
-        left = max(began + _OUTPUTS_SHARE * seconds - self._clock(), 0.1)
-        closing = asyncio.create_task(asyncio.to_thread(self._outputs.close))
-        done, _ = await asyncio.wait({closing}, timeout=left)
-        if not done:
-            _log.warning("outputs did not end in time: what they had on its way stays in their spools")
-        elif (error := closing.exception()) is not None:
-            _log.warning("an output did not close well: %s", error)
+        streams = len(self.cameras)
+        await drain(self.cameras, self._outputs, seconds=seconds, saving=self._saving, clock=self._clock)
         await self.workers.aclose()
         if self.drained_seconds is not None:
             return  # the second time
         self.drained_seconds = self._clock() - began
-        if stops:
-            _log.info("drained %d streams in %.1f s", len(stops), self.drained_seconds)
+        if streams:
+            _log.info("drained %d streams in %.1f s", streams, self.drained_seconds)
 
     def _check_room(self, names: set[str]) -> None:
         most = self.config.max_streams
@@ -359,19 +353,10 @@ class Supervisor:
 
     def _put(self, config: StreamConfig, origin: Origin) -> Watched:
         self._check_room({*self.cameras, config.stream_id})
-        camera = self._make(config, origin)
+        alone = not self.cameras and len(self._first) <= 1
+        camera = self._placement.make(config, origin, alone=alone)
         self.cameras[config.stream_id] = camera
         camera.start()
-        return camera
-
-    def _make(self, config: StreamConfig, origin: Origin) -> Watched:
-        """In a worker, where there are any: but one that is alone, and those that others publish to, stay here."""
-        alone = not self.cameras and len(self._first) <= 1
-        if not self.workers or alone or self.publishers.takes(config):
-            return Camera(config, self._home, origin=origin, clock=self._clock)
-        worker = self.workers.choose()
-        camera = RemoteCamera(config, self._home, worker, origin=origin)
-        worker.add(camera)
         return camera
 
     async def _drop(self, stream_id: str) -> None:
@@ -379,8 +364,7 @@ class Supervisor:
         del self.cameras[stream_id]
         self.load.forget(stream_id)
         await camera.stop()
-        if (worker := self.workers.of(stream_id)) is not None:
-            worker.remove(stream_id)
+        self._placement.forget(stream_id)
         await self._release(stream_id)
 
     async def _reconfigure(self, camera: Watched, config: StreamConfig) -> None:
@@ -388,17 +372,8 @@ class Supervisor:
         await self._go_on(camera, config)
 
     async def _go_on(self, camera: Watched, config: StreamConfig) -> None:
-        """Starts a stopped camera again; in this process if it takes publishers from now on."""
-        worker = self.workers.of(camera.stream_id)
-        if worker is None or not self.publishers.takes(config):
-            await camera.reconfigure(config)
-            return
-        worker.remove(camera.stream_id)
-        moved = Camera(
-            config, self._home, origin=camera.origin, restore=camera.checkpoint(), clock=self._clock
-        )
-        self.cameras[camera.stream_id] = moved
-        moved.start()
+        """Starts a stopped camera again."""
+        self.cameras[camera.stream_id] = await self._placement.go_on(camera, config)
 
     async def _stop(self, camera: Watched, config: StreamConfig) -> None:
         """Ends a camera that goes on with `config`, and outputs that it used alone and will not use any more."""

@@ -37,7 +37,7 @@ class Worker:
     Args:
         number: From 1.
         log: Is told when the process ends or hangs.
-        turns: Pictures that it works on at a time.
+        cores: Its share of them.
         silent_seconds: Without a sign of life: it hangs, and is killed.
 
     Attributes:
@@ -47,14 +47,14 @@ class Worker:
         pid: Of the process; None while there is none.
     """
 
-    def __init__(self, number: int, log: EventLog, *, turns: int, silent_seconds: float) -> None:
+    def __init__(self, number: int, log: EventLog, *, cores: float, silent_seconds: float) -> None:
         self.number = number
         self.cameras: dict[str, RemoteCamera] = {}
         self.restarts = 0
         self.models = 0
         self.pid: int | None = None
         self._log = log
-        self._turns = turns
+        self._cores = cores
         self._silent_seconds = silent_seconds
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
@@ -134,7 +134,9 @@ class Worker:
             link = Link(self._heard, self._asked)
             await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
             level = logging.getLogger("ovstream").getEffectiveLevel()
-            link.tell("hello", "", {"turns": self._turns, "log_level": level})
+            link.tell(
+                "hello", "", {"cores": self._cores, "turns": math.ceil(self._cores) + 1, "log_level": level}
+            )
             self._link = link
             for camera in self.cameras.values():
                 camera.attached()
@@ -144,8 +146,6 @@ class Worker:
                 await asyncio.wait({link.closed}, timeout=_END_SECONDS)  # what it had said before
         finally:
             self._link, self.pid, self.models = None, None, 0
-            if not self._closing:
-                _kill(process)
             await _ended(process)
             ours.close()
         return hung or _how(process.returncode)
@@ -193,10 +193,10 @@ class Workers:
     """
 
     def __init__(self, count: int, log: EventLog, *, silent_seconds: float = 10.0) -> None:
-        turns = math.ceil(available_cores() / max(count, 1)) + 1
+        cores = max(available_cores() / max(count, 1), 1.0)
         self._all = (
             [
-                Worker(number, log, turns=turns, silent_seconds=silent_seconds)
+                Worker(number, log, cores=cores, silent_seconds=silent_seconds)
                 for number in range(1, count + 1)
             ]
             if count > 1
@@ -231,8 +231,10 @@ class Workers:
         """That they hold, all together."""
         return sum(worker.models for worker in self._all)
 
-    def choose(self) -> Worker:
-        """The one with the fewest streams."""
+    def choose(self, *, accelerated: bool = False) -> Worker:
+        """The one with the fewest streams; always the same for those with an accelerator."""
+        if accelerated:
+            return self._all[0]
         return min(self._all, key=lambda worker: (len(worker.cameras), worker.number))
 
     def of(self, stream_id: str) -> Worker | None:
@@ -250,7 +252,10 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Waits for the end, at last by force; also when somebody stops waiting."""
+    """Waits for the end, at last by force; also when somebody stops waiting.
+
+    Not by force at once: a signal to a process that has just ended takes its status from whoever waits for it.
+    """
     try:
         await asyncio.wait_for(process.wait(), _END_SECONDS)
     except (TimeoutError, asyncio.CancelledError):

@@ -59,7 +59,7 @@ def entry(number: int, *, keyframe: bool = False) -> UnitEntry:
             Encoded(some, some[:0], vector, None, 3, 999, 0.25, 4),
             Watched("constant"),
         ),
-        effort=(2, 0.5),
+        effort=(2, 0.5, False),
         counters=(1, 2, 3),
         published=((START_NS + number, 77),),
     )

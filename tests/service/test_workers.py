@@ -26,7 +26,6 @@ from ovstream.service.packing import packed_second, packed_unit, unpacked_second
 from ovstream.service.remote import RemoteCamera
 from ovstream.service.supervisor import Supervisor
 from ovstream.service.timeline import Second
-from ovstream.service.workers import Workers
 from ovstream.sinks import Sink
 from ovstream.sources import MemorySource
 from ovstream.types import AccessUnit, Checkpoint, Embedding
@@ -146,7 +145,7 @@ def test_a_worker_that_is_killed_comes_back_and_no_number_is_lost_or_used_twice(
         now = running.stream(name)
         assert (now["epoch"], now["restarts"]) == (before[name]["epoch"], 0)
     told = [one["detail"] for one in running.get("/api/events") if one["kind"] == "error"]
-    assert any("was ended by SIGKILL" in one for one in told)
+    assert any("was ended by SIGKILL" in one for one in told), told
     assert "ovstream_worker_restarts_total 1.0" in running.http.get("/metrics").text
     totals = running.stream("one")["totals"]["embeddings"]
     running.wait(lambda: running.stream("one")["totals"]["embeddings"] > totals + 5)
@@ -211,9 +210,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 async def test_a_worker_that_hangs_is_ended_and_its_streams_go_on(tmp_path: Path, camera: Path) -> None:
     live = {"source": {"pace": "realtime", "loop": True}}
     streams = [one(name, camera, tmp_path, **live) for name in ("a", "b")]
-    supervisor = Supervisor(ServiceConfig.model_validate({"load": NEVER}), streams, workers=2)
-    supervisor.workers = Workers(2, supervisor.log, silent_seconds=3.0)
-    async with supervisor:
+    options = ServiceConfig.model_validate({"load": NEVER})
+    async with Supervisor(options, streams, workers=2, silent_seconds=3.0) as supervisor:
         await until(lambda: all(camera.state == "live" for camera in supervisor.cameras.values()))
         hung = supervisor.workers.of("a")
         assert hung is not None
