@@ -236,9 +236,9 @@ async def test_who_was_replaced_stops_and_does_not_take_the_stream_back(
     ):
         await until(lambda: older.cameras["door"].totals().get("embeddings", 0) == 3)
         successor = await younger.add(one("younger"))
-        await until(lambda: successor.state == "ended")
+        await until(lambda: successor.state == "ended", seconds=120)
         replaced.set()
-        await until(lambda: older.cameras["door"].state == "failed")
+        await until(lambda: older.cameras["door"].state == "failed", seconds=120)
         assert "another publisher" in older.cameras["door"].detail
         assert successor.totals()["embeddings"] == len(some)
 
