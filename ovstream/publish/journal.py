@@ -107,12 +107,13 @@ class Journal:
 
     def append(self, record: Record) -> bool:
         """Writes a record; False: the disk does not take it."""
-        position = self._positions.get(record.key)
-        if position is not None and record.seq < position.next_seq:
-            self._forget(record.key)
-        self._positions[record.key] = Position(record.epoch, record.seq + 1)
+        key, seq = record.key, record.seq
+        position = self._positions.get(key)
+        if position is not None and seq < position.next_seq:
+            self._forget(key)
+        self._positions[key] = Position(record.epoch, seq + 1)
         parts = pack(record)
-        size = len(parts[0]) + len(parts[1])
+        size = sum(map(len, parts))
         for _ in range(2):
             try:
                 self._active(size).append(record, parts)
@@ -230,7 +231,9 @@ class Journal:
     def _active(self, size: int) -> Segment:
         """The file to write to; begins a new one, and gives up old ones, when it is full."""
         active = self._segments[-1] if self._segments else None
-        if active is None or (active.size + size > self._segment_bytes and active.size > len(FILE_HEAD)):
+        if active is not None and active.size + size <= self._segment_bytes:
+            return active
+        if active is None or active.size > len(FILE_HEAD):
             while len(self._segments) > 1 and self._bytes() + self._segment_bytes > self._max_bytes:
                 self._give_way()
             number = 1 if active is None else active.number + 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import zmq
+from zmq.backend import Socket as Bare
 
 from ovstream.errors import ConfigError
 from ovstream.publish.keys import SubscriberKeys
@@ -152,13 +154,13 @@ class ReceivingSockets:
 def _receive(socket: zmq.Socket[bytes], most: int) -> list[list[bytes]]:
     """Looks before the first message and after it, since most often there is none or one, and `Again` is dear."""
     messages: list[list[bytes]] = []
-    receive, get = socket.recv, socket.get
+    receive = cast(Callable[[], zmq.Frame], functools.partial(Bare.recv, socket, _NOBLOCK, False))
     try:
-        while len(messages) < most and (len(messages) > 1 or cast(int, get(_EVENTS)) & _POLLIN):
-            frame = receive(_NOBLOCK, copy=False)
+        while len(messages) < most and (len(messages) > 1 or cast(int, socket.get(_EVENTS)) & _POLLIN):
+            frame = receive()
             frames = [frame.bytes]
             while frame.more:
-                frame = receive(_NOBLOCK, copy=False)
+                frame = receive()
                 frames.append(frame.bytes)
             messages.append(frames)
     except zmq.Again:

@@ -12,6 +12,7 @@ flipped by a bad disk, is left out; the marker finds the next one.
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import zlib
@@ -30,7 +31,6 @@ _MARKER = 0x4A53564F
 _MARKER_BYTES = struct.pack("<I", _MARKER)
 _HEAD = struct.Struct("<III")
 _PLACE = struct.Struct("<QQqBBBB")
-_SIZES = [f"<{count}I" for count in range(256)]
 _CHANNELS: dict[int, Channel] = {ord("e"): "e", ord("s"): "s"}
 _MAX_RECORD_BYTES = 64 << 20
 
@@ -73,14 +73,22 @@ class Entries:
 
 
 def pack(record: Record) -> list[bytes]:
-    """Turns a record into two byte strings to be written one after the other."""
-    name = record.key[0].encode()
-    frames = record.frames
-    count = len(frames)
-    place = _PLACE.pack(record.seq, record.epoch, record.time_ns, ord(record.key[1]), len(name), count, 0)
-    sizes = struct.pack(_SIZES[count], *map(len, frames))
-    body = b"".join((place, name, sizes, *frames))
-    return [_HEAD.pack(_MARKER, len(body), zlib.crc32(body)), body]
+    """Turns a record into byte strings to be written one after the other."""
+    (stream_id, channel), seq, epoch, time_ns, frames = record
+    name, count = stream_id.encode(), len(frames)
+    sizes = [*map(len, frames)]
+    length, layout = sum(sizes), _layout(len(name), count)
+    body = layout.pack(seq, epoch, time_ns, ord(channel), len(name), count, 0, name, *sizes)
+    crc = zlib.crc32(body)
+    for frame in frames:
+        crc = zlib.crc32(frame, crc)
+    return [_HEAD.pack(_MARKER, len(body) + length, crc) + body, *frames]
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(name_bytes: int, frames: int) -> struct.Struct:
+    """What stands before the frames, but for marker, length and checksum."""
+    return struct.Struct(f"{_PLACE.format}{name_bytes}s{frames}I")
 
 
 def unpack(data: bytes | memoryview, offset: int = 0) -> tuple[Record, int] | None:
@@ -148,16 +156,15 @@ class Segment:
         Raises:
             OSError: It cannot be written; the file is as it was before.
         """
-        size = sum(map(len, parts))
+        at, size = self.size, sum(map(len, parts))
         try:
-            written = os.pwritev(self._file, parts, self.size)
-            if written != size:
+            if os.pwritev(self._file, parts, at) != size:
                 raise OSError(28, "No space left on device")
         except OSError:
-            os.ftruncate(self._file, self.size)
+            os.ftruncate(self._file, at)
             raise
-        self._note(record, self.size)
-        self.size += size
+        self._note(record, at)
+        self.size = at + size
 
     def records(self) -> Iterator[Record]:
         """Reads the whole file, fills the index and counts what is damaged; cuts off a torn tail."""

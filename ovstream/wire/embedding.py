@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from ovstream.errors import WireError
 from ovstream.types import Action, Embedding, Kind
@@ -21,9 +20,8 @@ _ALL_PRESENT = (True,) * len(KEYS)
 _memory = HeadMemory()
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """An embedding with its place in the sequence of its publisher.
+class Published(NamedTuple):
+    """An embedding with its place in the sequence of its publisher; a tuple, since one is made for every message.
 
     Attributes:
         embedding: What was sent.
@@ -99,7 +97,7 @@ def encode(
 def _tail(embedding: Embedding, previous_seq: int | None) -> bytes:
     """The fields that change from message to message."""
     counters, drift = embedding.counters, embedding.drift
-    values: list[float | None] = [
+    values: list[Any] = [
         embedding.seq,
         previous_seq,
         embedding.publish_time_ns,
@@ -111,9 +109,12 @@ def _tail(embedding: Embedding, previous_seq: int | None) -> bytes:
         embedding.n_updated,
         embedding.flops,
     ]
-    present = tuple(value is not None for value in values) if None in values else _ALL_PRESENT
-    numbers = [value for value in values if value is not None]
-    return tail_of(present, tuple(counters)).pack([*numbers, *counters.values()])
+    present = _ALL_PRESENT
+    if None in values:
+        present = tuple(value is not None for value in values)
+        values = [value for value in values if value is not None]
+    values += counters.values()
+    return tail_of(present, tuple(counters)).pack(values)
 
 
 def decode(frames: Sequence[bytes]) -> Embedding:
@@ -176,17 +177,12 @@ def _at_once(
         )
         counts = list(left)
     if not (
-        seq <= limits.MAX_UINT
+        max(seq, sent, staleness, updated or 0, flops or 0, *counts) <= limits.MAX_UINT
         and (constant.first_seq <= previous < seq if previous is not None else constant.first_seq <= seq)
-        and sent <= limits.MAX_UINT
-        and staleness <= limits.MAX_UINT
-        and (updated or 0) <= limits.MAX_UINT
-        and (flops or 0) <= limits.MAX_UINT
         and (captured is None or captured >= -limits.MAX_UINT)
         and (pts is None or math.isfinite(pts))
         and 0 <= keep_ratio <= 1
         and (drift is None or math.isfinite(drift))
-        and (not counts or max(counts) <= limits.MAX_UINT)
     ):
         return None
     vector, changed = to_arrays(frames[2], constant.code, constant.shape, frames[3], constant.grid)

@@ -17,6 +17,7 @@ _CODES: dict[str, str] = {"float16": "<f2", "float32": "<f4"}
 DTYPES: dict[str, np.dtype[Any]] = {"<f2": np.dtype("<f2"), "<f4": np.dtype("<f4")}
 _MAX_FLOAT16 = float(np.finfo(np.float16).max)
 _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(np.bool_)
+_FLOATS = ffi.typeof("float[]")
 _from_buffer, _pack, _unpack, _OK = ffi.from_buffer, lib.ovbits_pack, lib.ovbits_unpack, lib.OVBITS_OK
 
 
@@ -40,7 +41,7 @@ def to_bytes(vector: FloatArray, changed: BoolArray, dtype: VectorDtype) -> tupl
         changed = np.ascontiguousarray(changed, _BOOL)
     halves, bits = bytearray(2 * count), bytearray((patches + 7) >> 3)
     peak = _pack(
-        _from_buffer("float[]", vector),
+        _from_buffer(_FLOATS, vector),
         count,
         _from_buffer(changed),
         patches,
@@ -73,11 +74,11 @@ def to_arrays(
     vector, changed = np.empty(shape, _FLOAT32), np.empty(grid, _BOOL)
     halves = payload if code == "<f2" else b""
     finite = _unpack(
-        _from_buffer(halves),
+        halves,
         len(halves) >> 1,
-        _from_buffer(bits),
+        bits,
         patches,
-        _from_buffer("float[]", vector),
+        _from_buffer(_FLOATS, vector),
         _from_buffer(changed),
     )
     if code == "<f4":
