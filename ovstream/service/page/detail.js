@@ -84,7 +84,8 @@ export function updateDetail(streams) {
   if (points.length > 1) { $("detail-timeline").replaceChildren(...timeline(points)); $("detail-work").replaceChildren(work(points.slice(-120))); }
   const cpu = Object.values(stream.cpu).reduce((sum, one) => sum + one, 0);
   rows($("detail-cost"), [["CPU, of one core", percent(cpu, 1), cpu], ...Object.entries(stream.cpu).map(([stage, value]) => [`· ${stage}`, percent(value, 2), cpu ? value / cpu : 0]),
-    ["memory of caches", `${(stream.memory_bytes / 2 ** 20).toFixed(1)} MB`], ["effort", stream.level ? `degraded, level ${stream.level} of 3` : "full"], ["priority", stream.priority]]);
+    ["memory of caches", `${(stream.memory_bytes / 2 ** 20).toFixed(1)} MB`], ["effort", stream.level ? `degraded, level ${stream.level} of 3` : "full"], ["priority", stream.priority],
+    ["process", stream.worker ? `worker ${stream.worker}` : "the service's own"]]);
   const totals = stream.totals;
   rows($("detail-health"), [["picture", stream.size ? `${stream.codec} ${stream.size.join("×")}, ${stream.fps.toFixed(1)} fps` : "–"],
     ["latency, median / 99 %", `${milliseconds(stream.latency.p50)} / ${milliseconds(stream.latency.p99)}`], ["drift", stream.drift == null ? "–" : stream.drift.toFixed(3)],
