@@ -174,7 +174,7 @@ def retrieval(features: FloatArray, clips: Names) -> Doubles:
     _, counts = np.unique(clips, return_counts=True)
     if len(counts) < 2 or counts.min() < 2:
         raise TrainingError("retrieval needs at least two clips with two pictures each")
-    hits: Doubles = (clips[_nearest(features)] == clips).astype(np.float64)
+    hits: Doubles = (clips[_nearest(centred(features))] == clips).astype(np.float64)
     return hits
 
 
@@ -189,19 +189,18 @@ def moments(features: FloatArray, clips: Names, order: npt.NDArray[np.integer]) 
     Raises:
         TrainingError: A clip has fewer than four pictures.
     """
-    hits = np.zeros(len(features))
+    hits, unit = np.zeros(len(features)), centred(features)
     for clip in np.unique(clips):
         mine = np.flatnonzero(clips == clip)
         if len(mine) < 4:
             raise TrainingError(f"{clip} has {len(mine)} pictures: neighbours in time need four")
-        found = mine[_nearest(features[mine])]
+        found = mine[_nearest(unit[mine])]
         hits[mine] = np.abs(order[found] - order[mine]) == 1
     return hits
 
 
-def _nearest(features: FloatArray) -> npt.NDArray[np.int64]:
-    """(n,) row of the nearest other row, by cosine of centred features."""
-    unit = centred(features)
+def _nearest(unit: FloatArray) -> npt.NDArray[np.int64]:
+    """(n,) row of the nearest other row, by cosine."""
     similar = unit @ unit.T
     np.fill_diagonal(similar, -np.inf)
     result: npt.NDArray[np.int64] = similar.argmax(axis=1)
