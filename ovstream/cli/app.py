@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ovstream import __version__
+from ovstream.cli.adapt import adapt
 from ovstream.cli.bench import bench
 from ovstream.cli.config import config
 from ovstream.cli.demo import demo
@@ -66,7 +67,8 @@ def _help(verb: Callable[..., Any]) -> str:
 
 
 for verb in (
-    demo, discover, probe, run, serve, top, listen, inspect, record, replay, search, bench, export, train, doctor,
+    demo, discover, probe, run, serve, top, listen, inspect, record, replay, search, bench, export, train, adapt,
+    doctor,
 ):  # fmt: skip
     app.command(help=_help(verb))(verb)
 app.command("eval", help=_help(evaluate))(evaluate)

@@ -24,6 +24,15 @@ from ovstream.types import ModelInfo
 MOST_PATCHES = 60_000
 
 
+def pixels_of(job: Job, info: ModelInfo) -> npt.NDArray[np.uint8]:
+    """(n, 3, patch, patch): the patches of a job as they were before the normalisation of its model."""
+    side = info.patch_px
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (info.mean, info.std))
+    values = job.patches.reshape(len(job), 3, side, side) * std + mean
+    pixels: npt.NDArray[np.uint8] = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    return pixels
+
+
 class Listener:
     """Stands between an encoder and its backend, and keeps the patches that pass while `listening`.
 
@@ -82,13 +91,8 @@ class Listener:
         )
 
     def _keep(self, job: Job) -> None:
-        side = self._info.patch_px
-        mean, std = (
-            np.array(values, np.float32).reshape(3, 1, 1) for values in (self._info.mean, self._info.std)
-        )
-        values = job.patches.reshape(len(job), 3, side, side) * std + mean
         self._slots.append(job.slots.astype(np.int16))
-        self._pixels.append(np.clip(np.rint(values * 255), 0, 255).astype(np.uint8))
+        self._pixels.append(pixels_of(job, self._info))
         self.patches += len(job)
 
 
