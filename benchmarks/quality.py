@@ -31,6 +31,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,10 @@ from benchmarks.quality_features import Cache, Row, model_rows, other_rows, untr
 from benchmarks.quality_plot import draw
 from benchmarks.quality_tasks import COLUMNS, Scores
 from ovstream.encode import load_encoder
-from ovstream.types import FloatArray
 
 TASKS = ("fights", "tiny", "scenes", "events", "stream", "masks")
 PER_CLASS = 5
+BESIDE_CODEC = ("untrained", "raw pixels", "HOG")
 Results = dict[str, Scores]
 
 
@@ -69,22 +70,25 @@ class Run:
         for row in track(self._rows, task, console=Console(stderr=True), transient=True):
             started = time.process_time()
 
-            def look(pictures: quality_tasks.Pictures, row: Row = row) -> FloatArray:
-                return self._cache.features(row, pictures)
-
-            self.results[row.name] |= judge(look)
+            self.results[row.name] |= judge(partial(self._cache.features, row))
             self._spent(task, started)
 
     def stream(self, model: str, name: str, clips: Sequence[quality_made.Made], folder: Path) -> None:
         """Judges what the pipeline gives."""
         started = time.process_time()
         encoder = load_encoder(model)
+        data = self._cache.labelled("fights", fights)
+        beside = {
+            f"{row.name} + codec": quality_tasks.of_clips(partial(self._cache.features, row), data)
+            for row in self._rows
+            if row.name in BESIDE_CODEC
+        }
         for found in (
-            quality_tasks.stream_fights(self._cache, encoder),
+            quality_tasks.stream_fights(self._cache, encoder, beside),
             quality_tasks.stream_events(self._cache, encoder, clips, folder),
         ):
             for kind, scores in found.items():
-                label = "codec" if kind == "codec" else f"{name}, {kind}"
+                label = kind if kind == "codec" or kind in beside else f"{name}, {kind}"
                 self.results.setdefault(label, {}).update(scores)
         self._spent("stream", started)
 
@@ -223,6 +227,7 @@ def _judged(args: argparse.Namespace, wanted: set[str]) -> Run:
         if "stream" in wanted:
             for model, label in zip(models, labels, strict=True):
                 run.stream(model, label, made, args.cache)
+    run.results = {name: scores for name, scores in run.results.items() if scores}
     return run
 
 

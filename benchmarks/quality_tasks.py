@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -60,10 +61,14 @@ def judge_fights(features: FloatArray, labels: Names, cameras: Names) -> Scores:
 
 def fights(look: Look, data: Labelled) -> Scores:
     """Each clip: mean and deviation of its pictures."""
+    _, first = np.unique(data.clips, return_index=True)
+    return judge_fights(of_clips(look, data), data.labels[first], data.groups[first])
+
+
+def of_clips(look: Look, data: Labelled) -> FloatArray:
+    """(clips, 2 F) in the order of the names."""
     found = look(data.pictures)
-    names, first = np.unique(data.clips, return_index=True)
-    clips = np.stack([over_time(found[data.clips == name]) for name in names])
-    return judge_fights(clips, data.labels[first], data.groups[first])
+    return np.stack([over_time(found[data.clips == name]) for name in np.unique(data.clips)])
 
 
 def tiny(look: Look, data: Labelled) -> Scores:
@@ -124,9 +129,17 @@ def events(look: Look, clips: Sequence[Made]) -> Scores:
     }
 
 
-def stream_fights(cache: Cache, encoder: Encoder) -> dict[str, Scores]:
-    """Fights from what a stream gives by itself: embeddings of few patches, and metadata."""
-    files = fight_files()
+def stream_fights(
+    cache: Cache, encoder: Encoder, beside: Mapping[str, FloatArray] = MappingProxyType({})
+) -> dict[str, Scores]:
+    """Fights from what a stream gives by itself: embeddings of few patches, and metadata.
+
+    Args:
+        cache: Keeps what streams gave.
+        encoder: Of the streams.
+        beside: Features of clips, see `of_clips`, to judge with the metadata as well.
+    """
+    files = sorted(fight_files(), key=lambda file: file[0].stem)
     labels, cameras = np.array([one[1] for one in files]), np.array([one[2] for one in files])
     seen = [cache.stream(encoder, path) for path, _, _ in files]
     codec = np.stack([over_time(one.profiles) for one in seen])
@@ -138,6 +151,7 @@ def stream_fights(cache: Cache, encoder: Encoder) -> dict[str, Scores]:
         "codec": [codec],
         "stream + codec": [scene, codec],
     }
+    blocks |= {name: [features, codec] for name, features in beside.items()}
     return {name: judge_fights(joined(block), labels, cameras) for name, block in blocks.items()}
 
 
