@@ -19,9 +19,10 @@ from ovstream.errors import (
     SourceAuthError,
     SourceNotFound,
 )
-from ovstream.pipeline import Latency, Stream
-from ovstream.service.facts import Facts, Origin, Seen, State, added
+from ovstream.pipeline import Stream
+from ovstream.service.facts import Facts, Origin, Seen, State
 from ovstream.service.home import Home
+from ovstream.service.lives import Lives
 from ovstream.service.load import LEVELS, describe
 from ovstream.service.monitor import Monitor
 from ovstream.service.preview import jpeg
@@ -73,8 +74,7 @@ class Camera:
         self._stopping = False
         self._trouble = ""
         self._checkpoint = restore
-        self._past: dict[str, Any] = {}
-        self._past_latency = list(Latency().counts), 0.0
+        self._lives = Lives()
         self._progress = (0, 0.0)
         self._stalled = asyncio.Event()
         self._state: State = "paused" if config.supervise.paused else "stopped"
@@ -116,7 +116,7 @@ class Camera:
     def facts(self) -> Facts:
         """How it is."""
         stream, trace = self._stream, self.monitor.trace
-        counts, seconds = self.latency_totals()
+        counts, seconds = self._lives.latency(stream)
         return Facts(
             state=self.state,
             detail=self.detail,
@@ -200,18 +200,7 @@ class Camera:
 
     def totals(self) -> dict[str, Any]:
         """Counters over all lives, as in `StreamStats`; they only grow."""
-        now = self._stream.stats.as_dict() if self._stream is not None else {}
-        return added(self._past, now)
-
-    def latency_totals(self) -> tuple[list[int], float]:
-        """Counts of the latency histogram and their sum in seconds, over all lives."""
-        counts, total = self._past_latency
-        if self._stream is not None:
-            now = self._stream.latency
-            return [
-                one + other for one, other in zip(counts, now.counts, strict=True)
-            ], total + now.sum_seconds
-        return counts, total
+        return self._lives.totals(self._stream)
 
     async def picture(self, *, width: int, fresh: bool) -> bytes | None:
         """The newest picture as JPEG; None before the first.
@@ -340,7 +329,7 @@ class Camera:
         finally:  # also when somebody stops the camera meanwhile
             if self._stream is stream:
                 self.save()
-                self._past, self._past_latency = self.totals(), self.latency_totals()
+                self._lives.over(stream)
                 self._stream = None
 
     async def _listen(self, stream: Stream) -> None:

@@ -7,6 +7,7 @@ there and here is in `remote`, the other end.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
 import faulthandler
@@ -162,8 +163,8 @@ class Inside:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif kind == "drop":
-            self._cameras.pop(stream_id, None)
-            self._home.sinks.pop(stream_id, None)
+            for known in (self._cameras, self._home.sinks, self._lives, self._told):
+                known.pop(stream_id, None)
         elif kind == "fence" and stream_id in self._home.sinks:
             self._home.sinks[stream_id].fenced = True
         elif kind == "ease" and camera is not None:
@@ -258,4 +259,5 @@ async def _work_and_leave() -> None:
     try:
         await _work()
     finally:
+        atexit._run_exitfuncs()  # of libraries: what is left of traces, for example
         os._exit(0)
