@@ -214,7 +214,7 @@ async def test_who_was_replaced_stops_and_does_not_take_the_stream_back(
     tmp_path: Path,
 ) -> None:
     # more pictures than numbers are reserved ahead
-    some: list[AccessUnit] = units(frames=300, options={"x264-params": "bframes=0"})  # type: ignore[operator]
+    some: list[AccessUnit] = units(frames=100, options={"x264-params": "bframes=0"})  # type: ignore[operator]
     replaced = asyncio.Event()
 
     class Held(MemorySource):
