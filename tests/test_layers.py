@@ -44,6 +44,7 @@ FOREIGN: dict[str, set[str]] = {
     "service/preview.py": {"PIL"},
     "service/link.py": {"msgpack"},
     "training": {"numpy", "torch", "onnxruntime", "skimage", "sklearn", "PIL"},
+    "training/graph.py": {"onnx"},
     "pipeline": {"numpy", "structlog"},
     "pipeline/tracing.py": {"opentelemetry"},
     "probing": {"numpy"},

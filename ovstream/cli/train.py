@@ -14,15 +14,20 @@ from ovstream.cli.console import console
 from ovstream.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
+    from ovstream.model.encoder import OneVisionEncoder
     from ovstream.training.fit import Trainer
     from ovstream.training.packs import History
     from ovstream.training.recipe import Recipe
 
 SHOWN_SKIPPED = 5
+GPU_STEPS = 10  # between looks at the losses, for which a GPU waits
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of clips and pictures.", exists=True, file_okay=False)],
+    data: Annotated[
+        Path,
+        typer.Option(help="Folder of clips and pictures, or of packs.", exists=True, file_okay=False),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for packs, checkpoints and the model.")],
     teacher: Annotated[
         Path | None,
@@ -34,41 +39,68 @@ def train(
         Path | None,
         typer.Option(help="JSON of options; each run writes its own.", show_default="that of nano"),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin with this model: its folder, or ov-nano.", show_default="random"),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Updates of the weights.", min=1, show_default="of the recipe")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Compile the layers first.", show_default="on cuda"),
+    ] = None,
 ) -> None:
     """Trains a small model on your own clips and pictures, without labels; needs the extra 'training'.
 
     Collects data (clips run through the codec parser as cameras do), trains along update histories, and exports
     OUT/model for 'ovstream run --model'. After Ctrl-C, the same command with --resume goes on from the last checkpoint.
+    Several GPUs: torchrun --nproc-per-node 4 -m ovstream train ... --device cuda.
     """
     try:
+        from ovstream.training.bank import load_bank
         from ovstream.training.fit import CHECKPOINT_NAME, Trainer
+        from ovstream.training.packs import SOURCES_NAME, read_histories
+        from ovstream.training.peers import Peers
         from ovstream.training.teachers import OnnxTeacher
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", extra="training") from None
-    run, packs = out / "run", out / "data"
+    run = out / "run"
+    packs = data if (data / SOURCES_NAME).exists() else out / "data"
     if (run / CHECKPOINT_NAME).exists() and not resume:
         raise ConfigError(f"{out} holds a run: go on with --resume, or name another --out")
     if resume and not (run / CHECKPOINT_NAME).exists():
         raise ConfigError(f"{out} holds no checkpoint to resume: leave --resume out")
-    _collect(data, packs)
-    from ovstream.training.bank import load_bank
-    from ovstream.training.packs import read_histories
-
+    on_gpu = device.startswith("cuda")
+    peers, device = Peers.join(device)
+    console.quiet = console.quiet or not peers.first
+    if packs != data and peers.first:
+        _collect(data, packs)
+    peers.told(None)  # the others wait for the packs
     histories = list(read_histories(packs))
     chosen = _recipe(recipe, run, histories, resume=resume)
     if steps is not None:
         chosen = dataclasses.replace(chosen, steps=steps)
-    master = OnnxTeacher(teacher) if teacher is not None else None
-    trainer = Trainer(chosen, load_bank(packs), run, teacher=master, histories=histories, device=device)
+    trainer = Trainer(
+        chosen,
+        load_bank(packs),
+        run,
+        teacher=OnnxTeacher(teacher, device=device) if teacher is not None else None,
+        histories=histories,
+        start=_start(start) if start else None,
+        device=device,
+        compiled=on_gpu if compiled is None else compiled,
+        peers=peers,
+    )
     with console.status("preparing") as status:
         trainer.prepare(status.update)
-    _run(trainer)
-    _export(trainer, out / "model")
+    _run(trainer, every=GPU_STEPS if on_gpu else 1)
+    if peers.first:
+        _report(run, len(trainer.bank.photos) + len(trainer.bank.sprites), len(histories))
+        _export(trainer, out / "model")
+    peers.leave()
 
 
 def _collect(data: Path, packs: Path) -> None:
@@ -106,11 +138,30 @@ def _recipe(path: Path | None, run: Path, histories: list[History], *, resume: b
     return dataclasses.replace(usual, grids=tuple(dict.fromkeys([usual.grids[0], *common])))
 
 
-def _run(trainer: Trainer) -> None:
+def _start(name: str) -> OneVisionEncoder:
+    """The model to begin with, from a folder or embedded."""
+    from ovstream.encode.load import EMBEDDED
+    from ovstream.model.encoder import OneVisionEncoder
+
+    embedded = EMBEDDED / name
+    return OneVisionEncoder.from_pretrained(embedded if embedded.is_dir() else Path(name), offline=True)
+
+
+def _run(trainer: Trainer, *, every: int) -> None:
     with _bar("training") as bar:
         task = bar.add_task("", total=trainer.recipe.steps, completed=trainer.step, note="")
-        for log in trainer.run():
+        for log in trainer.run(every=every):
             bar.update(task, completed=int(log["step"]), note=f"loss {log['loss']:.3f}")
+
+
+def _report(run: Path, pictures: int, histories: int) -> None:
+    from ovstream.training.fit import LOG_NAME, RECIPE_NAME
+    from ovstream.training.report import write_report
+
+    page = write_report(
+        run, log=run / LOG_NAME, recipe=run / RECIPE_NAME, pictures=pictures, histories=histories
+    )
+    console.print(f"how it went: {page}", highlight=False)
 
 
 def _export(trainer: Trainer, folder: Path) -> None:

@@ -45,7 +45,7 @@ def patchify(pixel_values: Tensor, patch_size: int) -> Tensor:
     batch, channels, frames, height, width = pixel_values.shape
     rows, cols = height // patch_size, width // patch_size
     cells = pixel_values.reshape(batch, channels, frames, rows, patch_size, cols, patch_size)
-    return cells.permute(0, 2, 3, 5, 1, 4, 6).reshape(batch, frames * rows * cols, -1)
+    return cells.permute(0, 2, 3, 5, 1, 4, 6).reshape(batch, frames * rows * cols, channels * patch_size**2)
 
 
 class OneVisionEncoder(nn.Module):

@@ -23,6 +23,7 @@ class Rope(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self._frequencies = frequencies(config)
+        self._kept: dict[tuple[torch.dtype, torch.device], Tensor] = {}  # a copy to a GPU waits for it
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Makes the table of a sequence.
@@ -35,16 +36,19 @@ class Rope(nn.Module):
             cos, sin: (B, 1, N, h), to broadcast over the heads.
         """
         exact = torch.promote_types(dtype, torch.float32)
-        per_position = torch.as_tensor(self._frequencies, dtype=exact, device=positions.device)
+        key = exact, positions.device
+        if key not in self._kept:
+            self._kept[key] = torch.as_tensor(self._frequencies, dtype=exact, device=positions.device)
+        per_position = self._kept[key]
         # One product of three is not zero, so the sum is exact; a matrix product might use reduced precision.
         angles = (positions.to(exact).unsqueeze(-1) * per_position).sum(-2).unsqueeze(1)
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns queries or keys, (B, H, N, h), by the table of `Rope`."""
+    """Turns queries or keys, (B, H, N, h), by the table of `Rope`, which may be more precise than they are."""
     partner = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)  # (x0, x1) -> (-x1, x0)
-    return x * cos + partner * sin
+    return (x * cos + partner * sin).to(x.dtype)
 
 
 class Attention(nn.Module):

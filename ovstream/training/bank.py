@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,7 @@ import torch
 from PIL import Image
 
 from ovstream.errors import TrainingError
-from ovstream.training.collect import SIDE_PX, SPRITE_PX
-from ovstream.training.packs import PictureKind, read_pictures
+from ovstream.training.packs import SIDE_PX, SPRITE_PX, PictureKind, read_pictures
 from ovstream.training.views import Bank
 
 
@@ -28,20 +29,25 @@ def load_bank(folder: Path) -> Bank:
     pictures = read_pictures(folder)
     if not len(pictures):
         raise TrainingError(f"{folder} holds no pictures")
-    photos: list[npt.NDArray[np.uint8]] = []
-    sprites: list[npt.NDArray[np.uint8]] = []
-    for data, kind in zip(pictures.data, pictures.kinds, strict=True):
-        sprite = kind == PictureKind.SPRITE
-        (sprites if sprite else photos).append(_decode(data, sprite=sprite))
+    is_sprite = [kind == PictureKind.SPRITE for kind in pictures.kinds]
+    with ThreadPoolExecutor(
+        os.cpu_count()
+    ) as threads:  # Pillow decodes and scales without the interpreter's lock
+        decoded = list(threads.map(_decode, pictures.data, is_sprite))
+    photos = [picture for picture, sprite in zip(decoded, is_sprite, strict=True) if not sprite]
+    sprites = [picture for picture, sprite in zip(decoded, is_sprite, strict=True) if sprite]
     return Bank(_stacked(photos, 3, SIDE_PX), _stacked(sprites, 4, SPRITE_PX))
 
 
-def _decode(data: bytes, *, sprite: bool) -> npt.NDArray[np.uint8]:
+def _decode(data: bytes, sprite: bool) -> npt.NDArray[np.uint8]:
     """(3, S, S), or (4, s, s) with the sprite in the middle."""
     try:
         image = Image.open(io.BytesIO(data))
         if not sprite:
-            return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+            photo = image.convert("RGB")
+            if photo.size != (SIDE_PX, SIDE_PX):
+                photo = photo.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+            return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1))
         sheet = Image.new("RGBA", (SPRITE_PX, SPRITE_PX))
         sheet.paste(image.convert("RGBA"), ((SPRITE_PX - image.width) // 2, (SPRITE_PX - image.height) // 2))
         return np.ascontiguousarray(np.asarray(sheet).transpose(2, 0, 1))

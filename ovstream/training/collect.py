@@ -14,6 +14,8 @@ from PIL import Image
 from ovstream.errors import OvstreamError, TrainingError
 from ovstream.training.gather import gather
 from ovstream.training.packs import (
+    SIDE_PX,
+    SPRITE_PX,
     History,
     PictureKind,
     Pictures,
@@ -25,8 +27,6 @@ from ovstream.training.packs import (
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tga", ".gif"})
 CLIP_SUFFIXES = frozenset({".mp4", ".mkv", ".264", ".h264", ".265", ".h265", ".hevc", ".mov", ".ts"})
-SIDE_PX = 224
-SPRITE_PX = 128
 LEAST_PX = 48
 LEAST_DEVIATION = 12.0  # grey levels: an even picture teaches nothing
 CROP_AREA_PX = 560**2  # a crop more for every so many pixels of a picture

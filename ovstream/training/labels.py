@@ -16,7 +16,7 @@ from ovstream.training.targets import Projection
 from ovstream.training.teachers import Teacher
 
 TOKEN_CHUNKS = 8  # of views: enough for the components of tokens
-TOKEN_STEP = 4
+TOKEN_STEP = 3  # odd: all columns of a map
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +41,11 @@ class Labels:
             "centres": self.centres,
         }
 
+    def to(self, device: torch.device | str) -> Labels:
+        """The same on another device."""
+        tokens = self.tokens_of and self.tokens_of.to(device)
+        return Labels(self.scene_of.to(device), tokens, self.centres.to(device))
+
     @classmethod
     def restored(cls, state: dict[str, Any]) -> Labels:
         """From a checkpoint."""
@@ -64,7 +69,7 @@ def find_labels(recipe: Recipe, teacher: Teacher, views: Iterable[Tensor], *, se
         pooled, places = teacher(normalised(chunk, teacher.mean, teacher.std), recipe.grids[0])
         features.append(pooled.float())
         if places is not None and len(tokens) < TOKEN_CHUNKS:
-            tokens.append(places[:, ::TOKEN_STEP].flatten(0, 1).float())
+            tokens.append(places.flatten(0, 2)[::TOKEN_STEP].float())
     everything, width = torch.cat(features), recipe.model.hidden_size
     scene_of = Projection.fit(everything, width)
     tokens_of = Projection.fit(torch.cat(tokens), width) if tokens else None

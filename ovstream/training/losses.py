@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor, nn
 
 from ovstream.training.recipe import Recipe
+from ovstream.training.student import Seen
 
 
 class ClusterDiscrimination(nn.Module):
@@ -43,26 +44,30 @@ class ClusterDiscrimination(nn.Module):
         chosen = torch.rand(labels.shape, device=labels.device, generator=generator)
         chosen[:, 0] = 2.0
         drawn = places.gather(1, chosen.topk(recipe.drawn, dim=1).indices)  # (B, drawn)
-        excluded = torch.zeros_like(cosines, dtype=torch.bool)
-        if recipe.exclude_copositives:
-            excluded = excluded.scatter(1, places, True)
+        own = cosines.gather(1, drawn)  # (B, drawn)
         similar = (centres.detach() @ centres.detach().T) > recipe.too_similar  # (n, n)
-        losses = [self._one(cosines, drawn[:, index], excluded, similar) for index in range(recipe.drawn)]
-        return torch.stack(losses).mean()
+        out = similar[drawn]  # (B, drawn, n)
+        out = out.scatter(2, drawn.unsqueeze(2), True)
+        if recipe.exclude_copositives:
+            out = out | torch.zeros_like(cosines, dtype=torch.bool).scatter(1, places, True).unsqueeze(1)
+        others = (recipe.scale * cosines).unsqueeze(1).masked_fill(out, float("-inf"))
+        wanted = recipe.scale * (own - recipe.margin)
+        against = torch.cat([wanted.unsqueeze(2), others], dim=2).logsumexp(2)
+        return (against - wanted).mean()
 
-    def _one(self, cosines: Tensor, label: Tensor, excluded: Tensor, similar: Tensor) -> Tensor:
-        own = cosines.gather(1, label.unsqueeze(1))
-        out = excluded | similar[label]
-        out = out.scatter(1, label.unsqueeze(1), True)
-        others = (self._recipe.scale * cosines).masked_fill(out, float("-inf"))
-        logits = torch.cat([self._recipe.scale * (own - self._recipe.margin), others], dim=1)
-        return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
+
+def apart(old: Seen, new: Seen, count: int) -> Tensor:
+    """How far an incremental pass is from the dense one on the same picture; the dense one is the truth."""
+    scene, truth = old.scene.float(), new.scene[:count].float().detach()
+    distance = (scene - truth).square().sum(1) / truth.square().sum(1)
+    tokens = F.mse_loss(old.tokens.float(), new.tokens[:count].float().detach())
+    return distance.mean() + 0.25 * tokens
 
 
 def _sample(labels: Tensor, classes: int, share: float, generator: torch.Generator | None) -> Tensor:
-    """All labels of the batch and a share of the other classes, sorted."""
+    """All labels of the batch and at least a share of the other classes, sorted; how many, no label decides."""
     order = torch.rand(classes, device=labels.device, generator=generator)
     order[labels.flatten()] = 2.0
-    present = int((order == 2.0).sum())
-    count = min(classes, present + max(1, round(share * (classes - present))))
+    most = min(classes, labels.numel())
+    count = min(classes, most + max(1, round(share * (classes - most))))
     return order.topk(count).indices.sort().values

@@ -23,6 +23,8 @@ import numpy.typing as npt
 from ovstream.errors import TrainingError
 
 SOURCES_NAME = "sources.tsv"
+SIDE_PX = 224  # of photos in memory; files may hold smaller ones
+SPRITE_PX = 128  # sprites are no larger
 _COLUMNS = ("number", "licence", "origin", "name")
 
 

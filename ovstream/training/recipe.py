@@ -23,12 +23,16 @@ class Recipe:
     Attributes:
         model: Shape.
         grids: (rows, cols) that take turns; the first is used for k-means.
+        early_grids: Smaller ones, as much cheaper, that take turns in the first part of the run.
+        early_share: That part.
         seed: Of weights, views and samples.
         steps: Updates of the weights.
         batch: Pictures of a step.
         film_share: Part of a step that are last pictures of films: codec patches, with the staleness mask.
         collage_share: Part that is put together of four.
-        versions: Tokens of a film, all versions together.
+        film_reuse: Steps that draw from one set of drawn films, twice as many as a step needs.
+        versions: Tokens of a film on the largest grid, all versions together.
+        masked: Films are also learnt along their history, with the staleness mask; without, a run to compare with.
         learning_rate: Peak.
         weight_decay: Of matrices.
         warmup: Steps until the learning rate is at its peak.
@@ -47,17 +51,22 @@ class Recipe:
         consistency_weight: Of the distance between incremental and dense.
         ema: Decay of the averaged weights, which are what the run delivers.
         rounds: Without a teacher: how often the model's own features are clustered.
+        start: Digest of the model whose weights the run begins with; "" begins with random ones.
         checkpoint_seconds: Between checkpoints.
     """
 
     model: VisionConfig = NANO
     grids: tuple[tuple[int, int], ...] = ((16, 16), (12, 21))
+    early_grids: tuple[tuple[int, int], ...] = ()
+    early_share: float = 0.0
     seed: int = 0
     steps: int = 1500
     batch: int = 256
     film_share: float = 0.5
     collage_share: float = 0.125
+    film_reuse: int = 8
     versions: int = 384
+    masked: bool = True
     learning_rate: float = 7e-4
     weight_decay: float = 0.05
     warmup: int = 300
@@ -76,14 +85,18 @@ class Recipe:
     consistency_weight: float = 1.0
     ema: float = 0.999
     rounds: int = 3
+    start: str = ""
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.clusters, self.nearest, self.drawn, self.warmup, self.rounds) < 1:
-            raise TrainingError("steps, batch, clusters, nearest, drawn, warmup and rounds must be positive")
-        if not self.grids or any(min(grid) < 2 for grid in self.grids):
-            raise TrainingError("grids must name at least one (rows, cols)")
-        if max(rows * cols for rows, cols in self.grids) >= self.versions:
+        for name in ("steps", "batch", "clusters", "nearest", "drawn", "warmup", "rounds", "film_reuse"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} must be positive")
+        if not self.grids or any(min(grid) < 2 for grid in (*self.grids, *self.early_grids)):
+            raise TrainingError("grids must name at least one (rows, cols), each of two at least")
+        if not 0 <= self.early_share <= 1 or (self.early_share > 0 and not self.early_grids):
+            raise TrainingError("early_share is a part of the run, and needs early_grids")
+        if self._largest >= self.versions:
             raise TrainingError("versions must be more than the patches of every grid")
         if not self.drawn <= self.nearest <= self.clusters:
             raise TrainingError("drawn <= nearest <= clusters is needed")
@@ -102,6 +115,22 @@ class Recipe:
         """Collages of a step."""
         return round(self.batch * self.collage_share)
 
+    @property
+    def _largest(self) -> int:
+        return max(rows * cols for rows, cols in self.grids)
+
+    def grid_at(self, step: int) -> tuple[int, int]:
+        """The grid of a step."""
+        grids = self.early_grids if step < self.early_share * self.steps else self.grids
+        return grids[step % len(grids)]
+
+    def updates(self, grid: tuple[int, int]) -> int:
+        """Versions of a film's tokens after its first picture: fewer on a grid that is smaller than all `grids`."""
+        tokens = grid[0] * grid[1]
+        if tokens in (rows * cols for rows, cols in self.grids):
+            return self.versions - tokens
+        return max(1, round(tokens * (self.versions - self._largest) / self._largest / 4) * 4)
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Recipe:
         """Reads options; what is absent keeps its default.
@@ -119,8 +148,8 @@ class Recipe:
         try:
             if "model" in changed:
                 changed["model"] = VisionConfig(**(dataclasses.asdict(NANO) | dict(changed["model"])))
-            if "grids" in changed:
-                changed["grids"] = tuple((int(rows), int(cols)) for rows, cols in changed["grids"])
+            for name in {"grids", "early_grids"} & changed.keys():
+                changed[name] = tuple((int(rows), int(cols)) for rows, cols in changed[name])
             return cls(**changed)
         except (TypeError, ValueError) as error:
             raise TrainingError(f"the recipe makes no sense: {error}") from error
@@ -128,7 +157,8 @@ class Recipe:
     def to_mapping(self) -> dict[str, Any]:
         """The options as plain data."""
         values = dataclasses.asdict(self)
-        values["grids"] = [list(grid) for grid in self.grids]
+        for name in ("grids", "early_grids"):
+            values[name] = [list(grid) for grid in values[name]]
         return values
 
 

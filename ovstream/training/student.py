@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +13,7 @@ from ovstream.model.encoder import OneVisionEncoder, grid_positions
 from ovstream.training.staleness import alive_at_end, deaths, staleness_mask
 
 Grid = tuple[int, int]
+SHAPES = 64  # that layers may be compiled for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,16 +27,27 @@ class Seen:
 def normalised(patches: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
     """(..., P) patches in 0..1, channel first -> zero mean, unit deviation."""
     per = patches.shape[-1] // 3
-    centre = torch.tensor(mean, device=patches.device).repeat_interleave(per)
-    scale = torch.tensor(std, device=patches.device).repeat_interleave(per)
-    return (patches - centre) / scale
+    return (patches - _repeated(mean, per, patches.device)) / _repeated(std, per, patches.device)
+
+
+@functools.lru_cache(32)
+def _repeated(values: tuple[float, float, float], times: int, device: torch.device) -> Tensor:
+    """Kept on the device: a copy to a GPU waits for it."""
+    return torch.tensor(values).repeat_interleave(times).to(device)
+
+
+@functools.lru_cache(32)
+def _positions(grid: Grid, device: torch.device) -> Tensor:
+    """(N, 3), kept likewise."""
+    return grid_positions(torch.zeros(1, dtype=torch.int64), *grid).to(device)
 
 
 def see(model: OneVisionEncoder, patches: Tensor, grid: Grid) -> Seen:
     """Encodes whole pictures, (B, N, P) normalised."""
-    positions = grid_positions(torch.zeros(1, dtype=torch.int64, device=patches.device), *grid)
-    tokens, scene = model.encode_tokens(patches, positions.expand(len(patches), -1, -1))
-    return Seen(tokens, tokens.mean(1) if scene is None else scene)
+    positions = _positions(grid, patches.device)
+    x = model.layernorm_pre(model.embeddings(patches))
+    tokens = model.layernorm_post(model.encoder(x, model.rope(positions.unsqueeze(0), torch.float32), None))
+    return Seen(tokens, tokens.mean(1) if model.head is None else model.head(tokens))
 
 
 def see_history(model: OneVisionEncoder, patches: Tensor, slots: Tensor, born: Tensor, grid: Grid) -> Seen:
@@ -47,15 +61,46 @@ def see_history(model: OneVisionEncoder, patches: Tensor, slots: Tensor, born: T
         grid: (rows, cols).
     """
     died = deaths(slots, born)
-    kind = patches.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else patches.dtype
-    mask = staleness_mask(born, died, dtype)
-    everywhere = grid_positions(torch.zeros(1, dtype=torch.int64, device=patches.device), *grid)
+    mask = staleness_mask(born, died, patches.dtype)
+    everywhere = _positions(grid, patches.device)
     x = model.layernorm_pre(model.embeddings(patches))
-    x = model.layernorm_post(model.encoder(x, model.rope(everywhere[slots], x.dtype), mask))
+    x = model.layernorm_post(model.encoder(x, model.rope(everywhere[slots], torch.float32), mask))
     alive = alive_at_end(slots, died, grid[0] * grid[1])
     tokens = x.gather(1, alive.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
     return Seen(tokens, tokens.mean(1) if model.head is None else model.head(tokens))
+
+
+class Working:
+    """The model that steps compute with: on a GPU a copy in bfloat16, whose gradients go to the float32 one.
+
+    Args:
+        model: In float32; what the optimiser changes.
+        half: Whether to compute in bfloat16.
+        compiled: The layers are compiled, once for each shape that they meet.
+    """
+
+    def __init__(self, model: OneVisionEncoder, *, half: bool, compiled: bool) -> None:
+        self.model = copy.deepcopy(model).bfloat16() if half else model
+        self.dtype = torch.bfloat16 if half else torch.float32
+        self._pairs = list(zip(model.parameters(), self.model.parameters(), strict=True)) if half else []
+        if compiled:
+            torch._dynamo.config.recompile_limit = SHAPES
+            for layer in self.model.encoder.layers:
+                layer.compile(dynamic=False)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Takes over the weights, before a step."""
+        for _, mine in self._pairs:
+            mine.grad = None
+        if self._pairs:
+            torch._foreach_copy_([mine for _, mine in self._pairs], [theirs for theirs, _ in self._pairs])
+
+    @torch.no_grad()
+    def hand_over(self) -> None:
+        """Gives the gradients to the float32 model, after the backward pass."""
+        for theirs, mine in self._pairs:
+            theirs.grad = None if mine.grad is None else mine.grad.float()
 
 
 class Average:

@@ -42,6 +42,18 @@ class Projection:
         """(..., F) -> (..., D), of mean square one over what it was fitted on."""
         return (features.to(self.centre.dtype) - self.centre) / self.deviation @ self.components
 
+    def to(self, device: torch.device | str) -> Projection:
+        """The same on another device."""
+        return Projection(self.centre.to(device), self.deviation.to(device), self.components.to(device))
+
     def tensors(self) -> dict[str, Tensor]:
         """For a checkpoint."""
         return {"centre": self.centre, "deviation": self.deviation, "components": self.components}
+
+
+def spread(places: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, h, w, D) features of places -> (B, N, D) of the patches of a grid."""
+    if tuple(places.shape[1:3]) == grid:
+        return places.flatten(1, 2)
+    sized = F.interpolate(places.permute(0, 3, 1, 2), size=grid, mode="bilinear", align_corners=False)
+    return sized.flatten(2).transpose(1, 2)

@@ -15,13 +15,12 @@ from torch import Tensor
 from ovstream.errors import TrainingError
 from ovstream.model.encoder import OneVisionEncoder
 from ovstream.model.folder import CLIP_MEAN, CLIP_STD
+from ovstream.training.graph import TorchGraph
 from ovstream.training.student import Grid, see
-from ovstream.types import FloatArray
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-SIDE_PX = 224
 
 
 class Teacher(Protocol):
@@ -36,18 +35,19 @@ class Teacher(Protocol):
     std: Triple
 
     def __call__(self, patches: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
-        """(B, N, P) normalised patches -> pooled (B, F), and (B, N, E) of the patches where there are such."""
+        """(B, N, P) normalised patches -> pooled (B, F), and a map (B, h, w, E) where there is one."""
         ...
 
 
 class OnnxTeacher:
     """A feature extractor in an ONNX file: pictures (B, 3, H, W) in, (B, F), (B, F, h, w) or (B, n, F) out.
 
-    Pictures are scaled to the size that the file states, 224 x 224 where it states none. A map (B, F, h, w) also
-    teaches the tokens.
+    Pictures are scaled to the size that the file states; where it states none, they stay as large as the student's.
+    A map (B, F, h, w) also teaches the tokens. On the CPU onnxruntime computes, elsewhere torch, in half precision.
 
     Args:
         path: The file.
+        device: Of the computation.
         mean: Of its pixels, RGB in 0..1.
         std: Likewise.
 
@@ -58,51 +58,65 @@ class OnnxTeacher:
         TrainingError: There is no such file, or it is no such model.
     """
 
-    def __init__(self, path: str | Path, *, mean: Triple = IMAGENET_MEAN, std: Triple = IMAGENET_STD) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        mean: Triple = IMAGENET_MEAN,
+        std: Triple = IMAGENET_STD,
+    ) -> None:
         if not Path(path).is_file():
             raise TrainingError(f"there is no teacher {path}")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common ancestor of their own
             raise TrainingError(f"{path} is no ONNX model: {error}") from error
-        inputs = self._session.get_inputs()
+        inputs = session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] not in (3, None, "3"):
             shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs)
             raise TrainingError(f"{path} takes {shapes}: a teacher takes pictures (B, 3, H, W)")
         self.mean, self.std = mean, std
-        self._path, self._name = path, inputs[0].name
+        self._path, self._name, self._session = path, inputs[0].name, session
+        self._graph: TorchGraph | None = None
+        if (elsewhere := torch.device(device)).type != "cpu":
+            self._graph = TorchGraph(path, device=elsewhere, dtype=torch.float16)
         self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
         batch, _, height, width = inputs[0].shape
         self._batch = batch if isinstance(batch, int) else 0
-        self._size = tuple(side if isinstance(side, int) else SIDE_PX for side in (height, width))
+        self._size = tuple(side if isinstance(side, int) else None for side in (height, width))
 
     @torch.no_grad()
     def __call__(self, patches: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
         """As `Teacher`; features per place are averaged for the picture."""
-        images = pictures(patches.float(), grid)
-        if tuple(images.shape[2:]) != self._size:
-            images = F.interpolate(images, size=self._size, mode="bicubic", antialias=True)
-        found = torch.from_numpy(self._run(images.cpu().numpy())).to(patches.device, torch.float32)
+        images = pictures(patches, grid)
+        size = tuple(stated or shown for stated, shown in zip(self._size, images.shape[2:], strict=True))
+        if tuple(images.shape[2:]) != size:
+            images = F.interpolate(images.float(), size=size, mode="bicubic", antialias=True)
+        found = self._padded(images)
         if found.dim() not in (2, 3, 4) or len(found) != len(patches):
             raise TrainingError(
                 f"{self._path} gives {tuple(found.shape)} for {len(patches)} pictures: no features"
             )
         if found.dim() == 4:
-            places = F.interpolate(found, size=grid, mode="bilinear", align_corners=False)
-            return found.mean((2, 3)), places.flatten(2).transpose(1, 2)
+            return found.mean((2, 3)), found.permute(0, 2, 3, 1)
         return (found.mean(1) if found.dim() == 3 else found), None
 
-    def _run(self, images: FloatArray) -> FloatArray:
+    def _padded(self, images: Tensor) -> Tensor:
+        """All pictures, in as many runs as a file of a fixed batch needs."""
         size = self._batch or len(images)
-        if lacking := -len(images) % size:  # a file of a fixed batch
-            padded = np.concatenate([images, images[:1].repeat(lacking, 0)])
-        else:
-            padded = images
-        parts = [
-            self._session.run(None, {self._name: np.ascontiguousarray(padded[start : start + size])})[0]
-            for start in range(0, len(padded), size)
-        ]
-        return np.concatenate(parts)[: len(images)]
+        if lacking := -len(images) % size:
+            images = torch.cat([images, images[:1].expand(lacking, -1, -1, -1)])
+        parts = [self._run(part) for part in torch.split(images, size)]
+        return torch.cat(parts)[: len(images) - lacking]
+
+    def _run(self, images: Tensor) -> Tensor:
+        if self._graph is not None:
+            return self._graph(images)
+        given = np.ascontiguousarray(images.float().cpu().numpy())
+        return torch.from_numpy(self._session.run(None, {self._name: given})[0]).to(
+            images.device, torch.float32
+        )
 
 
 class SelfTeacher:
@@ -116,7 +130,9 @@ class SelfTeacher:
     @torch.no_grad()
     def __call__(self, patches: Tensor, grid: Grid) -> tuple[Tensor, None]:
         """As `Teacher`, without tokens: there is nothing to gain from one's own."""
-        return see(self._model, patches, grid).scene, None
+        half = patches.device.type == "cuda"
+        with torch.autocast(patches.device.type, dtype=torch.bfloat16, enabled=half):
+            return see(self._model, patches, grid).scene.float(), None
 
 
 def pictures(patches: Tensor, grid: Grid) -> Tensor:

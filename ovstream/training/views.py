@@ -18,6 +18,7 @@ from ovstream.model.encoder import patchify
 AGE_BONUS = 0.01  # of RMS change a step: what is old comes first among what is equal
 NIGHT_SHARE = 0.12
 BLUR_SHARE = 0.4
+MIXED_SHARE = 0.3  # of photos: seen through each other, which few pictures make many of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +76,9 @@ class Views:
 
     def photos(self, count: int, grid: tuple[int, int]) -> Tensor:
         """(B, N, P) random crops of single pictures, in 0..1."""
-        return self._patches(self._degraded(self._jittered(self._crops(count, grid, least=0.25))))
+        return self._patches(
+            self._degraded(self._mixed(self._jittered(self._crops(count, grid, least=0.12))))
+        )
 
     def collages(self, count: int, grid: tuple[int, int]) -> Tensor:
         """(B, N, P) four pictures each, in quarters whose borders are drawn."""
@@ -132,7 +135,7 @@ class Views:
         spot = self._spot(count, height, width) * (self._uniform(count) < 0.3).view(-1, 1, 1, 1)
         sigma = (0.03 * self._uniform(count) ** 2).view(-1, 1, 1, 1)
         night = (self._uniform(count) < NIGHT_SHARE).view(-1, 1, 1, 1)
-        coarse = (self._uniform(count) < BLUR_SHARE).view(-1, 1, 1, 1)
+        blurred = round(BLUR_SHARE * count)
         out = []
         for number in range(length):
             time = number / max(length - 1, 1)
@@ -144,7 +147,7 @@ class Views:
             picture = picture + sigma * torch.randn(
                 picture.shape, device=self._device, generator=self._generator
             )
-            picture = torch.where(coarse, _coarse(picture), picture)
+            picture[:blurred] = _coarse(picture[:blurred])
             out.append(self._patches(picture.clamp(0, 1)))
         return out
 
@@ -170,6 +173,9 @@ class Views:
 
     def _crops(self, count: int, grid: tuple[int, int], *, least: float) -> Tensor:
         """(B, 3, H, W) in 0..1: parts of photographs, half of them mirrored."""
+        size = [count, 3, grid[0] * self._patch, grid[1] * self._patch]
+        if not count:
+            return torch.zeros(size, device=self._device)
         chosen = self._bank.photos[self._integers(count, len(self._bank.photos))].float() / 255
         aspect = grid[1] / grid[0]
         area = self._uniform(count, least, 1.0)
@@ -181,7 +187,6 @@ class Views:
         theta[:, 0, 0], theta[:, 1, 1] = wide * mirror, high
         theta[:, 0, 2] = (1 - wide) * self._uniform(count, -1, 1)
         theta[:, 1, 2] = (1 - high) * self._uniform(count, -1, 1)
-        size = [count, 3, grid[0] * self._patch, grid[1] * self._patch]
         sheet = F.affine_grid(theta, size, align_corners=False)
         return F.grid_sample(chosen, sheet, align_corners=False, padding_mode="reflection")
 
@@ -195,15 +200,24 @@ class Views:
         x = level + (x - level) * torch.exp(0.2 * self._noise(count)).view(-1, 1, 1, 1)
         return (x + 0.08 * self._noise(count).view(-1, 1, 1, 1)).clamp(0, 1)
 
+    def _mixed(self, x: Tensor) -> Tensor:
+        """A part blended with as many others; neither the first nor the last ones, see `_degraded`."""
+        start, count = len(x) // 4, round(MIXED_SHARE * len(x))
+        weight = self._uniform(count, 0.3, 1.0).view(-1, 1, 1, 1)
+        some, others = x[start : start + count], x[start + count : start + 2 * count]
+        return torch.cat([x[:start], weight * some + (1 - weight) * others, x[start + count :]])
+
     def _degraded(self, x: Tensor) -> Tensor:
-        """Coarse, noisy or dark sometimes."""
+        """The first of them coarse, all noisy, the last dark: who is where is chance already."""
         count = len(x)
-        x = torch.where((self._uniform(count) < BLUR_SHARE).view(-1, 1, 1, 1), _coarse(x), x)
+        blurred, dark = round(BLUR_SHARE * count), round(NIGHT_SHARE / 2 * count)
+        x = x.clone()
+        x[:blurred] = _coarse(x[:blurred])
         sigma = (0.05 * self._uniform(count) ** 3).view(-1, 1, 1, 1)
         x = x + sigma * torch.randn(x.shape, device=self._device, generator=self._generator)
-        return torch.where(
-            (self._uniform(count) < NIGHT_SHARE / 2).view(-1, 1, 1, 1), self._dark(x), x
-        ).clamp(0, 1)
+        if dark:
+            x[-dark:] = self._dark(x[-dark:])
+        return x.clamp(0, 1)
 
     def _dark(self, x: Tensor) -> Tensor:
         grey = x.mean(1, keepdim=True).expand_as(x)
@@ -229,7 +243,9 @@ class Views:
 
 def _coarse(x: Tensor) -> Tensor:
     """As from a picture of a third of the size."""
-    small = F.interpolate(x, scale_factor=1 / 3, mode="bilinear", antialias=True, align_corners=False)
+    if not len(x):
+        return x
+    small = F.avg_pool2d(x, 3, ceil_mode=True)
     return F.interpolate(small, size=x.shape[2:], mode="bicubic", align_corners=False)
 
 

@@ -101,7 +101,7 @@ def test_a_teacher_sees_normalised_pictures_of_its_size(tmp_path: Path, size: in
         images = torch.nn.functional.interpolate(images, size=(side, side), mode="bicubic", antialias=True)
     truth = torch.nn.functional.conv2d(images, torch.tensor(weight), stride=16)
     assert places is not None
-    assert places.shape == (2, 256, 24)
+    assert places.shape == (2, side // 16, side // 16, 24)
     assert torch.allclose(pooled, truth.mean((2, 3)), atol=1e-4)
 
 
@@ -126,6 +126,13 @@ def test_train_ends_with_a_model_that_runs(data: Path, tmp_path: Path, taught: b
     last = json.loads((out / "run" / "log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 10
     assert ("token" in last) is taught
+    assert ("purity" in last) is taught
+    assert last["fvu"] > 0
+    page = (out / "run" / "report.md").read_text()
+    assert f"10 steps of {recipe().batch} pictures" in page
+    assert f"| 10 | {last['loss']:.4g} |" in page
+    with Image.open(out / "run" / "report.png") as curves:
+        assert curves.width > 600
     again = CliRunner().invoke(app, words)
     assert isinstance(again.exception, ConfigError)
     assert "--resume" in str(again.exception)
@@ -137,3 +144,28 @@ def test_train_ends_with_a_model_that_runs(data: Path, tmp_path: Path, taught: b
     assert np.isfinite(found[-1].vector).all()
     shown = CliRunner().invoke(app, ["run", str(data / "camera.mp4"), "--model", str(out / "model")])
     assert shown.exit_code == 0, shown.output
+
+
+def test_a_model_is_trained_further_on_packs(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe(steps=2, rounds=1).to_mapping()))
+    collect(data, tmp_path / "packs")
+    words = ["train", "--data", str(tmp_path / "packs"), "--recipe", str(tmp_path / "recipe.json")]
+    runner = CliRunner()
+    first = runner.invoke(app, [*words, "--out", str(tmp_path / "one")], catch_exceptions=False)
+    assert first.exit_code == 0, first.output
+    assert not (tmp_path / "one" / "data").exists()
+    made = str(tmp_path / "one" / "model")
+    more = runner.invoke(
+        app, [*words, "--out", str(tmp_path / "two"), "--from", made], catch_exceptions=False
+    )
+    assert more.exit_code == 0, more.output
+    began = json.loads((tmp_path / "two" / "run" / "recipe.json").read_text())["start"]
+    assert began == json.loads((tmp_path / "one" / "model" / "config.json").read_text())["digest"]
+    longer = runner.invoke(
+        app, [*words, "--out", str(tmp_path / "two"), "--steps", "3", "--resume"], catch_exceptions=False
+    )
+    assert longer.exit_code == 0, longer.output
+    with pytest.raises(TrainingError, match="shape"):
+        runner.invoke(
+            app, [*words, "--out", str(tmp_path / "three"), "--from", "ov-nano"], catch_exceptions=False
+        )
