@@ -58,7 +58,7 @@ def evaluate(
     Files of one group never help each other: give clips of the same camera the same group in a table, else a nearest
     neighbour finds the camera, not what happens. Errors are standard errors over groups.
 
-    ovstream eval recordings/                                   # recordings/fight/a.mp4, recordings/calm/b.mp4 ...
+    ovstream eval recordings/
     ovstream eval labels.tsv --against raw,hog,untrained --readout both
     ovstream eval labels.tsv --model mine/model --against teacher.onnx --json
     """

@@ -133,7 +133,7 @@ class EncodeConfig(Section):
         default=0.08, ge=0, description="RMS change, in normalised units, below which a patch stays"
     )
     probes: int = Field(
-        default=8,
+        default=4,
         ge=0,
         le=64,
         description="mode fast: old patches encoded again with each change, to correct the rest",

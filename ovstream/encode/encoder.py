@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Mode = Literal["fast", "exact", "dense"]
 Slots = npt.NDArray[np.int64]
 
-DEFAULT_PROBES = 8
+DEFAULT_PROBES = 4
 
 
 class Encoder:

@@ -26,7 +26,7 @@ def exact(folder: Path) -> Encoder:
 
 @pytest.fixture(scope="session")
 def fast(folder: Path) -> Encoder:
-    return load_encoder(folder, mode="fast")
+    return load_encoder(folder, mode="fast", probes=8)
 
 
 @pytest.fixture(scope="session")
