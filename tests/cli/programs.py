@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
@@ -30,6 +31,40 @@ def ovstream(*arguments: str, seconds: float = 60, status: int = 0) -> str:
     )
     assert done.returncode == status, done.stdout
     return done.stdout
+
+
+_EACH = """
+import contextlib, io, json, sys
+from ovstream.cli import main
+
+results = []
+for arguments in json.load(sys.stdin):
+    sys.argv = ["ovstream", *arguments]
+    text, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code or 0
+    results.append((status, text.getvalue()))
+print(json.dumps(results))
+"""
+
+
+def ovstream_each(*calls: Sequence[str], status: int = 0) -> list[str]:
+    """Runs one after the other in one process, which saves loading the libraries again; stdout and stderr of each."""
+    done = subprocess.run(
+        [sys.executable, "-c", _EACH],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=ENVIRONMENT,
+        check=True,
+    )
+    results = json.loads(done.stdout.splitlines()[-1])
+    assert [one for one, _ in results] == [status] * len(calls), results
+    return [text for _, text in results]
 
 
 @contextmanager
