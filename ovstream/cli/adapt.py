@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ovstream.cli.bars import bar_of
 from ovstream.cli.console import console
 from ovstream.errors import ConfigError, MissingExtraError, TrainingError
 from ovstream.sources import redact_url
@@ -123,7 +123,7 @@ def _watch(urls: list[str], reservoir: Reservoir, *, model: Path, seconds: float
 
     for url in urls:
         console.print(f"[dim]watching[/] {escape(redact_url(url))}", highlight=False)
-    with _bar("watching") as bar:
+    with bar_of("watching", counted=False) as bar:
         task = bar.add_task("", total=seconds, note="")
 
         def progress(elapsed: float) -> None:
@@ -142,7 +142,7 @@ def _watch(urls: list[str], reservoir: Reservoir, *, model: Path, seconds: float
 
 
 def _learn(adapter: Adapter) -> None:
-    with _bar("learning") as bar:
+    with bar_of("learning", counted=False) as bar:
         task = bar.add_task("", total=1.0, note="")
         try:
             for log in adapter.run():
@@ -194,13 +194,3 @@ def _export(adapter: Adapter, folder: Path, manifest: ModelFolder) -> None:
     os.replace(partial, folder)
     console.print(f"[bold]{made.model_id}[/] {made.digest} written to {folder}", highlight=False)
     console.print(f"try it: ovstream run SOURCE --model {folder}", highlight=False)
-
-
-def _bar(what: str) -> Progress:
-    return Progress(
-        TextColumn(what),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )

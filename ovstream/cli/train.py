@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ovstream.cli.bars import bar_of
 from ovstream.cli.console import console
 from ovstream.errors import ConfigError, MissingExtraError
 
@@ -110,7 +110,7 @@ def _collect(data: Path, packs: Path) -> None:
     if (packs / SOURCES_NAME).exists():
         console.print(f"data: as collected in {packs}", highlight=False)
         return
-    with _bar("reading files") as bar:
+    with bar_of("reading files") as bar:
         task = bar.add_task("", total=None, note="")
         found = collect(
             data, packs, progress=lambda done, total: bar.update(task, completed=done, total=total)
@@ -148,7 +148,7 @@ def _start(name: str) -> OneVisionEncoder:
 
 
 def _run(trainer: Trainer, *, every: int) -> None:
-    with _bar("training") as bar:
+    with bar_of("training") as bar:
         task = bar.add_task("", total=trainer.recipe.steps, completed=trainer.step, note="")
         for log in trainer.run(every=every):
             bar.update(task, completed=int(log["step"]), note=f"loss {log['loss']:.3f}")
@@ -177,14 +177,3 @@ def _export(trainer: Trainer, folder: Path) -> None:
         )
     console.print(f"[bold]{made.model_id}[/] {made.digest} written to {folder}", highlight=False)
     console.print(f"try it: ovstream run synthetic: --model {folder}", highlight=False)
-
-
-def _bar(what: str) -> Progress:
-    return Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )

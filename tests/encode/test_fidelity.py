@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.fidelity import Point, incremental, judge, key_framing, key_framing_at
 from benchmarks.fidelity_clips import GENERATED, Clip, Model, encode_dense
+from ovstream.config import EncodeConfig
 from ovstream.encode import Scheduler
 
 PICTURES = 60
@@ -25,7 +26,7 @@ def clip_of(model: Model, name: str) -> Clip:
 def both(model: Model, clip: Clip) -> tuple[Point, list[Point]]:
     """Ours under the budget, and key-framing at several rates."""
     scheduler = Scheduler(budget=BUDGET, dense_above=0.5, max_drift=1.0)
-    ours = judge(clip, "ours", incremental(model, clip, probes=8, scheduler=scheduler))
+    ours = judge(clip, "ours", incremental(model, clip, probes=EncodeConfig().probes, scheduler=scheduler))
     return ours, [judge(clip, f"key {k}", key_framing(clip, k)) for k in (4, 6, 8, 12)]
 
 
