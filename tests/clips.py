@@ -25,6 +25,9 @@ CODEC_DEFAULTS: dict[str, dict[str, str]] = {
     "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1"},
     "libvpx": {"deadline": "realtime", "cpu-used": "8", "threads": "1", "b": "500k"},
 }
+# A stream that ends before x265 has seen its reordering delay gets decoding times out of memory that was never set;
+# the mp4 muxer refuses most of them.
+X265_DELAY = 2
 
 
 def make_clip(
@@ -43,6 +46,8 @@ def make_clip(
     `options` are FFmpeg's names for the encoder (`{"x264-params": "bframes=2:ref=3"}`, `{"g": "25"}`); they are
     added to quick defaults that use one thread, so the same call gives the same bytes.
     """
+    if codec == "libx265" and frames <= X265_DELAY:
+        raise ValueError(f"libx265: give more than {X265_DELAY} pictures")
     drawn = scene or Scene(width, height)
     with av.open(str(path), "w", format=FORMATS.get(path.suffix)) as container:
         stream = container.add_stream(

@@ -77,7 +77,7 @@ def test_container_setup_gives_the_sets_that_a_raw_stream_has(
 ) -> None:
     found = {}
     for suffix in (".mp4", ".264" if codec == "h264" else ".265"):
-        path = make_clip(tmp_path / f"a{suffix}", codec=encoder, width=64, height=64, frames=2)
+        path = make_clip(tmp_path / f"a{suffix}", codec=encoder, width=64, height=64, frames=3)
         with av.open(str(path)) as container:
             extradata = bytes(container.streams.video[0].codec_context.extradata or b"")
         found[suffix] = [

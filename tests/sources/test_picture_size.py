@@ -20,8 +20,8 @@ from tests.sources.support import collect
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("size", [(320, 240), (162, 98), (1280, 720)])
 async def test_sizes_of_encoders(tmp_path: Path, codec: str, size: tuple[int, int]) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", codec=codec, width=size[0], height=size[1], frames=1)
-    (unit,) = await collect(open_source(clip))
+    clip = make_clip(tmp_path / "clip.mp4", codec=codec, width=size[0], height=size[1], frames=3)
+    unit, *_ = await collect(open_source(clip))
     assert nals_size(leading_nals(unit.data, unit.codec), unit.codec) == size
 
 
