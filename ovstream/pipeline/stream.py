@@ -1,4 +1,4 @@
-"""Runs one stream: owns its tasks, its thread, its queues and its end."""
+"""Runs one stream: owns its tasks, its thread and its end."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from ovstream.config import EncodeConfig, SinkConfig, StreamConfig, stream_config
+from ovstream.config import StreamConfig
 from ovstream.decode import Picture
-from ovstream.encode import Encoder, load_encoder
-from ovstream.errors import ConfigError, DecodeError, FencedError, OvstreamError
+from ovstream.encode import Encoder
+from ovstream.errors import ConfigError, DecodeError, OvstreamError
 from ovstream.health import Condition
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
+from ovstream.pipeline.encoders import encoder_of
 from ovstream.pipeline.freshness import FreshnessGate
-from ovstream.pipeline.gather import share
 from ovstream.pipeline.latency import Latency
-from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.outputs import Outputs
 from ovstream.pipeline.passes import PASSES
 from ovstream.pipeline.stats import StreamStats
 from ovstream.pipeline.tape import open_tape
+from ovstream.pipeline.telling import Telling
 from ovstream.pipeline.turns import TURNS
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 from ovstream.sinks import Sink
@@ -36,8 +36,6 @@ from ovstream.types import AccessUnit, BoolArray, Checkpoint, Embedding, EventKi
 if TYPE_CHECKING:
     from ovstream.pipeline.tracing import UnitTracer
 
-_RESULT_QUEUE = 64  # results waiting for a slow reader; live streams then drop the oldest
-_EVENT_QUEUE = 256
 _HEARTBEAT_SECONDS = 1.0
 
 _T = TypeVar("_T")
@@ -83,12 +81,9 @@ class Stream:
         self.recording: Path | None = None
         self._source = source
         self._encoder = encoder
-        self._sinks = list(sinks)
+        self._telling = Telling(config.stream_id, stats=self.stats, sinks=sinks)
         self._outputs = outputs or Outputs()
         self._owns_outputs = outputs is None
-        self._announced_epoch: int | None = None
-        self._ended = False
-        self._dropped = 0
         self._freshness = FreshnessGate(config.source.max_latency_seconds)
         self._closing: asyncio.Task[None] | None = None
         self._restore = restore
@@ -96,8 +91,6 @@ class Stream:
         self._worker: StreamWorker | None = None
         self._effort = FULL_EFFORT
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"ovstream-{config.stream_id}")
-        self._results: asyncio.Queue[Embedding | None] = asyncio.Queue(_RESULT_QUEUE)
-        self._events: asyncio.Queue[StreamEvent | None] = asyncio.Queue(_EVENT_QUEUE)
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
         self._closed = False
@@ -152,7 +145,7 @@ class Stream:
 
     def tell(self, kind: EventKind, detail: str) -> None:
         """Adds an event of somebody who watches over the stream to its own; to be called in its loop."""
-        self._emit(kind, detail)
+        self._telling.event(kind, detail)
 
     async def __aenter__(self) -> Self:
         if self._tasks or self._closed:
@@ -176,10 +169,9 @@ class Stream:
     async def __anext__(self) -> Embedding:
         if not self._tasks and not self._closed:
             raise ConfigError("the stream is not open: use 'async with ovstream.open(...)'")
-        embedding = None if self._closed and self._results.empty() else await self._results.get()
+        embedding = await self._telling.result(wait=not self._closed)
         if embedding is not None:
             return embedding
-        self._closed_results()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -191,11 +183,9 @@ class Stream:
             pass
         return self.stats
 
-    async def events(self) -> AsyncIterator[StreamEvent]:
+    def events(self) -> AsyncIterator[StreamEvent]:
         """Yields what happens beside the frames, until the stream ends; the oldest of 256 unread ones give way."""
-        while (event := await self._events.get()) is not None:
-            yield event
-        self._events.put_nowait(None)
+        return self._telling.events()
 
     async def aclose(self) -> None:
         """Ends the stream: no task, thread, socket or decoder is left. May be called twice, and cancelled."""
@@ -209,8 +199,8 @@ class Stream:
         async with (
             contextlib.AsyncExitStack() as stack
         ):  # last in, first out; each runs whatever the others do
-            stack.callback(_put_dropping_oldest, self._results, None)
-            stack.callback(_put_dropping_oldest, self._events, None)
+            stack.callback(self._telling.end_results)
+            stack.callback(self._telling.end_events)
             if self._owns_outputs:
                 stack.push_async_callback(asyncio.to_thread, self._outputs.close)  # may wait for messages
             stack.callback(self._end)
@@ -234,7 +224,7 @@ class Stream:
         config = self.config
         if self._encoder is None:
             self._encoder = await self._in_thread(lambda: encoder_of(config.encode))
-        self._sinks += self._outputs.of(config)
+        self._telling.add(self._outputs.of(config))
         if self._source is None:
             self._source = open_source(config.url, config=config.source, on_event=self._from_source)
         restore, (epoch, next_seq) = self._restore, self._resume()
@@ -261,7 +251,7 @@ class Stream:
         PASSES.join(config.stream_id)
         TURNS.widen(self._encoder.backend.lanes)  # those that share a run wait for each other
         known = self._worker.checkpoint
-        self._announce(known.epoch, known.next_seq)
+        self._telling.announce(known.epoch, known.next_seq)
         self._tasks = [
             asyncio.create_task(self._run(self._source, self._worker), name=f"ovstream-{config.stream_id}"),
             asyncio.create_task(self._heartbeat(self._source)),
@@ -274,7 +264,7 @@ class Stream:
                 async for unit in units:
                     await self._take(source, worker, unit)
             for embedding in await self._in_thread(worker.flush):
-                await self._deliver(embedding, live=source.live)
+                await self._telling.deliver(embedding, live=source.live)
         except OvstreamError as error:
             self._fail(error)
         except Exception as error:
@@ -282,21 +272,21 @@ class Stream:
             self._fail(error)
         self._copy_source_stats(source)
         self._end()
-        await self._results.put(None)
+        await self._telling.last_result()
 
     async def _take(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> None:
         fresh = self._freshness.admit(unit) if source.live else unit
         if fresh is not None:
-            self._tell(lambda sink: sink.packet(self.config.stream_id, fresh))
+            self._telling.packet(fresh)
             if (told := self._freshness.report()) is not None:
-                self._emit("dropped", told)
+                self._telling.event("dropped", told)
             trace = self._tracer.begin(fresh) if self._tracer is not None else None
             results = await self._in_thread(lambda: self._work(source, worker, fresh))
             worked = (
                 self._tracer.worked(trace, results) if self._tracer is not None and trace is not None else 0
             )
             for embedding in results:
-                await self._deliver(embedding, live=source.live)
+                await self._telling.deliver(embedding, live=source.live)
             if self._tracer is not None and trace is not None:
                 self._tracer.end(trace, worked)
             if unit.arrival_ns:
@@ -320,69 +310,42 @@ class Stream:
     def _copy_source_stats(self, source: Source) -> None:
         self.stats.source_lost = source.stats.lost
         self.stats.reconnects = source.stats.reconnects
-        self.stats.dropped = self._dropped + self._freshness.dropped + source.stats.dropped
+        self.stats.dropped = self._telling.dropped + self._freshness.dropped + source.stats.dropped
         self.stats.overrun = self.stats.dropped - source.stats.unusable
-
-    async def _deliver(self, embedding: Embedding, *, live: bool) -> None:
-        if embedding.epoch != self._announced_epoch:
-            self._announce(embedding.epoch, embedding.seq)
-        self._tell(lambda sink: sink.publish(embedding))
-        if not live:
-            await self._results.put(embedding)
-        elif _put_dropping_oldest(self._results, embedding):
-            self._dropped += 1
 
     def _resume(self) -> tuple[int, int]:
         """The lowest epoch and number that no earlier process has used, as far as the sinks know.
 
         Without a checkpoint epochs begin at the time of day, so that they grow from process to process anyhow.
         """
-        known = [found for sink in self._sinks if (found := sink.resume(self.config.stream_id)) is not None]
-        epochs, numbers = [epoch for epoch, _ in known], [number for _, number in known]
-        return max([0 if self._restore else int(time.time()), *epochs]), max([0, *numbers])
-
-    def _announce(self, epoch: int, next_seq: int) -> None:
-        self._announced_epoch = epoch
-        self._tell(lambda sink: sink.announce(self.config.stream_id, epoch=epoch, next_seq=next_seq))
-
-    def _tell(self, call: Callable[[Sink], None]) -> None:
-        """Calls every sink; one that fails is counted and told about once, and costs the others nothing."""
-        for sink in self._sinks:
-            try:
-                call(sink)
-            except FencedError:
-                raise  # somebody else runs this stream now
-            except Exception:
-                if not self.stats.sink_errors:
-                    _log.exception("%s: a sink failed: %r", self.config.stream_id, sink)
-                self.stats.sink_errors += 1
+        epoch, number = self._telling.resume()
+        return max(epoch, 0 if self._restore else int(time.time())), number
 
     def _end(self) -> None:
         """Tells once that the stream is over."""
-        if self._ended or self._announced_epoch is None:
+        if self._telling.begun:
+            self._telling.end(self._source.name if self._source else "", last=self._last_events())
+
+    def _last_events(self) -> Iterator[tuple[EventKind, str]]:
+        if self._worker is None:
             return
-        self._ended = True
-        if self._worker is not None:
-            for event in self._worker.watcher.finish():
-                self._emit("rule", str(event))
-            for condition in self._worker.conditions:
-                self._emit("recovered", f"{condition}: not watched any more")
-        self._emit("ended", self._source.name if self._source else "")
-        self._tell(lambda sink: sink.end(self.config.stream_id))
-        _put_dropping_oldest(self._events, None)
+        for event in self._worker.watcher.finish():
+            yield "rule", str(event)
+        for condition in self._worker.conditions:
+            yield "recovered", f"{condition}: not watched any more"
 
     async def _heartbeat(self, source: Source) -> None:
         worker = self._worker
         assert worker is not None
         seen, last = 0, time.monotonic()
         while True:
-            self._tell(lambda sink: sink.heartbeat(time.time_ns(), stream_id=self.config.stream_id))
+            self._telling.heartbeat()
             self._copy_source_stats(source)
             now = time.monotonic()
             if self.stats.frames != seen:
                 seen, last = self.stats.frames, now
             for event in worker.watcher.silent(now - last, now):
-                self._emit("rule", str(event))
+                self._telling.event("rule", str(event))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
@@ -390,24 +353,13 @@ class Stream:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error
-        self._emit("error", str(error))
+        self._telling.event("error", str(error))
 
     def _from_source(self, kind: EventKind, detail: str) -> None:
         """Takes an event from any thread; the end is told by the stream, when its last result is out."""
         if kind == "ended":
             return
-        self._loop.call_soon_threadsafe(self._emit, kind, detail)
-
-    def _emit(self, kind: EventKind, detail: str) -> None:
-        event = StreamEvent(kind, self.config.stream_id, time.monotonic_ns(), detail)
-        _log.info("%s: %s: %s", self.config.stream_id, kind, detail)
-        _put_dropping_oldest(self._events, event)
-        if kind != "ended":
-            self._tell(lambda sink: sink.event(event))
-
-    def _closed_results(self) -> None:
-        """Keeps the end of the results readable for whoever asks again."""
-        _put_dropping_oldest(self._results, None)
+        self._loop.call_soon_threadsafe(self._telling.event, kind, detail)
 
 
 def _watched(config: StreamConfig) -> tuple[StreamStats, UnitTracer | None]:
@@ -418,76 +370,3 @@ def _watched(config: StreamConfig) -> tuple[StreamStats, UnitTracer | None]:
 
     stats = TracedStats()
     return stats, UnitTracer(config.stream_id, share=config.trace.share, stats=stats)
-
-
-def encoder_of(config: EncodeConfig) -> Encoder:
-    """Loads the encoder that a configuration names; streams with the same one may share it, and then its runs."""
-    encoder = load_encoder(
-        config.model,
-        mode=config.mode,
-        threads=config.threads,
-        provider=config.provider,
-        probes=config.probes,
-        cache=config.cache,
-        streams=config.max_batch_streams,
-        backend=config.runtime,
-        device=config.device,
-    )
-    if config.max_batch_streams == 1:
-        return encoder
-    return share(encoder, max_batch_delay_ms=config.max_batch_delay_ms)
-
-
-def open(url: str | Path | Source, **options: Any) -> Stream:
-    """Opens a stream of embeddings.
-
-    Args:
-        url: RTSP URL, path of a video file, `synthetic:`, or a `Source` object (for tests: `MemorySource`).
-        **options: Anything of `StreamConfig`, flat (`keep_ratio=0.06`) or by section (`plan={"keep_ratio": 0.06}`),
-            and `encoder`, `sinks`, `restore`, `observe`, `outputs` of `Stream`. Sinks may also be mappings as in a
-            configuration file (`{"type": "jsonl", "path": "out.jsonl"}`).
-
-    Returns:
-        A `Stream`, to be entered with `async with`.
-
-    Raises:
-        ConfigError: An option is unknown or makes no sense.
-    """
-    names = ("encoder", "sinks", "restore", "observe", "outputs")
-    objects = {name: options.pop(name) for name in names if name in options}
-    if "sinks" in objects:  # those alone: options win over the environment
-        sinks = objects["sinks"]
-        objects["sinks"] = [one for one in sinks if not isinstance(one, (Mapping, SinkConfig))]
-        options["sinks"] = [one for one in sinks if isinstance(one, (Mapping, SinkConfig))]
-    if not isinstance(url, (str, Path)):
-        return Stream(stream_config(url.name, **options), source=url, **objects)
-    return Stream(stream_config(str(url), **options), **objects)
-
-
-def iterate(url: str | Path | Source, **options: Any) -> Generator[Embedding, None, None]:
-    """Yields the embeddings of a stream without asyncio; arguments and errors are those of `open`.
-
-    The stream lives in a thread of its own: it goes on while the caller works, and works in notebooks too.
-    """
-    with LoopThread() as loop:
-        stream = loop.run(_opened(url, options))
-        try:
-            while (embedding := loop.run(anext(stream, None))) is not None:
-                yield embedding
-        finally:
-            loop.run(stream.aclose())
-
-
-async def _opened(url: str | Path | Source, options: dict[str, Any]) -> Stream:
-    stream = open(url, **options)
-    return await stream.__aenter__()
-
-
-def _put_dropping_oldest(queue: asyncio.Queue[_T], item: _T) -> bool:
-    """Puts without waiting; returns whether an older item had to give way."""
-    dropped = False
-    while queue.full():
-        queue.get_nowait()
-        dropped = True
-    queue.put_nowait(item)
-    return dropped
