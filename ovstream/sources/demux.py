@@ -68,6 +68,9 @@ class Demuxer:
         extradata: Likewise.
         in_pieces: Take the packets of RTP as they come, where the codec allows (`pieces`).
 
+    Attributes:
+        heard_ns: Monotonic clock, when the newest packet of the video came; at first when the container was open.
+
     Raises:
         SourceError: It cannot be opened, or has no video.
     """
@@ -92,6 +95,7 @@ class Demuxer:
         self._started = False
         options = dict(options) | ({"fflags": "noparse+nofillin"} if in_pieces else {})
         self._container = _open(url, name, format, options, timeout_seconds)
+        self.heard_ns = time.monotonic_ns()
         try:
             self._stream = self._video_stream(max_pixels)
             self._assembler = self._piece_assembler() if in_pieces else None
@@ -120,7 +124,7 @@ class Demuxer:
         return self._pending_damage
 
     def samples(self) -> Iterator[Sample | None]:
-        """Yields access units in coded order, and None after each read that timed out.
+        """Yields access units in coded order, and None after each read that timed out, or was ended.
 
         Raises:
             SourceError: The container breaks; an end is no error.
@@ -222,7 +226,8 @@ class Demuxer:
             self._started, self._pending_damage, self._pending_change = True, False, False
 
     def _parts(self, packet: Packet[VideoStream]) -> list[Part]:
-        arrival_ns, sender_time_ns = time.monotonic_ns(), _sender_time_ns(packet)
+        self.heard_ns = arrival_ns = time.monotonic_ns()
+        sender_time_ns = _sender_time_ns(packet)
         parts = [
             Part(
                 data=bytes(part),

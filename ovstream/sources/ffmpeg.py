@@ -18,6 +18,7 @@ from ovstream.sources.credentials import credentials
 from ovstream.sources.demux import Demuxer, Sample
 from ovstream.sources.ffmpeg_errors import host_is_unknown
 from ovstream.sources.gate import KeyframeGate
+from ovstream.sources.interrupt import ended_when
 from ovstream.sources.pacing import Backoff
 from ovstream.sources.parameter_sets import ParameterSets
 from ovstream.sources.timeline import Timeline
@@ -25,9 +26,6 @@ from ovstream.sources.urls import CameraUrl, parse_url, redact_url
 from ovstream.sources.worker import ReadingStopped, ThreadedSource, Timed, Worker
 from ovstream.types import AccessUnit
 
-# How long a read blocks before the thread looks whether it should stop. A shorter time would interrupt FFmpeg
-# inside RTP packets more often, which costs the packet.
-READ_POLL_SECONDS = 0.5
 # Never "file": a playlist or a redirect must not reach local files.
 PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,hls,rtmp,rtmps,srt"
 UDP_BUFFER_BYTES = 4 * 1024 * 1024
@@ -43,9 +41,8 @@ class FFmpegSource(ThreadedSource):
     leads to another attempt, with growing pauses. Each new connection counts `epoch` up and starts at a keyframe
     with `discontinuity` set.
 
-    Closing during a connection attempt that hangs leaves its thread to end by itself, at most
-    `open_timeout_seconds` later. FFmpeg hides lost packets of RTSP: missing pictures are found by `Continuity`, missing
-    beginnings by `PieceAssembler`, other damage inside of a picture is not.
+    Closing ends whatever FFmpeg is waiting for, a handshake too. FFmpeg hides lost packets of RTSP: missing pictures are
+    found by `Continuity`, missing beginnings by `PieceAssembler`, other damage inside of a picture is not.
 
     Args:
         url: Any URL that FFmpeg opens, or `/dev/video0`.
@@ -97,7 +94,10 @@ class FFmpegSource(ThreadedSource):
     def _connection(self, worker: Worker[Timed]) -> SourceError | None:
         """Connects once and reads until it breaks; returns why, None at the end of a finite stream."""
         try:
-            with self._open() as demuxer:
+            with (
+                self._open(worker) as demuxer,
+                ended_when(lambda: worker.stopped or self._is_silent(demuxer)),
+            ):
                 self._joined(worker, demuxer)
                 self._receive(worker, demuxer)
                 if demuxer.finite and self._url.scheme in ("http", "https"):
@@ -111,27 +111,29 @@ class FFmpegSource(ThreadedSource):
             _log.exception("%s: the connection ended in an unexpected way", self.name)
             return SourceError(f"{self.name}: unexpected {type(error).__name__}")
 
-    def _open(self) -> Demuxer:
+    def _open(self, worker: Worker[Timed]) -> Demuxer:
         options, format = self._options()
         url = self._url.location
         if format is None:
             username, password = credentials(self._config, self._url)
             url = self._url.text(username=username, password=password)
         try:
-            return Demuxer(
-                url,
-                name=self.name,
-                format=format,
-                options=options,
-                timeout_seconds=(self._config.open_timeout_seconds, READ_POLL_SECONDS),
-                max_pixels=self._config.max_pixels,
-                parameter_sets=self._parameter_sets,
-                extradata=self._extradata,
-                in_pieces=self._is_rtsp,
-            )
+            with ended_when(lambda: worker.stopped):
+                return Demuxer(
+                    url,
+                    name=self.name,
+                    format=format,
+                    options=options,
+                    timeout_seconds=(self._config.open_timeout_seconds, self._config.read_timeout_seconds),
+                    max_pixels=self._config.max_pixels,
+                    parameter_sets=self._parameter_sets,
+                    extradata=self._extradata,
+                    in_pieces=self._is_rtsp,
+                )
         except (SourceAuthError, SourceNotFound, SourceTimeout):
             raise
         except SourceError:
+            worker.wait(0)
             if format is not None or not host_is_unknown(self._url.host):
                 raise
         raise SourceNotFound(f"{self.name}: the host name is unknown")
@@ -169,17 +171,14 @@ class FFmpegSource(ThreadedSource):
 
     def _receive(self, worker: Worker[Timed], demuxer: Demuxer) -> None:
         queue = _Queue(worker)
-        heard_ns = time.monotonic_ns()
         held: AccessUnit | None = None
         continuity = Continuity(demuxer.codec) if self._is_rtsp else None
         for sample in demuxer.samples():
             worker.wait(0)
-            silence_seconds = (time.monotonic_ns() - heard_ns) / 1e9
             if sample is None:
-                if silence_seconds > self._config.read_timeout_seconds:
-                    raise SourceTimeout(f"{self.name} is silent for {silence_seconds:.1f} s")
+                if self._is_silent(demuxer):
+                    raise SourceTimeout(f"{self.name} is silent for {_silence_seconds(demuxer):.1f} s")
                 continue
-            heard_ns = time.monotonic_ns()
             self._remember(worker, demuxer, sample)
             ready, held = held, None if sample.damaged else self._unit(sample, demuxer)
             if not (demuxer.ends_cut and self._is_rtsp and self._config.transport == "udp"):
@@ -190,6 +189,9 @@ class FFmpegSource(ThreadedSource):
                 self._gate.deliver(ready, queue)
             if sample.damaged:
                 self._damage(worker)
+
+    def _is_silent(self, demuxer: Demuxer) -> bool:
+        return _silence_seconds(demuxer) > self._config.read_timeout_seconds
 
     @property
     def _is_rtsp(self) -> bool:
@@ -230,6 +232,10 @@ class FFmpegSource(ThreadedSource):
         pts = self._timeline.place(sample.pts, sample.arrival_ns)
         self._last_pts = pts + (pts == self._last_pts)
         return self._last_pts
+
+
+def _silence_seconds(demuxer: Demuxer) -> float:
+    return (time.monotonic_ns() - demuxer.heard_ns) / 1e9
 
 
 class _Queue:

@@ -18,7 +18,7 @@ from ovstream.types import AccessUnit, EventKind
 
 T = TypeVar("T")
 
-# A thread inside a connection attempt cannot be interrupted; it is left to end by itself after this time.
+# A thread that the system holds (a name being looked up, a disk that hangs) is left to end by itself after this time.
 CLOSE_PATIENCE_SECONDS = 0.9
 
 

@@ -136,7 +136,6 @@ async def run(cameras: int, seconds: float, backend: str, seed: int) -> bool:
     await asyncio.gather(*following, return_exceptions=True)
     for camera in fleet:
         await camera.server.__aexit__(None, None, None)
-    await asyncio.sleep(2.5)  # threads inside of FFmpeg's handshake end with it
     show_new(files, "before the garbage is collected")
     gc.collect()
     left = (
