@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rich.markup import escape
-
 from ovstream.cli.app import app
-from ovstream.cli.console import error_console
 from ovstream.errors import OvstreamError
 
 __all__ = ["main"]
@@ -18,5 +15,9 @@ def main() -> None:
     try:
         app()
     except OvstreamError as error:
+        from rich.markup import escape
+
+        from ovstream.cli.console import error_console
+
         error_console.print(f"[bold red]error[/]  {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

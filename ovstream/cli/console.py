@@ -8,14 +8,14 @@ import logging
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import structlog
 from rich.console import Console
 from rich.table import Table
 
-from ovstream.pipeline import StreamStats
-from ovstream.types import ModelInfo
+if TYPE_CHECKING:
+    from ovstream.pipeline import StreamStats
+    from ovstream.types import ModelInfo
 
 console = Console()
 error_console = Console(stderr=True)
@@ -28,6 +28,8 @@ _T = TypeVar("_T")
 
 def set_up_logging(*, verbose: bool, log_format: LogFormat = "console") -> None:
     """Sends the log to stderr: warnings only, or everything with `verbose`."""
+    import structlog
+
     renderer: list[Any] = [structlog.dev.ConsoleRenderer()]
     if log_format == "json":
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
