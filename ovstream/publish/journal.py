@@ -112,11 +112,10 @@ class Journal:
         if position is not None and seq < position.next_seq:
             self._forget(key)
         self._positions[key] = Position(record.epoch, seq + 1)
-        parts = pack(record)
-        size = sum(map(len, parts))
+        parts, size = pack(record)
         for _ in range(2):
             try:
-                self._active(size).append(record, parts)
+                self._active(size).append(record, parts, size)
             except OSError:
                 if not self._give_way():
                     break
@@ -167,11 +166,13 @@ class Journal:
             files = [(one, one.size, one.duplicate()) for one in self._segments if one.size > one.synced]
         try:
             for segment, size, file in files:
-                os.fdatasync(file)
+                if file is not None:
+                    os.fdatasync(file)
                 segment.synced = size
         finally:
             for _, _, file in files:
-                os.close(file)
+                if file is not None:
+                    os.close(file)
 
     def close(self) -> None:
         """Syncs and closes; may be called twice.
@@ -238,7 +239,7 @@ class Journal:
                 self._give_way()
             number = 1 if active is None else active.number + 1
             path = None if self._folder is None else self._folder / f"{number:020d}.ovj"
-            active = Segment(path, number=number)
+            active = Segment(path, number=number, capacity=max(size + len(FILE_HEAD), self._segment_bytes))
             self._segments.append(active)
         return active
 

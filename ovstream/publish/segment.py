@@ -13,7 +13,6 @@ flipped by a bad disk, is left out; the marker finds the next one.
 from __future__ import annotations
 
 import functools
-import os
 import struct
 import zlib
 from array import array
@@ -22,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from ovstream.publish.files import File, Memory
 
 Channel = Literal["e", "s"]
 Key = tuple[str, Channel]
@@ -44,13 +45,15 @@ class Record(NamedTuple):
         epoch: Of the publisher.
         time_ns: Wall clock (UTC, Unix) of the sending.
         frames: Of the message.
+        joined: The same in one piece, if they lie together.
     """
 
     key: Key
     seq: int
     epoch: int
     time_ns: int
-    frames: Sequence[bytes]
+    frames: Sequence[bytes | memoryview]
+    joined: memoryview | None = None
 
 
 @dataclass(slots=True)
@@ -72,17 +75,19 @@ class Entries:
         return bisect_left(self.seqs, seq)
 
 
-def pack(record: Record) -> list[bytes]:
-    """Turns a record into byte strings to be written one after the other."""
-    (stream_id, channel), seq, epoch, time_ns, frames = record
-    name, count = stream_id.encode(), len(frames)
-    sizes = [*map(len, frames)]
-    length, layout = sum(sizes), _layout(len(name), count)
+def pack(record: Record) -> tuple[list[bytes | memoryview], int]:
+    """Turns a record into byte strings to be written one after the other, and says how long they are together."""
+    (stream_id, channel), seq, epoch, time_ns, frames, joined = record
+    name, sizes = stream_id.encode(), [*map(len, frames)]
+    count = len(sizes)
+    layout = _layout(len(name), count)
     body = layout.pack(seq, epoch, time_ns, ord(channel), len(name), count, 0, name, *sizes)
+    pieces = frames if joined is None else (joined,)
     crc = zlib.crc32(body)
-    for frame in frames:
-        crc = zlib.crc32(frame, crc)
-    return [_HEAD.pack(_MARKER, len(body) + length, crc) + body, *frames]
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+    length = len(body) + sum(sizes)
+    return [_HEAD.pack(_MARKER, length, crc) + body, *pieces], _HEAD.size + length
 
 
 @functools.lru_cache(maxsize=256)
@@ -125,20 +130,18 @@ class Segment:
     Args:
         path: None: in memory only, gone with the process.
         number: Order among the files of a journal.
+        capacity: Bytes that are expected.
     """
 
-    def __init__(self, path: Path | None, *, number: int) -> None:
+    def __init__(self, path: Path | None, *, number: int, capacity: int = 0) -> None:
         self.path = path
         self.number = number
         self.index: dict[Key, Entries] = {}
         self.damaged = 0
         self.torn_bytes = 0
         self.synced = 0  # bytes known to be on the disk
-        if path is None:
-            self._file = os.memfd_create("ovstream-journal")
-        else:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.size = os.fstat(self._file).st_size
+        self._store: Memory | File = Memory(capacity) if path is None else File(path)
+        self.size = self._store.size
         try:
             if self.size < len(FILE_HEAD):
                 self._begin()
@@ -146,29 +149,29 @@ class Segment:
             self.close()
             raise
 
-    def append(self, record: Record, parts: Sequence[bytes]) -> None:
+    def append(self, record: Record, parts: Sequence[bytes | memoryview], size: int) -> None:
         """Writes a record behind the others.
 
         Args:
             record: What to find it by.
             parts: The record, packed.
+            size: Of all parts.
 
         Raises:
             OSError: It cannot be written; the file is as it was before.
         """
-        at, size = self.size, sum(map(len, parts))
+        at = self.size
         try:
-            if os.pwritev(self._file, parts, at) != size:
-                raise OSError(28, "No space left on device")
+            self._store.write(parts, at, size)
         except OSError:
-            os.ftruncate(self._file, at)
+            self._store.truncate(at)
             raise
         self._note(record, at)
         self.size = at + size
 
     def records(self) -> Iterator[Record]:
         """Reads the whole file, fills the index and counts what is damaged; cuts off a torn tail."""
-        data = memoryview(os.pread(self._file, self.size, 0))
+        data = memoryview(self._store.read(0, self.size))
         offset, good_end = len(FILE_HEAD), len(FILE_HEAD)
         while offset < len(data):
             found = unpack(data, offset)
@@ -184,27 +187,25 @@ class Segment:
             yield found[0]
         self.torn_bytes = len(data) - good_end
         if self.torn_bytes:
-            os.ftruncate(self._file, good_end)
+            self._store.truncate(good_end)
             self.size = good_end
 
     def read(self, offset: int) -> Record | None:
         """Reads one record back; None: it was damaged since."""
-        head = os.pread(self._file, _HEAD.size, offset)
+        head = self._store.read(offset, _HEAD.size)
         if len(head) < _HEAD.size:
             return None
         length = min(_HEAD.unpack(head)[1], self.size)
-        found = unpack(head + os.pread(self._file, length, offset + _HEAD.size))
+        found = unpack(head + self._store.read(offset + _HEAD.size, length))
         return found and found[0]
 
-    def duplicate(self) -> int:
-        """A descriptor of the file for the caller to sync and to close."""
-        return os.dup(self._file)
+    def duplicate(self) -> int | None:
+        """A descriptor of the file for the caller to sync and to close; None: there is no file."""
+        return self._store.duplicate()
 
     def close(self) -> None:
         """Closes the file and leaves it there."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._store.close()
 
     def remove(self) -> None:
         """Closes the file and takes it away."""
@@ -213,15 +214,13 @@ class Segment:
             self.path.unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        os.ftruncate(self._file, 0)
-        if os.pwrite(self._file, FILE_HEAD, 0) != len(FILE_HEAD):
-            raise OSError(28, "No space left on device")
+        self._store.truncate(0)
+        self._store.write([FILE_HEAD], 0, len(FILE_HEAD))
         self.size = len(FILE_HEAD)
 
     def _note(self, record: Record, offset: int) -> None:
-        entries = self.index.get(record.key)
-        if entries is None:
-            entries = self.index[record.key] = Entries()
-        elif entries.seqs and record.seq <= entries.seqs[-1]:
-            entries = self.index[record.key] = Entries()  # the numbering began anew
-        entries.add(record.seq, offset, record.time_ns)
+        key, seq = record.key, record.seq
+        entries = self.index.get(key)
+        if entries is None or (entries.seqs and seq <= entries.seqs[-1]):  # or the numbering began anew
+            entries = self.index[key] = Entries()
+        entries.add(seq, offset, record.time_ns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import zmq
@@ -112,7 +112,7 @@ class SendingSocket:
         except zmq.ZMQError as error:
             raise ConfigError(f"cannot bind {address}: {error}") from None
 
-    def send(self, frames: list[bytes]) -> bool:
+    def send(self, frames: Sequence[bytes | memoryview]) -> bool:
         """Hands a message to the socket; PUB drops for slow subscribers and never blocks."""
         send = self._send
         try:

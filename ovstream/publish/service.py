@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import zmq
 
@@ -269,7 +269,7 @@ class Service:
         batch = self._journal.read(
             stream_id, channel, request.first, last, count=_BATCH_MESSAGES, size=_BATCH_BYTES
         )
-        messages = [record.frames for record in batch.records]
+        messages = [cast(Sequence[bytes], record.frames) for record in batch.records]  # read back: bytes
         return Reply(kind, request.tag, stream_id, channel, batch.last, oldest, messages=messages)
 
     def _sync(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,7 @@ from ovstream.publish.service import Service
 from ovstream.publish.standing import Standing
 from ovstream.publish.terminating import terminate
 from ovstream.types import AccessUnit, Embedding, EventKind, SinkCounts, StreamEvent
-from ovstream.wire import encode
+from ovstream.wire import Forms
 
 _MEMORY_BYTES = 16 << 20  # of messages kept for replay where no journal is configured
 
@@ -88,6 +89,7 @@ class Publisher:
             raise ConfigError("a publisher with keys needs a ZeroMQ context of its own")
         self._guard = Guard(Path(config.keys)) if config.keys is not None else None
         self._stats = PublisherStats()
+        self._forms = Forms()
         self._keeping = True  # so far; a change is told once
         self._closed = False
         folder = None if config.journal is None else Path(config.journal)
@@ -182,7 +184,7 @@ class Publisher:
         self._check_open()
         stream_id, seq = embedding.stream_id, embedding.seq
         sequence = self._numbering.advance(stream_id, embedding.epoch, seq)
-        frames = encode(
+        form = self._forms.fill(
             embedding,
             dtype=self._config.vector_dtype,
             first_seq=sequence.first_seq,
@@ -190,10 +192,10 @@ class Publisher:
         )
         self._standing.time_ns = embedding.publish_time_ns
         sequence.next_seq, sequence.ended = seq + 1, False
-        self._keep("e", stream_id, sequence.epoch, seq, frames)
-        if self._send(frames):
+        self._keep("e", stream_id, sequence.epoch, seq, form.frames, form.joined)
+        if self._send(form.frames):
             self._stats.published += 1
-            self._stats.bytes += sum(map(len, frames))
+            self._stats.bytes += form.size
 
     def heartbeat(self, now_ns: int, *, stream_id: str | None = None) -> None:
         """Sends a sign of life; to be called once a second.
@@ -246,9 +248,18 @@ class Publisher:
     def _configure(self, socket: zmq.Socket[bytes]) -> None:
         configure(socket, high_water_mark=self._config.high_water_mark, guard=self._guard)
 
-    def _keep(self, channel: Channel, stream_id: str, epoch: int, seq: int, frames: list[bytes]) -> None:
+    def _keep(
+        self,
+        channel: Channel,
+        stream_id: str,
+        epoch: int,
+        seq: int,
+        frames: Sequence[bytes | memoryview],
+        joined: memoryview | None = None,
+    ) -> None:
         """Writes a message to the journal; tells once when that stops, and once when it works again."""
-        kept = self._journal.append(Record((stream_id, channel), seq, epoch, self._standing.time_ns, frames))
+        record = Record((stream_id, channel), seq, epoch, self._standing.time_ns, frames, joined)
+        kept = self._journal.append(record)
         self._stats.unkept += not kept
         if kept is self._keeping:
             return
@@ -272,7 +283,7 @@ class Publisher:
         if self._closed:
             raise ConfigError("the publisher is closed")
 
-    def _send(self, frames: list[bytes]) -> bool:
+    def _send(self, frames: Sequence[bytes | memoryview]) -> bool:
         """Hands a message to the socket, after everybody was made to connect again where that is due."""
         if self._service.revoked.is_set() and self._socket.cut_connections():
             self._service.revoked.clear()

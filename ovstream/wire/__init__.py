@@ -17,6 +17,7 @@ from ovstream.wire.checkpoint import decode_checkpoint, encode_checkpoint
 from ovstream.wire.control import Heartbeat, Status, encode_heartbeat, encode_status
 from ovstream.wire.embedding import Published, decode, encode
 from ovstream.wire.fields import WIRE_MAJOR
+from ovstream.wire.forms import Form, Forms
 from ovstream.wire.message import Message, parse, topics
 from ovstream.wire.replay import (
     Channel,
@@ -31,6 +32,8 @@ from ovstream.wire.replay import (
 __all__ = [
     "WIRE_MAJOR",
     "Channel",
+    "Form",
+    "Forms",
     "Heartbeat",
     "Message",
     "Published",

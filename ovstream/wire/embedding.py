@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast, get_args
 
@@ -11,13 +12,21 @@ from ovstream.types import Action, Embedding, Kind
 from ovstream.wire import limits
 from ovstream.wire.drafts import embedding_of
 from ovstream.wire.fields import Fields, check_topic
+from ovstream.wire.forms import Forms
 from ovstream.wire.heads import MAP_OF_11, Constant, HeadMemory, check_shape
 from ovstream.wire.tails import KEYS, Tail, tail_of
-from ovstream.wire.vectors import DTYPES, VectorDtype, to_arrays, to_bytes
+from ovstream.wire.vectors import DTYPES, VectorDtype, to_arrays
 
 _ACTIONS = frozenset(get_args(Action))
-_ALL_PRESENT = (True,) * len(KEYS)
 _memory = HeadMemory()
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.forms = Forms()
+
+
+_local = _Local()
 
 
 class Published(NamedTuple):
@@ -70,51 +79,9 @@ def encode(
     Raises:
         WireError: The embedding is larger than `limits`, or its vector is not finite or misshapen.
     """
-    vector, changed = embedding.vector, embedding.changed
-    code, payload, mask = to_bytes(vector, changed, dtype)
-    key = (
-        embedding.stream_id,
-        embedding.epoch,
-        embedding.seq if first_seq is None else first_seq,
-        embedding.kind,
-        code,
-        vector.shape,
-        changed.shape,
-        embedding.model_id,
-        embedding.model_digest,
-        embedding.trained,
-        embedding.action,
-        embedding.reason,
-        bool(embedding.decoded),
-    )
-    topic, head = _memory.topic_and_head(key)
-    header = head + _tail(embedding, previous_seq)
-    if len(header) > limits.MAX_HEADER_BYTES:
-        raise WireError(f"header of {len(header)} bytes, at most {limits.MAX_HEADER_BYTES}")
-    return [topic, header, payload, mask]
-
-
-def _tail(embedding: Embedding, previous_seq: int | None) -> bytes:
-    """The fields that change from message to message."""
-    counters, drift = embedding.counters, embedding.drift
-    values: list[Any] = [
-        embedding.seq,
-        previous_seq,
-        embedding.publish_time_ns,
-        embedding.capture_time_ns,
-        embedding.pts_seconds,
-        embedding.keep_ratio,
-        drift,
-        embedding.staleness_frames,
-        embedding.n_updated,
-        embedding.flops,
-    ]
-    present = _ALL_PRESENT
-    if None in values:
-        present = tuple(value is not None for value in values)
-        values = [value for value in values if value is not None]
-    values += counters.values()
-    return tail_of(present, tuple(counters)).pack(values)
+    first_seq = embedding.seq if first_seq is None else first_seq
+    form = _local.forms.fill(embedding, dtype=dtype, first_seq=first_seq, previous_seq=previous_seq)
+    return [bytes(frame) for frame in form.frames]
 
 
 def decode(frames: Sequence[bytes]) -> Embedding:
@@ -177,8 +144,7 @@ def _at_once(
         )
         counts = list(left)
     if not (
-        max(seq, sent, staleness, updated or 0, flops or 0, *counts) <= limits.MAX_UINT
-        and (constant.first_seq <= previous < seq if previous is not None else constant.first_seq <= seq)
+        (constant.first_seq <= previous < seq if previous is not None else constant.first_seq <= seq)
         and (captured is None or captured >= -limits.MAX_UINT)
         and (pts is None or math.isfinite(pts))
         and 0 <= keep_ratio <= 1

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ovstream.errors import WireError
 from ovstream.types import Action, Kind
 from ovstream.wire import limits
-from ovstream.wire.fields import WIRE_MAJOR, pack, stream_topic
+from ovstream.wire.fields import WIRE_MAJOR, pack
 from ovstream.wire.tails import Tail
 
 # Most of a header is the same from message to message. Both sides keep that part packed, in this order, at the front;
@@ -69,27 +68,10 @@ class Known:
 
 
 class HeadMemory:
-    """Beginnings of headers, of as many streams as one process may deal with; forgets all when it is full."""
+    """Beginnings of received headers, of as many streams as one process may deal with; forgets all when it is full."""
 
     def __init__(self) -> None:
-        self._sent: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
         self._received: dict[bytes, list[Known]] = {}
-
-    def topic_and_head(self, key: tuple[Any, ...]) -> tuple[bytes, bytes]:
-        """Of a message that is sent; `key` has the fields of `Constant`.
-
-        Raises:
-            WireError: The message cannot be sent.
-        """
-        known = self._sent.get(key)
-        if known is None:
-            constant = Constant(*key)
-            check_shape(constant.kind, constant.shape, constant.grid)
-            known = stream_topic("e", constant.stream_id).encode(), constant.packed()
-            if len(self._sent) >= _MAX_REMEMBERED:
-                self._sent.clear()
-            self._sent[key] = known
-        return known
 
     def recall(self, topic: bytes, header: bytes) -> Known | None:
         """What a received header begins with."""

@@ -21,6 +21,8 @@ _UINT, _INT, _REAL = (b"\xcf", "Q"), (b"\xd3", "q"), (b"\xcb", "d")
 _FIELDS = (("q", _UINT), ("pq", _UINT), ("t", _UINT), ("ct", _INT), ("pts", _REAL), ("kr", _REAL), ("dr", _REAL), ("sf", _UINT), ("nu", _UINT), ("fl", _UINT))  # fmt: skip
 KEYS = tuple(key for key, _ in _FIELDS)
 _NIL = b"\xc0"
+# Bits of a number that are always 0: the highest of an unsigned one, see `limits.MAX_UINT`.
+_FIXED = {"Q": b"\x80" + bytes(7), "q": bytes(8), "d": bytes(8), "": b""}
 
 Present = tuple[bool, ...]
 
@@ -51,18 +53,24 @@ class Tail:
             letters.append("Q")
             text = b""
         constants.append(text)
-        pairs = zip(constants, [*letters, ""], strict=True)
+        pairs = [*zip(constants, [*letters, ""], strict=True)]
         self._struct = struct.Struct(">" + "".join(f"{len(constant)}s{letter}" for constant, letter in pairs))
-        self._constants = tuple(constants)
-        self._template: list[Any] = [b""] * (2 * len(constants) - 1)
+        self._numbers = struct.Struct(
+            ">" + "".join(f"{len(constant)}x{letter}" for constant, letter in pairs)
+        )
+        self._template: list[Any] = [0] * (2 * len(constants) - 1)
         self._template[0::2] = constants
+        empty = self._struct.pack(*self._template)
+        ones = b"".join(b"\xff" * len(constant) + _FIXED[letter] for constant, letter in pairs)
+        self._fixed = int.from_bytes(empty, "big")
+        self._where_fixed = int.from_bytes(ones, "big")
         self.size = self._struct.size
         self.present = present
         self.complete = all(present)
         self.counters = counters
 
-    def pack(self, values: Sequence[float]) -> bytes:
-        """Packs the values that are not nil, in order, counts at the end.
+    def write(self, target: bytearray, offset: int, values: Sequence[float]) -> None:
+        """Writes the values that are not nil, in order, counts at the end, to the last bytes of a header.
 
         Raises:
             WireError: One is out of range.
@@ -70,16 +78,17 @@ class Tail:
         filled = self._template.copy()
         filled[1::2] = values
         try:
-            return self._struct.pack(*filled)
+            self._struct.pack_into(target, offset, *filled)
         except struct.error as error:
             raise WireError(f"a number does not fit: {error}") from None
 
     def read(self, data: bytes) -> tuple[Any, ...] | None:
-        """Gives those values back; None: the bytes are laid out otherwise."""
+        """Gives those values back, the unsigned ones in range; None: the bytes are laid out otherwise."""
         if len(data) != self.size:
             return None
-        found = self._struct.unpack(data)
-        return found[1::2] if found[0::2] == self._constants else None
+        if int.from_bytes(data, "big") & self._where_fixed != self._fixed:  # all constants at once
+            return None
+        return self._numbers.unpack(data)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ovstream.types import BoolArray, FloatArray
 
 VectorDtype = Literal["float16", "float32"]
 
-_CODES: dict[str, str] = {"float16": "<f2", "float32": "<f4"}
+CODES: dict[str, str] = {"float16": "<f2", "float32": "<f4"}
 DTYPES: dict[str, np.dtype[Any]] = {"<f2": np.dtype("<f2"), "<f4": np.dtype("<f4")}
 _MAX_FLOAT16 = float(np.finfo(np.float16).max)
 _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(np.bool_)
@@ -21,38 +21,57 @@ _FLOATS = ffi.typeof("float[]")
 _from_buffer, _pack, _unpack, _OK = ffi.from_buffer, lib.ovbits_pack, lib.ovbits_unpack, lib.OVBITS_OK
 
 
-def to_bytes(vector: FloatArray, changed: BoolArray, dtype: VectorDtype) -> tuple[str, bytes, bytes]:
-    """Turns a vector and a mask into their code ("<f2", "<f4") and bytes.
+class Room:
+    """Where the bytes of a vector and of a mask go, again and again.
 
     Args:
-        vector: Of any shape; one with a value beyond float16 goes as float32.
-        changed: (rows, cols) bool; patch i becomes bit i % 8, lowest first, of byte i // 8.
-        dtype: Of the bytes.
+        buffer: Of the caller; never resized.
+        offset: Of the vector; the mask comes behind it.
+        code: "<f2" or "<f4".
+        count: Elements of the vector.
+        patches: Of the mask.
 
-    Raises:
-        WireError: An element of `vector` is not finite, or there is none.
+    Attributes:
+        mask_at: Offset of the mask.
+        end: Offset behind it.
     """
-    count, patches = vector.size, changed.size
-    if not count:
-        raise WireError("a vector without elements")
-    if vector.dtype != _FLOAT32 or not (vector.flags.c_contiguous and vector.flags.aligned):
-        vector = np.require(vector, _FLOAT32, ("C", "A"))
-    if changed.dtype != _BOOL or not changed.flags.c_contiguous:
-        changed = np.ascontiguousarray(changed, _BOOL)
-    halves, bits = bytearray(2 * count), bytearray((patches + 7) >> 3)
-    peak = _pack(
-        _from_buffer(_FLOATS, vector),
-        count,
-        _from_buffer(changed),
-        patches,
-        _from_buffer(halves),
-        _from_buffer(bits),
-    )
-    if not math.isfinite(peak):
-        raise WireError("the vector holds values that are not finite")
-    if peak > _MAX_FLOAT16 or dtype != "float16":
-        return "<f4", vector.astype(DTYPES["<f4"]).tobytes(), bytes(bits)
-    return _CODES[dtype], bytes(halves), bytes(bits)
+
+    def __init__(self, buffer: bytearray, offset: int, *, code: str, count: int, patches: int) -> None:
+        self.mask_at, self.end = room_of(code, count, patches, offset)
+        self._patches = patches
+        self._start = _from_buffer(buffer)  # keeps the buffer where it is
+        self._halves, self._bits = self._start + offset, self._start + self.mask_at
+        self._count = count if code == "<f2" else 0
+        self._wide = None if self._count else np.frombuffer(buffer, DTYPES[code], count, offset)
+
+    def fill(self, vector: FloatArray, changed: BoolArray) -> bool:
+        """Puts both there; False: a value of the vector is beyond float16.
+
+        Args:
+            vector: Of any shape.
+            changed: (rows, cols) bool; patch i becomes bit i % 8, lowest first, of byte i // 8.
+
+        Raises:
+            WireError: An element of `vector` is not finite.
+        """
+        if vector.dtype != _FLOAT32 or not (vector.flags.c_contiguous and vector.flags.aligned):
+            vector = np.require(vector, _FLOAT32, ("C", "A"))
+        if changed.dtype != _BOOL or not changed.flags.c_contiguous:
+            changed = np.ascontiguousarray(changed, _BOOL)
+        floats, mask = _from_buffer(_FLOATS, vector), _from_buffer(changed)
+        peak = _pack(floats, self._count, mask, self._patches, self._halves, self._bits)
+        if self._wide is not None:
+            self._wide[:] = vector.reshape(-1)
+            peak = 0.0 if np.isfinite(vector).all() else math.nan
+        if not math.isfinite(peak):
+            raise WireError("the vector holds values that are not finite")
+        return cast(float, peak) <= _MAX_FLOAT16
+
+
+def room_of(code: str, count: int, patches: int, offset: int = 0) -> tuple[int, int]:
+    """Where the mask lies behind a vector, and where it ends."""
+    mask_at = offset + count * DTYPES[code].itemsize
+    return mask_at, mask_at + ((patches + 7) >> 3)
 
 
 def to_arrays(

@@ -206,11 +206,11 @@ def test_a_file_that_may_not_grow_costs_what_does_not_fit_and_nothing_else(tmp_p
 
 def test_a_segment_writes_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     segment = Segment(tmp_path / "1.ovj", number=1)
-    segment.append(record(0), pack(record(0)))
+    segment.append(record(0), *pack(record(0)))
     real = os.pwritev
     monkeypatch.setattr(os, "pwritev", lambda file, parts, at: real(file, [parts[0], parts[1][:5]], at))
     with pytest.raises(OSError, match="No space"):
-        segment.append(record(1), pack(record(1)))
+        segment.append(record(1), *pack(record(1)))
     monkeypatch.undo()
     assert (tmp_path / "1.ovj").stat().st_size == segment.size
     segment.close()

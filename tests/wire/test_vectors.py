@@ -12,10 +12,21 @@ from hypothesis import strategies as st
 from ovstream.errors import WireError
 from ovstream.types import Embedding
 from ovstream.wire.drafts import embedding_of
-from ovstream.wire.vectors import to_arrays, to_bytes
+from ovstream.wire.vectors import CODES, Room, room_of, to_arrays
 
 NONE = np.zeros((1, 1), np.bool_)
 floats = st.floats(width=32, min_value=-65504, max_value=65504)
+
+
+def to_bytes(vector: np.ndarray, changed: np.ndarray, dtype: str) -> tuple[str, bytes, bytes]:  # type: ignore[type-arg]
+    """Code, vector and mask, as they are sent."""
+    for code in (CODES[dtype], "<f4"):
+        buffer = bytearray(3 + room_of(code, vector.size, changed.size)[1])
+        room = Room(buffer, 3, code=code, count=vector.size, patches=changed.size)
+        assert room.end == len(buffer)
+        if room.fill(vector, changed):
+            break
+    return code, bytes(buffer[3 : room.mask_at]), bytes(buffer[room.mask_at :])
 
 
 @given(st.lists(floats, min_size=1, max_size=40))
