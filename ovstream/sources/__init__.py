@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 RTSP_SCHEMES = ("rtsp", "rtsps")
-NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "udp")
+NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https", "srt", "rtmp", "rtmps", "udp", "tcp", "rtp")
 WHEP_SCHEMES = ("whep+https", "whep+http")
 RIGHT_FORMS = "a file path, file://, synthetic:, /dev/videoN, " + ", ".join(
     f"{scheme}://" for scheme in (*NETWORK_SCHEMES, "whip", *WHEP_SCHEMES)

@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from ovstream.errors import SourceCodecError, SourceProtocolError, SourceTimeout
+from ovstream.errors import ConfigError, SourceCodecError, SourceProtocolError, SourceTimeout
 from ovstream.sources.ffmpeg_errors import translate
 from ovstream.sources.parameter_sets import ParameterSets, extradata_nals, is_length_prefixed
 from ovstream.sources.picture_size import nals_size
@@ -73,6 +73,7 @@ class Demuxer:
 
     Raises:
         SourceError: It cannot be opened, or has no video.
+        ConfigError: FFmpeg was built without the protocol.
     """
 
     def __init__(
@@ -283,8 +284,14 @@ def _open(
     started = time.monotonic()
     try:
         return av.open(url, "r", format=format, options=dict(options), timeout=timeout_seconds)
+    except av.error.ProtocolNotFoundError:
+        missing = url.partition(":")[0]
     except (av.error.FFmpegError, ValueError) as error:
-        failure = translate(error, name)
+        missing, failure = "", translate(error, name)
+    if missing:
+        raise ConfigError(
+            f"{name}: this build of FFmpeg (PyAV) has no {missing}; put a gateway such as MediaMTX in front"
+        )
     # FFmpeg reports an interrupted handshake as whatever it found last.
     if timeout_seconds is not None and time.monotonic() - started >= timeout_seconds[0]:
         raise SourceTimeout(f"{name} does not answer in time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import time
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ from ovstream.types import AccessUnit
 # Never "file": a playlist or a redirect must not reach local files.
 PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,hls,rtmp,rtmps,srt"
 UDP_BUFFER_BYTES = 4 * 1024 * 1024
+RTMP_LISTENS = re.compile(r"\?listen=1$")
 TLS_SCHEMES = frozenset({"rtsps", "https", "rtmps"})
 
 _log = logging.getLogger("ovstream")
@@ -117,6 +119,8 @@ class FFmpegSource(ThreadedSource):
         if format is None:
             username, password = credentials(self._config, self._url)
             url = self._url.text(username=username, password=password)
+        if "listen" in options:
+            url = url.partition("?")[0]
         try:
             with ended_when(lambda: worker.stopped):
                 return Demuxer(
@@ -154,6 +158,8 @@ class FFmpegSource(ThreadedSource):
                 "analyzeduration": "0",
                 "buffer_size": str(UDP_BUFFER_BYTES),
             }
+        if scheme == "rtmp" and RTMP_LISTENS.search(self._url.location):
+            options |= {"listen": "1"}  # FFmpeg's other protocols read it in the URL
         if scheme in TLS_SCHEMES:
             options |= {"tls_verify": str(int(self._config.tls_verify))}
             if trusted := self._config.tls_ca_file or ssl.get_default_verify_paths().cafile:
