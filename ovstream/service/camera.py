@@ -22,8 +22,8 @@ from ovstream.errors import (
 from ovstream.pipeline import Stream
 from ovstream.service.facts import Facts, Origin, Seen, State
 from ovstream.service.home import Home
+from ovstream.service.levels import LEVELS, describe
 from ovstream.service.lives import Lives
-from ovstream.service.load import LEVELS, describe
 from ovstream.service.monitor import Monitor
 from ovstream.service.preview import jpeg
 from ovstream.service.timeline import Timeline

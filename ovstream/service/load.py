@@ -6,21 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ovstream.config import LoadConfig
-from ovstream.pipeline import Effort
+from ovstream.service.levels import LAST
+from ovstream.service.recovery import Recovery
 
-LEVELS = (
-    Effort(),
-    Effort(every=2, budget=0.5),
-    Effort(every=4, budget=0.25, read=2),
-    # all that can be saved: then pictures give way, not delay
-    Effort(every=0, budget=0.125, read=4),
-)
-_LAST = len(LEVELS) - 1
 _HORIZON_SECONDS = 2.0  # in which what is late should be made up for
 _LONGEST_LATENCY_SECONDS = 3.0  # more says nothing new: older pictures are dropped
 _OWN_CORE = 0.85  # of a core: a stream, which is one thread, can hardly use more
-_ROOM = 0.8  # of `max_cpu` that steps up may fill
-_WORST_PATIENCE = 8.0
+_SPARE = 0.8  # of `max_cpu`: below it who is late is not so because the box is full
+_ROOM = 0.95  # of `max_cpu`, that steps up may fill
+_BARRED = 8.0  # calm waits, in which a stream whose own thread was full is not tried again
+_NEWS = 0.3  # weight of the last second in what a stream is known to cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +59,12 @@ class LoadPolicy:
     late they are, how far the processors are above their limit. As many steps are taken at once as save that share:
     of the lowest priority first, equals in turns, so that streams of one priority are never more than one level apart
     and no stream degrades while one of lower priority could. Where streams are late while the box has room, their
-    process is full (its interpreter runs one thread at a time), and that holds among its own streams alone. A stream that is late because its own thread is full,
-    while the box has room, degrades alone.
+    process is full (its interpreter runs one thread at a time), and that holds among its own streams alone. A stream
+    that is late because its own thread is full, while the box has room, degrades alone.
 
-    Up is slow: after `recover_seconds` of calm as many steps as fit into half of the room that is free, the highest
-    priority first. A step up that has to be taken back makes the next wait twice as long.
+    Up is careful: after `recover_seconds` of calm some steps are tried, the highest priority first, as far as half of
+    the free room seems to reach, one at least where there is any; see `Recovery`. Where trouble follows, these are taken
+    back before anything else is. Streams that come begin where others of their priority are.
 
     Args:
         config: Thresholds.
@@ -79,12 +75,11 @@ class LoadPolicy:
 
     def __init__(self, config: LoadConfig) -> None:
         self._config = config
-        self._saved: dict[
-            str, list[float]
-        ] = {}  # cores that each step down was to save; as many as the level
-        self._calm_since: float | None = None
-        self._patience = 1.0
-        self._last_up = float("-inf")
+        self._saved: dict[str, list[float]] = {}  # cores that each step down saves; as many as the level
+        self._costs: dict[str, tuple[float, float]] = {}  # cores for decoding and for encoding, smoothed
+        self._barred: dict[str, float] = {}  # from steps up, until when
+        self._recovery = Recovery()
+        self._eased = False  # a second ago, by taking a trial back
         self.overload = 0.0
 
     @property
@@ -103,6 +98,8 @@ class LoadPolicy:
     def forget(self, stream_id: str) -> None:
         """Drops what is known of a stream that is gone."""
         self._saved.pop(stream_id, None)
+        self._costs.pop(stream_id, None)
+        self._barred.pop(stream_id, None)
 
     @property
     def degraded(self) -> int:
@@ -123,34 +120,63 @@ class LoadPolicy:
         Returns:
             What changes; none when all is well.
         """
-        most = self._config.max_cpu
+        changes = self._learn(demands)
+        most, seconds = self._config.max_cpu, self._config.recover_seconds
         busy = max(0.0, 1 - most / cpu_share) if cpu_share else 0.0
         late = {name: excess for name, one in demands.items() if (excess := self._excess(one)) > 0}
         self.overload = max(busy, _shared(demands, late))
         before = {name: self.level(name) for name in demands}
-        if not late and not busy:
-            self._up(demands, room=(_ROOM * most - cpu_share) * cores, now=now)
-            return self._changed(before, "there is room again")
-        self._calm_since = None
-        alone = {name for name in late if demands[name].cpu > _OWN_CORE and cpu_share < _ROOM * most}
+        alone = {
+            name for name in late if demands[name].cpu > _OWN_CORE and cpu_share < _SPARE * most and not busy
+        }
         for name in alone:
-            self._lower(name, demands[name], measured_at=before[name])
-        changes = self._changed(before, "its own thread is full")
-        if busy or late.keys() - alone:
-            between = {name: self.level(name) for name in demands}
-            # while the box has room a process can only be helped by its own streams: its interpreter is full
-            full = {demands[name].group for name in late.keys() - alone}
-            within = {name: one for name, one in demands.items() if busy or one.group in full}
-            self._down(within, too_much=self.overload if busy else _shared(within, late))
-            reason = (
-                f"pictures are late in {len(late)} of {len(demands)} streams"
-                if late
-                else f"{cpu_share:.0%} of all cores are in use"
+            self._lower(name)
+            self._barred[name] = now + _BARRED * seconds
+        changes += self._changed(before, "its own thread is full")
+        before = {name: self.level(name) for name in demands}
+        eased, self._eased = self._eased, False
+        if not busy and not late.keys() - alone:
+            steps = self._recovery.calm(now=now, seconds=seconds)
+            if cpu_share < _ROOM * most:
+                self._up(demands, steps=steps, room=(most - cpu_share) * cores, now=now)
+            return changes + self._changed(before, "there is room again")
+        trial = self._recovery.trouble(now=now, seconds=seconds)
+        for name in trial:
+            self._lower(name)
+        if trial:
+            self._eased = True
+            return changes + self._changed(before, "the step up was one too many")
+        if eased and self.overload < 1:  # that takes a second to show
+            return changes
+        # while the box has room a process can only be helped by its own streams: its interpreter is full
+        full = {demands[name].group for name in late.keys() - alone}
+        within = {name: one for name, one in demands.items() if busy or one.group in full}
+        self._recovery.fell(self._down(within, too_much=self.overload if busy else _shared(within, late)))
+        reason = (
+            f"pictures are late in {len(late)} of {len(demands)} streams"
+            if late
+            else f"{cpu_share:.0%} of all cores are in use"
+        )
+        return changes + self._changed(before, reason)
+
+    def _learn(self, demands: Mapping[str, Demand]) -> list[Change]:
+        """Notes what streams cost; those that are new begin where their like are."""
+        known = [name for name in demands if name in self._costs]
+        changes = []
+        for name, one in demands.items():
+            if name not in self._costs:
+                self._costs[name] = one.decode_cpu, one.encode_cpu
+                like = [self.level(other) for other in known if demands[other].priority == one.priority]
+                above = any(self.level(other) for other in known if demands[other].priority > one.priority)
+                for _ in range(LAST if above else min(like, default=0)):
+                    self._lower(name)
+                if self.level(name):
+                    changes.append(Change(name, self.level(name), "as others of its priority"))
+            decode, encode = self._costs[name]
+            self._costs[name] = (
+                decode + _NEWS * (one.decode_cpu - decode),
+                encode + _NEWS * (one.encode_cpu - encode),
             )
-            changes += self._changed(between, reason)
-        if changes:
-            again = now - self._last_up < 3 * self._config.recover_seconds  # a step up was one too many
-            self._patience = min(2 * self._patience, _WORST_PATIENCE) if again else 1.0
         return changes
 
     def _excess(self, demand: Demand) -> float:
@@ -163,44 +189,49 @@ class LoadPolicy:
             return 0.0
         return min(max(demand.growth + beyond / _HORIZON_SECONDS, 0.0), 1.0)
 
-    def _down(self, demands: Mapping[str, Demand], *, too_much: float) -> None:
-        """Takes steps until what they promise to save is what is too much; at least one."""
+    def _down(self, demands: Mapping[str, Demand], *, too_much: float) -> int:
+        """Takes steps until what they promise to save is what is too much, one at least; tells how many."""
         wanted = too_much * sum(one.cpu for one in demands.values())
         measured = {name: self.level(name) for name in demands}
-        while able := [name for name in demands if self.level(name) < _LAST]:
+        steps = 0
+        while able := [name for name in demands if self.level(name) < LAST]:
             chosen = min(
                 able, key=lambda name: (demands[name].priority, self.level(name), -demands[name].cpu, name)
             )
-            wanted -= self._lower(chosen, demands[chosen], measured_at=measured[chosen])
+            wanted -= self._lower(chosen, measured_at=measured[chosen])
+            steps += 1
             if wanted <= 0:
-                return
+                break
+        return steps
 
-    def _lower(self, name: str, demand: Demand, *, measured_at: int) -> float:
+    def _lower(self, name: str, *, measured_at: int | None = None) -> float:
         """Takes one step down, where there is one, and tells how many cores it promises to save."""
         level = self.level(name)
-        if level == _LAST:
+        if level == LAST or name not in self._costs:
             return 0.0
-        encode = demand.encode_cpu * 0.5 ** (level - measured_at)
-        saves = encode + demand.decode_cpu if level == _LAST - 1 else encode / 2
+        decode, encode = self._costs[name]
+        encode *= 0.5 ** (level - measured_at) if measured_at is not None else 1.0
+        saves = encode + decode if level == LAST - 1 else encode / 2
         self._saved.setdefault(name, []).append(saves)
         return saves
 
-    def _up(self, demands: Mapping[str, Demand], *, room: float, now: float) -> None:
-        """Takes steps back once the calm has lasted, while half of the room is not filled by what they will cost."""
-        if self._calm_since is None:
-            self._calm_since = now
-        degraded = [name for name in demands if self.level(name)]
-        if not degraded or now - self._calm_since < self._config.recover_seconds * self._patience:
+    def _up(self, demands: Mapping[str, Demand], *, steps: int, room: float, now: float) -> None:
+        """Tries steps up, while half of the room is not filled by what they seem to cost."""
+        degraded = [name for name in demands if self.level(name) and self._barred.get(name, now) <= now]
+        if not degraded or not steps:
             return
-        self._calm_since, left = now, room / 2
         first = max(demands[name].priority for name in degraded)  # the others wait until these are well
         chosen = [name for name in degraded if demands[name].priority == first]
-        for name in sorted(chosen, key=lambda one: (-self.level(one), one)):
-            left -= max(self._saved[name][-1], demands[name].encode_cpu)
-            if left <= 0:
-                return
+        left = room / 2
+        tried: list[str] = []
+        while len(tried) < steps and (able := [name for name in chosen if self.level(name)]):
+            name = min(able, key=lambda one: (-self.level(one), one))
+            left -= max(self._saved[name][-1], self._costs[name][1])
+            if left <= 0 and tried:
+                break
             self._saved[name].pop()
-            self._last_up = now
+            tried.append(name)
+        self._recovery.tried(tried, now=now)
 
     def _changed(self, before: Mapping[str, int], reason: str) -> list[Change]:
         return [
@@ -208,15 +239,6 @@ class LoadPolicy:
             for name, level in before.items()
             if self.level(name) != level
         ]
-
-
-def describe(level: int) -> str:
-    """What a level means, for people."""
-    if not level:
-        return "full effort again"
-    effort = LEVELS[level]
-    looks = f"1 of {effort.every} pictures" if effort.every else "keyframes only"
-    return f"looks at {looks}, with 1/{round(1 / effort.budget)} of its budget"
 
 
 def _shared(demands: Mapping[str, Demand], late: Mapping[str, float]) -> float:
