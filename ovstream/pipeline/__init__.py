@@ -1,5 +1,6 @@
 """Wires the stages of one stream together, and runs it."""
 
+from ovstream.pipeline.at_work import AT_WORK
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.encoders import encoder_of
 from ovstream.pipeline.inspection import inspect
@@ -14,6 +15,7 @@ from ovstream.pipeline.turns import TURNS
 from ovstream.pipeline.worker import FrameTrace, StreamWorker
 
 __all__ = [
+    "AT_WORK",
     "BOUNDS_SECONDS",
     "FULL_EFFORT",
     "PASSES",

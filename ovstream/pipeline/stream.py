@@ -18,6 +18,7 @@ from ovstream.decode import Picture
 from ovstream.encode import Encoder
 from ovstream.errors import ConfigError, DecodeError, OvstreamError
 from ovstream.health import Condition
+from ovstream.pipeline.at_work import AT_WORK
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.encoders import encoder_of
 from ovstream.pipeline.freshness import FreshnessGate
@@ -281,7 +282,7 @@ class Stream:
             if (told := self._freshness.report()) is not None:
                 self._telling.event("dropped", told)
             trace = self._tracer.begin(fresh) if self._tracer is not None else None
-            results = await self._in_thread(lambda: self._work(source, worker, fresh))
+            results = await self._loop.run_in_executor(self._executor, self._work, source, worker, fresh)
             worked = (
                 self._tracer.worked(trace, results) if self._tracer is not None and trace is not None else 0
             )
@@ -295,14 +296,14 @@ class Stream:
 
     def _work(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> list[Embedding]:
         """Takes a unit through the worker, when it is its turn; of live streams whole passes take turns, too."""
+        name, stats = self.config.stream_id, self.stats
         with TURNS:
             if not source.live:
                 worker.effort = self._effort
-                return worker.process(unit)
-            name, stats = self.config.stream_id, self.stats
+                return AT_WORK.run(name, lambda: worker.process(unit))
             passes, spent = stats.frames_dense, stats.cpu_seconds.get("encode", 0.0)
             worker.effort = replace(self._effort, whole=PASSES.admits(name))
-            results = worker.process(unit)
+            results = AT_WORK.run(name, lambda: worker.process(unit))
             spent = stats.cpu_seconds.get("encode", 0.0) - spent
             PASSES.done(name, spent if stats.frames_dense > passes else 0.0, put_off=worker.put_off)
             return results
@@ -349,7 +350,8 @@ class Stream:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
-        return await self._loop.run_in_executor(self._executor, call)
+        name = self.config.stream_id
+        return await self._loop.run_in_executor(self._executor, lambda: AT_WORK.run(name, call))
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error

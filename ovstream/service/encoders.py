@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ovstream.config import EncodeConfig
 from ovstream.encode import Encoder
-from ovstream.pipeline import encoder_of
+from ovstream.pipeline import AT_WORK, encoder_of
 
 
 @dataclass(slots=True)
@@ -35,7 +35,8 @@ class EncoderPool:
         """
         shared = self._shared.get(config)
         if shared is None:
-            shared = _Shared(asyncio.create_task(asyncio.to_thread(encoder_of, config)))
+            loading = asyncio.to_thread(AT_WORK.run, user, lambda: encoder_of(config))
+            shared = _Shared(asyncio.create_task(loading))
             self._shared[config] = shared
         shared.users.add(user)
         try:

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import faulthandler
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ from typing import Any
 
 from ovstream.config import StreamConfig
 from ovstream.errors import FencedError
-from ovstream.pipeline import PASSES, TURNS
+from ovstream.pipeline import AT_WORK, PASSES, TURNS
 from ovstream.service.camera import Camera
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.home import Life
@@ -156,6 +157,10 @@ class Inside:
         if kind == "hello":
             TURNS.limit(body["turns"])
             PASSES.limit(body["cores"])
+            if body["record"]:
+                at_work, fault = body["record"]
+                AT_WORK.keep(memoryview(mmap.mmap(at_work, 0)))
+                faulthandler.enable(fault)
             _forward_log(self.link, body["log_level"])
         elif kind == "put":
             self._lives[stream_id] = body["life"]

@@ -103,6 +103,10 @@ class _Collector:
                 "Processes that streams are in, beside the first",
                 len(supervisor.workers.pids),
             ),
+            "ovstream_streams_quarantined": (
+                "Streams kept in a process of their own because they make processes crash",
+                len(supervisor.workers.quarantined),
+            ),
             "ovstream_start_time_seconds": ("When the service started (Unix)", supervisor.started_at),
         }
         for name, (meaning, value) in whole.items():
@@ -149,6 +153,12 @@ class _Collector:
         for stream_id, facts in streams.items():
             restarts.add_metric([stream_id], facts.restarts)
         yield restarts
+        crashes = CounterMetricFamily(
+            "ovstream_crashes", "Times a process crashed while it computed for a stream", labels=["stream"]
+        )
+        for stream_id in streams:
+            crashes.add_metric([stream_id], self._supervisor.workers.crashes(stream_id))
+        yield crashes
 
 
 def render(supervisor: Supervisor) -> bytes:

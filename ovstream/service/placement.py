@@ -55,6 +55,7 @@ class Placement:
         That is another one where a stream of a worker takes publishers from now on.
         """
         if not Publishers.takes(config) or self.workers.of(camera.stream_id) is None:
+            self.workers.acquit(camera.stream_id, accelerated=_accelerated(config))
             await camera.reconfigure(config)
             return camera
         self.forget(camera.stream_id)
@@ -66,8 +67,7 @@ class Placement:
 
     def forget(self, stream_id: str) -> None:
         """A stream was stopped and is gone."""
-        if (worker := self.workers.of(stream_id)) is not None:
-            worker.remove(stream_id)
+        self.workers.forget(stream_id)
 
 
 def _accelerated(config: StreamConfig) -> bool:

@@ -160,6 +160,10 @@ class RemoteCamera:
             return None if found is None else (found[0], found[1])
         return None
 
+    def move(self, host: Host) -> None:
+        """From now on it lives in another worker, which will say when it is there; in this one it does no more."""
+        self._host = host
+
     def attached(self) -> None:
         """A worker is there: it gets the stream, unless that is over."""
         if self._wanted and self._facts.state not in _OVER:

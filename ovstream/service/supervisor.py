@@ -101,7 +101,7 @@ class Supervisor:
         )
         self._placement = Placement(
             self._home,
-            Workers(1 if open_source else workers, self.log, silent_seconds=silent_seconds),
+            Workers(1 if open_source else workers, self.log, silent_seconds=silent_seconds, clock=clock),
             clock=clock,
         )
         self._balance = Balance(self.load, self.log.add)
@@ -254,7 +254,8 @@ class Supervisor:
         """Starts a stream again, with the next number."""
         camera = self.camera(stream_id)
         async with self._changing:
-            await camera.reconfigure(camera.config)
+            await camera.stop()
+            await self._go_on(camera, camera.config)
             self.log.add(stream_id, "restarted", "through the API")
         return camera
 

@@ -29,6 +29,7 @@ def service_view(supervisor: Supervisor) -> dict[str, Any]:
         "memory_bytes": resident_bytes(supervisor.workers.pids),
         "workers": len(supervisor.workers.pids),
         "worker_restarts": supervisor.workers.restarts,
+        "quarantined": len(supervisor.workers.quarantined),
         "last_event": supervisor.log.last,
     }
 
@@ -51,6 +52,8 @@ def camera_view(supervisor: Supervisor, camera: Watched) -> dict[str, Any]:
         "state": facts.state,
         "detail": facts.detail,
         "worker": supervisor.workers.number(camera.stream_id),
+        "quarantined": camera.stream_id in supervisor.workers.quarantined,
+        "crashes": supervisor.workers.crashes(camera.stream_id),
         "priority": config.supervise.priority,
         "level": supervisor.load.level(camera.stream_id),
         "codec": seen.codec if seen else None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import json
+import mmap
 import os
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,18 @@ import pytest
 
 from ovstream.config import ServiceConfig, StreamConfig
 from ovstream.errors import ConfigError, FencedError
+from ovstream.pipeline.at_work import AtWork
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
 from ovstream.service.home import OwnHome
 from ovstream.service.link import Link, LinkClosed
+from ovstream.service.metrics import render
 from ovstream.service.packing import packed_second, packed_unit, unpacked_second, unpacked_unit
+from ovstream.service.quarantine import Record, Suspects, crashed
 from ovstream.service.remote import RemoteCamera
 from ovstream.service.supervisor import Supervisor
 from ovstream.service.timeline import Second
+from ovstream.service.views import camera_view
 from ovstream.sinks import Sink
 from ovstream.sources import MemorySource
 from ovstream.types import AccessUnit, Checkpoint, Embedding
@@ -361,3 +368,101 @@ async def test_streams_that_cannot_move_stay(units: object) -> None:  # noqa: F8
     )
     async with Supervisor(streams=[paused], workers=4) as supervisor:
         assert supervisor.workers.of("a") is None
+
+
+CRASHING = """
+import sys
+if any(one.startswith("ovstream-worker") for one in sys.orig_argv):
+    import ctypes
+    from ovstream.pipeline import StreamWorker
+    real = StreamWorker.process
+
+    def process(self, unit):
+        if self._config.stream_id == "bad" and self._config.plan.keep_ratio != 0.1:
+            ctypes.string_at(0)
+        return real(self, unit)
+
+    StreamWorker.process = process
+"""
+
+
+async def test_a_stream_that_crashes_its_process_is_put_where_it_harms_nobody(
+    tmp_path: Path, camera: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real fault of memory in real processes, with neighbours."""
+    (tmp_path / "sitecustomize.py").write_text(CRASHING)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", path)
+    live = {"source": {"pace": "realtime", "loop": True}}
+    streams = [one(name, camera, tmp_path, **live) for name in ("bad", "far", "near")]
+    options = ServiceConfig.model_validate({"load": NEVER})
+    async with Supervisor(options, streams, workers=2) as supervisor:
+        workers, cameras = supervisor.workers, supervisor.cameras
+        shared = workers.number("bad")
+        assert shared == workers.number("near") != workers.number("far")
+        await until(lambda: workers.quarantined == {"bad"})
+        alone = workers.of("bad")
+        assert alone is not None
+        assert alone.cameras.keys() == {"bad"}
+        (told,) = [event for event in supervisor.log.after(0) if event.kind == "quarantine"]
+        assert (told.stream_id, f"worker {alone.number}" in told.detail) == ("bad", True)
+        await until(lambda: workers.crashes("bad") >= 3 and cameras["near"].state == "live")
+        assert cameras["near"].facts().restarts == 2, "it did not notice the third"
+        assert "SIGSEGV" in cameras["bad"].facts().detail
+        assert workers.crashes("near") == cameras["far"].facts().restarts == 0
+        view = camera_view(supervisor, cameras["bad"])
+        assert (view["quarantined"], view["worker"]) == (True, alone.number)
+        metrics = render(supervisor).decode()
+        assert "ovstream_streams_quarantined 1.0" in metrics
+        assert f'ovstream_crashes_total{{stream="bad"}} {view["crashes"]}.0' in metrics
+        await supervisor.change("bad", {"plan": {"keep_ratio": 0.1}})
+        assert (workers.quarantined, workers.number("bad")) == (set(), shared)
+        await until(lambda: cameras["bad"].state == "live" and len(workers.pids) == 2)
+        assert cameras["near"].facts().restarts == 2
+    for name in ("bad", "near", "far"):
+        found = numbers(tmp_path / f"{name}.jsonl")
+        assert [number for _, number in found] == list(range(len(found)))
+
+
+def test_who_was_there_twice_within_the_window_is_named() -> None:
+    suspects = Suspects()
+    assert suspects.crashed({"a", "b"}, now=0.0) is None
+    assert suspects.crashed({"c"}, now=10.0) is None
+    assert suspects.crashed({"a"}, now=700.0) is None, "long ago"
+    assert suspects.crashed({"a", "c"}, now=1000.0) == "a"
+    suspects.acquit("a")
+    assert suspects.crashed({"a"}, now=1001.0) is None
+    assert (suspects.totals["a"], suspects.totals["c"]) == (4, 2)
+    suspects.forget("a")
+    assert "a" not in suspects.totals
+    endings = (None, 0, -signal.SIGKILL, -signal.SIGTERM, 1, -signal.SIGSEGV)
+    assert [crashed(code) for code in endings] == [*[False] * 4, True, True]
+
+
+def test_of_those_who_are_always_there_together_one_at_a_time_goes() -> None:
+    suspects = Suspects()
+    assert suspects.crashed({"a", "b", "c"}, now=0.0) is None
+    assert suspects.crashed({"a", "b", "c"}, now=1.0) == "a"
+    assert suspects.crashed({"b", "c"}, now=2.0) == "b"
+
+
+def test_the_record_names_the_thread_that_crashed_and_outlives_it() -> None:
+    with contextlib.closing(Record()) as record:
+        work, seen = AtWork(), []
+        work.run("nobody", lambda: seen.append(record.suspects()))
+        work.keep(memoryview(mmap.mmap(record.fds[0], 0)))
+
+        def crash() -> None:
+            seen.append(record.suspects())
+            faulthandler.dump_traceback(record.fds[1])
+            seen.append(record.suspects())
+
+        def nested() -> None:
+            with ThreadPoolExecutor() as pool:
+                pool.submit(work.run, "x" * 64, crash).result()
+
+        work.run("waits", nested)
+        with pytest.raises(ZeroDivisionError):
+            work.run("fails", lambda: 1 / 0)
+        assert seen == [set(), {"waits", "x" * 64}, {"x" * 64}]
+        assert record.suspects() == set()

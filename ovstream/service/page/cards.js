@@ -56,7 +56,7 @@ function show(card, stream) {
   const pill = part(".pill");
   pill.className = `pill ${stream.state}`;
   pill.textContent = stream.state;
-  part(".why").textContent = stream.detail || (stream.level ? `does less, level ${stream.level} of 3: the box is full` : "");
+  part(".why").textContent = stream.detail || (stream.quarantined ? `alone in a process: ${stream.crashes} crashed at it` : stream.level ? `does less, level ${stream.level} of 3: the box is full` : "");
   part(".why").hidden = !part(".why").textContent;
   part(".motion").textContent = ago(stream.last_motion);
   part(".motion").hidden = !stream.size;

@@ -85,7 +85,8 @@ export function updateDetail(streams) {
   const cpu = Object.values(stream.cpu).reduce((sum, one) => sum + one, 0);
   rows($("detail-cost"), [["CPU, of one core", percent(cpu, 1), cpu], ...Object.entries(stream.cpu).map(([stage, value]) => [`· ${stage}`, percent(value, 2), cpu ? value / cpu : 0]),
     ["memory of caches", `${(stream.memory_bytes / 2 ** 20).toFixed(1)} MB`], ["effort", stream.level ? `degraded, level ${stream.level} of 3` : "full"], ["priority", stream.priority],
-    ["process", stream.worker ? `worker ${stream.worker}` : "the service's own"]]);
+    ["process", stream.worker ? `worker ${stream.worker}${stream.quarantined ? ", alone in it" : ""}` : "the service's own"],
+    ...(stream.crashes ? [["processes that crashed at it", stream.crashes]] : [])]);
   const totals = stream.totals;
   rows($("detail-health"), [["picture", stream.size ? `${stream.codec} ${stream.size.join("×")}, ${stream.fps.toFixed(1)} fps` : "–"],
     ["latency, median / 99 %", `${milliseconds(stream.latency.p50)} / ${milliseconds(stream.latency.p99)}`], ["drift", stream.drift == null ? "–" : stream.drift.toFixed(3)],
