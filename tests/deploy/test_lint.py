@@ -37,11 +37,43 @@ def check(*command: str) -> str:
 
 
 def shell_scripts() -> list[Path]:
-    return [DEPLOY / "healthcheck", ROOT / ".ci" / "run"]
+    return [DEPLOY / "healthcheck", DEPLOY / "prune", ROOT / ".ci" / "run"]
 
 
 def test_dockerfile() -> None:
     check(tool("hadolint"), "deploy/Dockerfile")
+
+
+def test_the_image_loses_what_nobody_loads_and_nothing_else(tmp_path: Path) -> None:
+    """On a tree as pip makes it, with a real extension module that must still load."""
+    tool("strip")
+    import cffi
+
+    backend = next(Path(cffi.__file__).parents[1].glob("_cffi_backend*.so"))
+    kept = [
+        "numpy/__init__.py",
+        "numpy.libs/libopenblas.so",
+        "onnxruntime/capi/_pybind_state.py",
+        "PIL/_imaging.py",
+    ]
+    gone = [
+        "numpy/f2py/__init__.py",
+        "numpy/linalg/tests/test_linalg.py",
+        "onnxruntime/capi/libonnxruntime.so.1.2.3",
+        "onnxruntime/transformers/optimizer.py",
+        "pillow.libs/libavif-0.so.1",
+        "yaml/stub.pyi",
+    ]
+    for name in kept + gone:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    shutil.copy(backend, tmp_path)
+    said = check("deploy/prune", str(tmp_path))
+    assert re.fullmatch(r"\d+\.\d MB in site-packages\n", said)
+    left = {str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if one.is_file()}
+    assert left == {*kept, backend.name}
+    loads = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import _cffi_backend; print(_cffi_backend.__file__)"
+    assert check(sys.executable, "-c", loads).strip() == str(tmp_path / backend.name)
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yaml")), ids=lambda path: path.name)

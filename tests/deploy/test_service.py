@@ -36,6 +36,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PATH": f"{command.parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "OVSTREAM_PUBLISH__ENDPOINT": f"ipc://{tmp_path}/e.ipc",
+        "OVSTREAM_HEALTH_SECONDS": "50",  # on a busy machine
         "OVSTREAM_HTTP_PORT": "1",  # no service answers: the embeddings are asked for
     }
 
