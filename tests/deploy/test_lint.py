@@ -1,4 +1,4 @@
-"""The deployment files pass the linters of their formats; each skips where its tool is not installed."""
+"""The deployment files pass the linters of their formats; one that is missing fails in CI and skips elsewhere."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ DEPLOY = ROOT / "deploy"
 def tool(name: str) -> str:
     """Path of a linter, from beside this interpreter or from the system."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None and name == "kubectl":
+        pytest.skip("kubectl is not installed, and Debian's is too old for these files")
+    if found is None and "CI" in os.environ:
+        pytest.fail(f"{name} is missing: .ci/run installs it")
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
@@ -143,8 +147,6 @@ def test_the_cluster_starts_with_no_token_that_others_know(monkeypatch: pytest.M
 
 
 def test_prometheus_takes_the_alerts_and_they_fire_when_they_should(tmp_path: Path) -> None:
-    if "CI" in os.environ:
-        assert shutil.which("promtool"), "promtool is missing: .ci/run installs it"
     promtool = tool("promtool")
     assert "SUCCESS" in check(promtool, "check", "rules", "deploy/prometheus/alerts.yaml")
     for name in (DEPLOY / "prometheus" / "alerts.yaml", Path(__file__).with_name("alerts_test.yaml")):

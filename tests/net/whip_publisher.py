@@ -74,7 +74,7 @@ async def ask(
     return await asyncio.to_thread(exchange)
 
 
-async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = 40.0) -> None:
     """Waits until `condition()` is true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -320,10 +320,10 @@ class Listener:
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.events]
 
-    async def until(self, condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], object], *, seconds: float = 40.0) -> None:
         await until(condition, seconds=seconds)
 
-    async def until_units(self, count: int, *, seconds: float = 15.0) -> None:
+    async def until_units(self, count: int, *, seconds: float = 40.0) -> None:
         await self.until(lambda: len(self.units) >= count, seconds=seconds)
 
 

@@ -15,7 +15,7 @@ Join = Callable[[Publisher, Subscription], Awaitable[None]]
 
 
 async def until(
-    condition: Callable[[], bool], *, meanwhile: Callable[[], object] | None = None, seconds: float = 20
+    condition: Callable[[], bool], *, meanwhile: Callable[[], object] | None = None, seconds: float = 60
 ) -> None:
     """Gives other tasks their turn until a condition holds."""
     async with asyncio.timeout(seconds):
@@ -28,7 +28,7 @@ async def until(
 async def take(events: Subscription, count: int) -> list[int]:
     """Reads so many embeddings and returns their numbers."""
     numbers = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         async for one in events.embeddings():
             numbers.append(one.seq)
             if len(numbers) == count:

@@ -186,7 +186,9 @@ def bursty_loss(count: int) -> Row:
     with Publisher("tcp://127.0.0.1:*") as publisher, lossy_line(publisher.endpoint, share=0.016) as line:
         for name in names:
             publisher.announce(name)
-        with subscribe(line, replay=publisher.replay_endpoint, policy="lossless", start="oldest") as events:
+        with subscribe(
+            line, replay=publisher.replay_endpoint, policy="lossless", start="oldest", recover_seconds=60
+        ) as events:
             time.sleep(0.3)
             stop = threading.Event()
 
@@ -295,7 +297,7 @@ def late_joiner(count: int) -> Row:
     with Publisher("tcp://127.0.0.1:*") as publisher:
         for seq in range(count):
             publisher.publish(numbered(seq))
-        with subscribe(publisher.endpoint, start="oldest") as events:
+        with subscribe(publisher.endpoint, start="oldest", recover_seconds=60) as events:
             read_until(events, tally, lambda: tally.seen() == count)
             recovered = events.stats.recovered
     return outcome("late joiner", tally, recovered, {"door": range(count)})

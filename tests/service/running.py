@@ -55,7 +55,7 @@ class Running:
     def stream(self, name: str) -> dict[str, Any]:
         return self.get(f"/api/streams/{name}")
 
-    def wait(self, what: Callable[[], Any], seconds: float = 40) -> Any:
+    def wait(self, what: Callable[[], Any], seconds: float = 80) -> Any:
         """Asks until the answer is true; a service that has ended is an error at once."""
         deadline = time.monotonic() + seconds
         while True:
@@ -72,7 +72,7 @@ class Running:
     def stop(self) -> str:
         """SIGTERM; returns what it printed, and sees to it that it ended well."""
         self.process.send_signal(signal.SIGTERM)
-        printed, _ = self.process.communicate(timeout=25)
+        printed, _ = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, printed
         assert "Traceback" not in printed, printed
         return printed

@@ -161,6 +161,7 @@ def test_a_mask_hides_the_picture_too(running: Running, clip: Path) -> None:
 def test_metrics_are_what_prometheus_reads(running: Running) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
+    running.wait(lambda: running.stream("steady")["next_seq"] > 10)
     families = {one.name: one for one in text_string_to_metric_families(running.http.get("/metrics").text)}
     parsed = {one.labels["stream"]: one.value for one in families["ovstream_frames_parsed"].samples}
     assert parsed["steady"] > 10
