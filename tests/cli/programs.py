@@ -18,7 +18,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ovstream", *arguments]
 
 
-def ovstream(*arguments: str, seconds: float = 60, status: int = 0) -> str:
+def ovstream(*arguments: str, seconds: float = 110, status: int = 0) -> str:
     """Runs to the end; returns stdout and stderr together."""
     done = subprocess.run(
         command(*arguments),
@@ -58,7 +58,7 @@ def ovstream_each(*calls: Sequence[str], status: int = 0) -> list[str]:
         input=json.dumps(calls),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         env=ENVIRONMENT,
         check=True,
     )
