@@ -44,6 +44,7 @@ from tests.rtp.support import MAKERS
 
 LOOP = asyncio.new_event_loop()
 LIMITS = ReorderLimits(packets=8, wait_ns=5_000_000)
+MOST_PACKETS = 40
 STEP = struct.Struct("!bhBB")  # sequence step, timestamp step, flags, payload length
 RTSP_SDP = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\na=control:*\r\n"
@@ -99,7 +100,9 @@ def check_rtcp(data: bytes) -> None:
 def packets_of(data: bytes) -> Iterator[tuple[RtpPacket, int]]:
     """Packets that an input describes, with their times: numbers go on, or jump, as it says."""
     position, sequence, timestamp, now_ns = 0, 65_000, 0, 0
-    while position + STEP.size <= len(data):
+    for _ in range(MOST_PACKETS):
+        if position + STEP.size > len(data):
+            return
         step, ticks, flags, size = STEP.unpack_from(data, position)
         position += STEP.size
         sequence, timestamp = (sequence + step) & 0xFFFF, (timestamp + ticks) & 0xFFFF_FFFF
@@ -123,18 +126,19 @@ def described(packets: list[RtpPacket]) -> bytes:
 
 def units_of(codec: str, data: bytes) -> list[RtpUnit]:
     receiver, found = RtpReceiver(codec, limits=LIMITS), list[RtpUnit]()
-    for packet, now_ns in packets_of(data):
+    for number, (packet, now_ns) in enumerate(packets_of(data)):
         found += receiver.receive(packet, now_ns=now_ns)
-        receiver.report(ssrc=7, now_ns=now_ns).to_bytes()
+        if number % 8 == 0:
+            receiver.report(ssrc=7, now_ns=now_ns).to_bytes()
     return found + list(receiver.poll(now_ns=1 << 60))
 
 
 def check_receiver(codec: str, data: bytes) -> None:
     found = units_of(codec, data)
-    assert found == units_of(codec, data)
-    assert sum(len(unit.data) for unit in found) <= 3 * len(
-        data
-    )  # a start code of 4 bytes for one byte at least
+    if len(data) % 16 == 0:
+        assert found == units_of(codec, data)
+    # a start code of 4 bytes stands before each NAL unit of one byte or more
+    assert sum(len(unit.data) for unit in found) <= 3 * len(data)
     for unit in found:
         assert unit.damaged or unit.data
         assert unit.discontinuity or not unit.damaged
@@ -155,9 +159,9 @@ def rtsp_messages(pieces: list[bytes]) -> tuple[list[object], bool]:
 
 
 def check_rtsp(data: bytes) -> None:
-    data = data[:700]
+    data = data[:500]
     whole = rtsp_messages([data])
-    step = 1 + len(data) % 7
+    step = (1, 2, 3, 7, 20, 60, 150, 400)[len(data) % 8]
     pieces = [data[at : at + step] for at in range(0, len(data), step)]
     assert rtsp_messages(pieces) == whole
 
