@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import ssl
 import time
@@ -20,8 +19,8 @@ from ovstream.sources.demux import Demuxer, Sample
 from ovstream.sources.ffmpeg_errors import host_is_unknown
 from ovstream.sources.gate import KeyframeGate
 from ovstream.sources.interrupt import ended_when
-from ovstream.sources.pacing import Backoff
 from ovstream.sources.parameter_sets import ParameterSets
+from ovstream.sources.retry import Retry, unexpected
 from ovstream.sources.timeline import Timeline
 from ovstream.sources.urls import CameraUrl, parse_url, redact_url
 from ovstream.sources.worker import ReadingStopped, ThreadedSource, Timed, Worker
@@ -29,11 +28,10 @@ from ovstream.types import AccessUnit
 
 # Never "file": a playlist or a redirect must not reach local files.
 PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,hls,rtmp,rtmps,srt"
+STUCK = 4  # times the time limit of a read
 UDP_BUFFER_BYTES = 4 * 1024 * 1024
 RTMP_LISTENS = re.compile(r"\?listen=1$")
 TLS_SCHEMES = frozenset({"rtsps", "https", "rtmps"})
-
-_log = logging.getLogger("ovstream")
 
 
 class FFmpegSource(ThreadedSource):
@@ -75,21 +73,17 @@ class FFmpegSource(ThreadedSource):
         self._extradata: bytes | None = None
 
     def _read(self, worker: Worker[Timed]) -> None:
-        backoff = Backoff(
-            initial_seconds=self._config.reconnect_initial_seconds,
-            max_seconds=self._config.reconnect_max_seconds,
-        )
+        retry = Retry(self._config)
         while True:
-            before = self._timeline.last_arrival_ns
             failure = self._connection(worker)
             worker.wait(0)
             if failure is None:
                 return
-            if not self._connected_before and not self._config.keep_trying:
-                raise failure
-            if self._timeline.last_arrival_ns != before:
-                backoff.reset()
-            pause_seconds = backoff.next_seconds(slow=isinstance(failure, SourceAuthError))
+            pause_seconds = retry.pause_seconds(
+                failure,
+                connected=self._connected_before,
+                last_arrival_ns=self._timeline.last_arrival_ns,
+            )
             self._emit(worker, "reconnecting", f"{failure}; next attempt in {pause_seconds:.1f} s")
             worker.wait(pause_seconds)
 
@@ -98,7 +92,7 @@ class FFmpegSource(ThreadedSource):
         try:
             with (
                 self._open(worker) as demuxer,
-                ended_when(lambda: worker.stopped or self._is_silent(demuxer)),
+                ended_when(lambda: worker.stopped or self._is_stuck(demuxer)),
             ):
                 self._joined(worker, demuxer)
                 self._receive(worker, demuxer)
@@ -109,9 +103,8 @@ class FFmpegSource(ThreadedSource):
             return error.with_traceback(None)  # its frames know the password
         except (ConfigError, ReadingStopped):
             raise
-        except Exception as error:  # a defect of ours, met by one camera, must not cost it for ever
-            _log.exception("%s: the connection ended in an unexpected way", self.name)
-            return SourceError(f"{self.name}: unexpected {type(error).__name__}")
+        except Exception as error:
+            return unexpected(self.name, error)
 
     def _open(self, worker: Worker[Timed]) -> Demuxer:
         options, format = self._options()
@@ -182,8 +175,9 @@ class FFmpegSource(ThreadedSource):
         for sample in demuxer.samples():
             worker.wait(0)
             if sample is None:
-                if self._is_silent(demuxer):
-                    raise SourceTimeout(f"{self.name} is silent for {_silence_seconds(demuxer):.1f} s")
+                silence_seconds = _silence_seconds(demuxer)
+                if silence_seconds > self._config.read_timeout_seconds:
+                    raise SourceTimeout(f"{self.name} is silent for {silence_seconds:.1f} s")
                 continue
             self._remember(worker, demuxer, sample)
             ready, held = held, None if sample.damaged else self._unit(sample, demuxer)
@@ -196,8 +190,9 @@ class FFmpegSource(ThreadedSource):
             if sample.damaged:
                 self._damage(worker)
 
-    def _is_silent(self, demuxer: Demuxer) -> bool:
-        return _silence_seconds(demuxer) > self._config.read_timeout_seconds
+    def _is_stuck(self, demuxer: Demuxer) -> bool:
+        """Whether there is no video although something comes: silence has a limit of its own, that of each read."""
+        return _silence_seconds(demuxer) > STUCK * self._config.read_timeout_seconds
 
     @property
     def _is_rtsp(self) -> bool:
