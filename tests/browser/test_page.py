@@ -118,7 +118,15 @@ def test_a_camera_is_added_and_removed_by_keyboard(page: Any, running: Running) 
     page.keyboard.press("Enter")
     assert page.locator("#adding").is_visible(), "a wrong name is told by the browser"
     page.get_by_label("Name", exact=True).fill("added-here")
-    page.keyboard.press("Enter")
+    page.get_by_label("Priority").fill("3")
+    with page.expect_request("**/api/streams") as asked:
+        page.keyboard.press("Enter")
+    url = "synthetic:?width=160&height=96&fps=5"
+    assert asked.value.post_data_json == {
+        "url": url,
+        "stream_id": "added-here",
+        "supervise": {"priority": 3},
+    }, "what the person changed, and nothing else"
     page.locator("#adding").wait_for(state="hidden")
     card = page.get_by_role("button", name="added-here")
     card.wait_for()
@@ -215,14 +223,20 @@ def complaints(page: Any, axe: str) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_in_the_way_of_screen_readers_and_weak_eyes(
-    browser: Any, running: Running, axe: str
+    browser: Any, running: Running, axe: str, scheme: str
 ) -> None:
-    opened = open_page(browser, running, color_scheme="light", reduced_motion="reduce")
+    opened = open_page(browser, running, color_scheme=scheme, reduced_motion="reduce")
     opened.get_by_role("button", name="entrance").wait_for()
     until(opened, "document.querySelector('.card img').naturalWidth > 0")
     assert complaints(opened, axe) == []
     opened.get_by_role("button", name="Add camera").first.click()
+    assert complaints(opened, axe) == []
+    opened.keyboard.press("Escape")
+    opened.get_by_role("button", name="entrance").click()
+    until(opened, "document.getElementById('detail-picture').naturalWidth > 0")
+    until(opened, "document.querySelectorAll('#detail-timeline svg path').length > 1")
     assert complaints(opened, axe) == []
     opened.close()
 

@@ -4,7 +4,7 @@ import { call, follow, onTokenWanted } from "./api.js";
 import { percent, showCards } from "./cards.js";
 import { addDetailEvent, focused, openDetail, setUpDetail, updateDetail, updateOverlay } from "./detail.js";
 import { askForToken, setUpAdding } from "./dialog.js";
-import { eventLine } from "./events.js";
+import { addEvent } from "./events.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN_EVENTS = 100;
@@ -45,7 +45,7 @@ function addEvents(events) {
   for (const event of events) {
     if (event.number <= lastEvent) continue;
     lastEvent = event.number;
-    $("events").prepend(eventLine(event));
+    addEvent($("events"), event);
     addDetailEvent(event);
     if (TOLD.has(event.kind)) say(`${event.stream_id} ${event.detail}`);
   }

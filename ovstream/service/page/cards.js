@@ -1,7 +1,7 @@
 // One card per camera: lives, moved, costs.
 
-import { picture } from "./api.js";
-import { spark } from "./charts.js";
+import { call, picture } from "./api.js";
+import { SPARK_SECONDS, spark } from "./charts.js";
 
 const PICTURE_EVERY_MS = 2000;
 const DECODE_EVERY = 4; // pictures of a quiet camera are decoded for the page now and then
@@ -47,6 +47,14 @@ async function refresh(id, card) {
   } catch { /* the banner tells of a lost service */ } finally { card.busy = false; }
 }
 
+// What happened before the page was opened.
+async function recall(id, card) {
+  try {
+    const points = await call("GET", `/api/streams/${encodeURIComponent(id)}/timeline`);
+    card.history = [...points.map((one) => one.activity), ...card.history].slice(-SPARK_SECONDS);
+  } catch { /* it fills by itself */ }
+}
+
 setInterval(() => { for (const [id, card] of cards) if (!["paused", "failed", "ended"].includes(card.state)) refresh(id, card); }, PICTURE_EVERY_MS);
 
 function show(card, stream) {
@@ -63,7 +71,7 @@ function show(card, stream) {
   const alarms = [...stream.conditions, ...stream.active_rules];
   part(".alarm").hidden = !alarms.length;
   part(".alarm").textContent = alarms.join(", ");
-  if (stream.point) card.history = [...card.history, stream.point.activity].slice(-120);
+  if (stream.point) card.history = [...card.history, stream.point.activity].slice(-SPARK_SECONDS);
   part(".line").replaceChildren(spark(card.history));
   for (const [name, share] of Object.entries(stream.shares)) part(`.shares .${name}`).style.width = `${100 * share}%`;
   part(".shares").setAttribute("aria-label", `${percent(stream.shares.skip)} skipped, ${percent(stream.shares.sparse)} sparse, ${percent(stream.shares.dense)} dense`);
@@ -87,6 +95,7 @@ export function showCards(container, streams, open) {
       cards.set(stream.id, card);
       container.append(card.root);
       refresh(stream.id, card);
+      recall(stream.id, card);
     }
     show(card, stream);
   }

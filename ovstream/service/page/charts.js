@@ -11,10 +11,13 @@ export function svg(name, attributes = {}, ...children) {
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-function line(values, most, width, height, pad = 2) {
-  const step = width / Math.max(values.length - 1, 1);
-  return values.map((value, i) => `${i ? "L" : "M"}${(i * step).toFixed(1)} ${(height - pad - (height - 2 * pad) * Math.min(value / most, 1)).toFixed(1)}`).join("");
+// The newest value is at the right edge; `slots` values fill the width.
+function line(values, most, width, height, pad = 2, slots = values.length) {
+  const step = width / Math.max(slots - 1, 1), start = width - (values.length - 1) * step;
+  return values.map((value, i) => `${i ? "L" : "M"}${(start + i * step).toFixed(1)} ${(height - pad - (height - 2 * pad) * Math.min(value / most, 1)).toFixed(1)}`).join("");
 }
+
+export const SPARK_SECONDS = 120;
 
 // Activity of the last two minutes as a filled line.
 export function spark(values) {
@@ -22,8 +25,9 @@ export function spark(values) {
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", class: "spark", role: "img",
     "aria-label": `activity of the last ${values.length} seconds, now ${Math.round(100 * (values.at(-1) ?? 0))} percent` });
   if (values.length > 1) {
-    const path = line(values, Math.max(0.1, ...values), width, height);
-    root.append(svg("path", { d: `${path}L${width} ${height}L0 ${height}Z`, fill: colour("activity"), opacity: 0.18 }),
+    const path = line(values, Math.max(0.1, ...values), width, height, 2, SPARK_SECONDS);
+    const left = path.slice(1, path.indexOf(" "));
+    root.append(svg("path", { d: `${path}L${width} ${height}L${left} ${height}Z`, fill: colour("activity"), opacity: 0.18 }),
       svg("path", { d: path, fill: "none", stroke: colour("activity"), "stroke-width": 1.6, "vector-effect": "non-scaling-stroke" }));
   }
   return root;
@@ -53,13 +57,13 @@ export function work(points) {
   const [width, height] = [600, 56];
   const total = Math.max(1, ...points.map((p) => p.skip + p.sparse + p.dense));
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": "pictures per second: skipped, sparse and dense" });
-  const step = width / Math.max(points.length, 1);
+  const step = width / SPARK_SECONDS, start = width - points.length * step;
   points.forEach((p, i) => {
     let y = height;
     for (const name of ["skip", "sparse", "dense"]) {
       const tall = (height * p[name]) / total;
       y -= tall;
-      if (tall) root.append(svg("rect", { x: (i * step).toFixed(2), y: y.toFixed(2), width: (step + 0.3).toFixed(2), height: tall.toFixed(2), fill: colour(name) }));
+      if (tall) root.append(svg("rect", { x: (start + i * step).toFixed(2), y: y.toFixed(2), width: (step + 0.3).toFixed(2), height: tall.toFixed(2), fill: colour(name) }));
     }
   });
   return root;

@@ -2,8 +2,8 @@
 
 import { call, picture } from "./api.js";
 import { milliseconds, percent } from "./cards.js";
-import { drawOverlay, svg, timeline, work } from "./charts.js";
-import { eventLine } from "./events.js";
+import { SPARK_SECONDS, drawOverlay, svg, timeline, work } from "./charts.js";
+import { addEvent } from "./events.js";
 
 const $ = (id) => document.getElementById(id);
 const PICTURE_EVERY_MS = 1000;
@@ -33,7 +33,7 @@ export async function openDetail(id, onChange) {
     const name = encodeURIComponent(id);
     points = await call("GET", `/api/streams/${name}/timeline`);
     const events = await call("GET", `/api/events?stream_id=${name}&limit=50`);
-    if (current === id) $("detail-events").replaceChildren(...events.reverse().map((one) => eventLine(one, false)));
+    if (current === id) { $("detail-events").replaceChildren(); for (const one of events) addEvent($("detail-events"), one, false); }
   } catch (error) { trouble(error.message); }
 }
 
@@ -81,7 +81,7 @@ export function updateDetail(streams) {
   $("detail-state").textContent = stream.state;
   trouble(stream.detail || (stream.fallback ? "No parser reads this stream: FFmpeg decodes every picture. Set the camera to H.264 or H.265, progressive." : ""));
   if (stream.point && stream.point.t !== points.at(-1)?.t) points = [...points, stream.point].slice(-KEPT);
-  if (points.length > 1) { $("detail-timeline").replaceChildren(...timeline(points)); $("detail-work").replaceChildren(work(points.slice(-120))); }
+  if (points.length > 1) { $("detail-timeline").replaceChildren(...timeline(points)); $("detail-work").replaceChildren(work(points.slice(-SPARK_SECONDS))); }
   const cpu = Object.values(stream.cpu).reduce((sum, one) => sum + one, 0);
   rows($("detail-cost"), [["CPU, of one core", percent(cpu, 1), cpu], ...Object.entries(stream.cpu).map(([stage, value]) => [`· ${stage}`, percent(value, 2), cpu ? value / cpu : 0]),
     ["memory of caches", `${(stream.memory_bytes / 2 ** 20).toFixed(1)} MB`], ["effort", stream.level ? `degraded, level ${stream.level} of 3` : "full"], ["priority", stream.priority],
@@ -109,7 +109,7 @@ export function updateOverlay(data) {
 }
 
 export function addDetailEvent(event) {
-  if (event.stream_id === current) $("detail-events").prepend(eventLine(event, false));
+  if (event.stream_id === current) addEvent($("detail-events"), event, false);
 }
 
 async function act(work) {

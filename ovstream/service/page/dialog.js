@@ -4,13 +4,15 @@ import { call } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
 
+// What the person filled in, and nothing else: the rest comes from the defaults of the file.
 function options() {
-  const form = new FormData($("add-form")), text = (name) => form.get(name).trim();
-  const source = {};
-  if (text("username")) source.username = text("username");
-  if (form.get("password")) source.password = form.get("password");
-  return { url: text("url"), stream_id: text("stream_id"), ...(Object.keys(source).length ? { source } : {}),
-    plan: { keep_ratio: Number(form.get("keep_ratio")) }, supervise: { priority: Number(form.get("priority")) } };
+  const form = new FormData($("add-form")), text = (name) => form.get(name).trim(), asked = { url: text("url"), stream_id: text("stream_id") };
+  const put = (section, name, value) => { asked[section] = { ...asked[section], [name]: value }; };
+  if (text("username")) put("source", "username", text("username"));
+  if (form.get("password")) put("source", "password", form.get("password"));
+  if (text("priority")) put("supervise", "priority", Number(text("priority")));
+  if (text("keep_ratio")) put("plan", "keep_ratio", Number(text("keep_ratio")));
+  return asked;
 }
 
 function trouble(text) { $("add-trouble").textContent = text; $("add-trouble").hidden = !text; }

@@ -1,5 +1,7 @@
 // Lines of the event log.
 
+const REPEATS = new Set(["reconnecting", "waiting", "dropped", "load"]);
+
 export function eventLine(event, withName = true) {
   const line = document.createElement("li"), time = document.createElement("time");
   line.className = event.kind;
@@ -14,4 +16,16 @@ export function eventLine(event, withName = true) {
   }
   line.append(event.kind === "rule" ? event.detail : `${event.kind}${event.detail ? `: ${event.detail}` : ""}`);
   return line;
+}
+
+// Puts an event on top; what a camera says again and again (its next attempt to connect) takes one line, and is counted.
+export function addEvent(list, event, withName = true) {
+  const key = `${event.stream_id} ${event.kind}`, top = list.firstElementChild, line = eventLine(event, withName);
+  line.dataset.key = key;
+  if (top?.dataset.key === key && REPEATS.has(event.kind)) {
+    line.dataset.times = Number(top.dataset.times ?? 1) + 1;
+    line.append(Object.assign(document.createElement("span"), { className: "times", textContent: `${line.dataset.times} times` }));
+    top.remove();
+  }
+  list.prepend(line);
 }
