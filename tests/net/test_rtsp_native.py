@@ -38,7 +38,8 @@ KEYS = [Key(case.name, transport, "native") for case in CASES for transport in c
 
 
 def native(**changes: object) -> SourceConfig:
-    return SourceConfig.model_validate(NATIVE.model_dump() | changes)
+    """Waits long for an answer, unless a test is about that."""
+    return SourceConfig.model_validate(NATIVE.model_dump() | {"open_timeout_seconds": 30} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -371,10 +372,9 @@ async def test_ffmpeg_does_not_try_what_cannot_help(
     units: list[SentUnit], behaviour: Behaviour, path: str, error: type[SourceError]
 ) -> None:
     events: list[str] = []
+    config = native(backend="auto", open_timeout_seconds=1 if behaviour.hang else 30)
     async with camera(units, behaviour) as server:
-        source = open_source(
-            server.url + path, config=native(backend="auto"), on_event=lambda kind, _d: events.append(kind)
-        )
+        source = open_source(server.url + path, config=config, on_event=lambda kind, _d: events.append(kind))
         with pytest.raises(error):
             await collect(source, 1)
     assert events == []
