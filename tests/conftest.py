@@ -8,6 +8,16 @@ from pathlib import Path
 
 import pytest
 
+# Few tests that take long: these files begin first, or one core would wait for the other at the end.
+LONG = (
+    "tests/training/",
+    "tests/native/test_instructions.py",
+    "tests/service/",
+    "tests/publish/test_experiments.py",
+    "tests/examples/",
+    "tests/cli/",
+    "tests/browser/",
+)
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 
 
@@ -20,6 +30,13 @@ class Corpus:
 
     def path(self, name: str) -> Path:
         return self.root / name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((rank for rank, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG))
+
+    items.sort(key=rank)
 
 
 def load_corpus() -> Corpus | None:
