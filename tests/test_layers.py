@@ -25,7 +25,7 @@ LAYERS: list[list[str]] = [
     ["bitstream", "rtp", "store", "recording"],
     ["wire", "config"],
     ["types"],
-    ["errors"],
+    ["errors", "nal"],
 ]
 RANK = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
 SIBLINGS: set[tuple[str, str]] = set()
@@ -81,6 +81,7 @@ FOREIGN: dict[str, set[str]] = {
     "config": {"pydantic", "pydantic_settings", "yaml"},
     "types": {"numpy"},
     "errors": set(),
+    "nal": set(),
 }
 # Layers that only some others may know, although they lie below them.
 ONLY_FOR: dict[str, set[str]] = {"decode": {"pipeline"}, "_native": {"bitstream", "wire"}}

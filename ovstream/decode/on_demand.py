@@ -10,6 +10,7 @@ from ovstream.decode import annexb
 from ovstream.decode.libav import Decoder, VideoFrame, is_damaged, to_picture
 from ovstream.decode.picture import Picture
 from ovstream.errors import DecodeError
+from ovstream.nal import START_CODE
 from ovstream.types import AccessUnit
 
 DEFAULT_MAX_UNITS = 1024  # 40 s at 25 pictures/s: longer than the keyframe interval of common cameras
@@ -255,7 +256,7 @@ class OnDemandDecoder:
         if entry.restart:
             decoder.reset()
             self._damaged = False
-        head = b"".join(annexb.START_CODE + nal for nal, seen in self._parameter_sets.items() if not seen)
+        head = b"".join(START_CODE + nal for nal, seen in self._parameter_sets.items() if not seen)
         self._parameter_sets = dict.fromkeys(self._parameter_sets, True)
         self._keep_parameter_sets(entry, seen=True)
         self.units_decoded += 1

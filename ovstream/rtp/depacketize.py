@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+from ovstream.nal import START_CODE
 from ovstream.rtp.packet import MalformedPacket
 
-START_CODE = b"\0\0\0\1"
 # No picture is larger: 4096 x 2304 at 8 bit, 4:2:0, uncompressed, takes 14 MB.
 MAX_UNIT_BYTES = 16 * 1024 * 1024
 

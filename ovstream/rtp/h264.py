@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ovstream.nal import recovery_frame_cnt
 from ovstream.rtp.depacketize import NalBuilder
 from ovstream.rtp.packet import MalformedPacket
 
@@ -11,7 +12,6 @@ FU_A = 28
 IDR_SLICE, SEI, SPS, ACCESS_UNIT_DELIMITER = 5, 6, 7, 9
 FIRST_SLICES = frozenset({1, 2, IDR_SLICE})
 SLICES = frozenset(range(1, 6))
-RECOVERY_POINT = 6
 
 
 class H264Builder(NalBuilder):
@@ -55,29 +55,9 @@ class H264Builder(NalBuilder):
         if self.start is None and (kind not in SLICES or _is_first_slice(kind, nal[1:2])):
             self.start = kind
         self.has_picture |= kind in SLICES
-        self.keyframe |= kind == IDR_SLICE or (kind == SEI and is_exact_recovery_point(nal))
+        self.keyframe |= kind == IDR_SLICE or (kind == SEI and recovery_frame_cnt(nal) == 0)
 
 
 def _is_first_slice(kind: int, following: bytes) -> bool:
     """first_mb_in_slice is ue(v): a first bit of 1 means 0 (H.264 7.3.3, 9.1)."""
     return kind in FIRST_SLICES and following >= b"\x80"
-
-
-def is_exact_recovery_point(nal: bytes) -> bool:
-    """Whether an SEI NAL unit has a recovery point with recovery_frame_cnt 0 (H.264 D.1.8)."""
-    position, end = 1, len(nal)
-    while position < end - 2:
-        kind, position = _sei_number(nal, position)
-        size, position = _sei_number(nal, position)
-        if kind == RECOVERY_POINT and position < end:
-            return nal[position] >= 0x80
-        position += size
-    return False
-
-
-def _sei_number(nal: bytes, position: int) -> tuple[int, int]:
-    """Reads payload_type or payload_size (H.264 7.3.2.3.1): bytes of 255 and a rest."""
-    value = 0
-    while position < len(nal) and nal[position] == 0xFF:
-        value, position = value + 0xFF, position + 1
-    return value + (nal[position] if position < len(nal) else 0), position + 1

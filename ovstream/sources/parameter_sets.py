@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from ovstream.nal import START_CODE, leading_nals, nal_type, read_ue
 
-START_CODE = b"\0\0\0\1"
 # nal_unit_type: H.264 table 7-1, H.265 table 7-1.
 _SETS = {"h264": frozenset({7, 8}), "h265": frozenset({32, 33, 34})}
 _SEQUENCE_SETS = {"h264": frozenset({7}), "h265": frozenset({32, 33})}
@@ -14,30 +13,6 @@ _DELIMITER = {"h264": 9, "h265": 35}
 _PROFILE_BYTES = 160  # more than what stands before the identifier of an H.265 SPS
 # A parameter set is below 200 bytes; larger ones are not worth remembering, whoever sent them.
 MAX_SET_BYTES = 4096
-
-
-def nal_type(nal: bytes, codec: str) -> int:
-    """nal_unit_type of a NAL unit without start code (H.264 7.3.1, H.265 7.3.1.2)."""
-    return nal[0] & 0x1F if codec == "h264" else nal[0] >> 1 & 0x3F
-
-
-def is_slice(kind: int, codec: str) -> bool:
-    """Whether a nal_unit_type carries coded picture data."""
-    return 1 <= kind <= 5 or kind == 20 if codec == "h264" else kind < 32
-
-
-def leading_nals(data: bytes, codec: str) -> Iterator[bytes]:
-    """Yields the NAL units of Annex B `data` before its first slice, without start codes."""
-    start = data.find(b"\0\0\1")
-    while 0 <= start < len(data) - 3:
-        start += 3
-        if is_slice(nal_type(data[start : start + 1], codec), codec):
-            return
-        end = data.find(b"\0\0\1", start)
-        nal = data[start : end if end >= 0 else len(data)].rstrip(b"\0")
-        if nal:
-            yield nal
-        start = end
 
 
 def is_length_prefixed(extradata: bytes, codec: str) -> bool:
@@ -142,13 +117,13 @@ class ParameterSets:
 def _set_id(nal: bytes, kind: int, codec: str) -> int:
     """Identifier of a parameter set; 0 when it cannot be read."""
     if codec == "h264":
-        return _ue(nal[4:8] if kind == 7 else nal[1:5])
+        return read_ue(nal[4:8] if kind == 7 else nal[1:5]) or 0
     if kind == 32:
         return nal[2] >> 4
-    return _ue(nal[2:6]) if kind == 34 else _h265_sps_id(nal[2 : 2 + _PROFILE_BYTES])
+    return (read_ue(nal[2:6]) if kind == 34 else _h265_sps_id(nal[2 : 2 + _PROFILE_BYTES])) or 0
 
 
-def _h265_sps_id(data: bytes) -> int:
+def _h265_sps_id(data: bytes) -> int | None:
     """sps_seq_parameter_set_id stands behind profile and level (H.265 7.3.2.2.1, 7.3.3), at a whole byte."""
     rbsp = data.replace(b"\0\0\3", b"\0\0")
     more = rbsp[0] >> 1 & 7 if rbsp else 0  # sps_max_sub_layers_minus1
@@ -157,14 +132,4 @@ def _h265_sps_id(data: bytes) -> int:
     for layer in range(more):
         at += 11 * (flags >> (15 - 2 * layer) & 1) + (flags >> (14 - 2 * layer) & 1)
     at += 2 if more else 0
-    return _ue(rbsp[at : at + 4])
-
-
-def _ue(data: bytes) -> int:
-    """Reads ue(v) at the first bit (H.264 9.1); 0 when it does not end in `data`."""
-    bits = int.from_bytes(data, "big")
-    width = 8 * len(data)
-    zeros = width - bits.bit_length()
-    if bits == 0 or 2 * zeros + 1 > width:
-        return 0
-    return (bits >> (width - 2 * zeros - 1)) - 1
+    return read_ue(rbsp[at : at + 4])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ovstream.sources.parameter_sets import nal_type
+from ovstream.nal import nal_type
 
 # profile_idc with chroma_format_idc and scaling lists in the SPS, H.264 7.3.2.1.1.
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ovstream.nal import START_CODE, nal_type
 from ovstream.rtp import MalformedPacket
-from ovstream.rtp.depacketize import START_CODE
 from ovstream.rtp.h264 import H264Builder
 from ovstream.rtp.h265 import H265Builder
-from ovstream.sources.parameter_sets import nal_type
 
 # NAL units that stand before the first slice of their picture: H.264 7.4.1.2.3, H.265 7.4.2.4.4.
 _LEADING = {

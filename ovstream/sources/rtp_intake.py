@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from ovstream.errors import SourceProtocolError
+from ovstream.nal import leading_nals
 from ovstream.rtp import RtpReceiver, RtpUnit
 from ovstream.sources.base import OnEvent, SourceStats
 from ovstream.sources.gate import KeyframeGate, UnitQueue
-from ovstream.sources.parameter_sets import ParameterSets, leading_nals
+from ovstream.sources.parameter_sets import ParameterSets
 from ovstream.sources.picture_size import nals_size, vp8_size
 from ovstream.sources.timeline import Timeline
 from ovstream.types import AccessUnit

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ovstream.config import SourceConfig
+from ovstream.nal import is_slice, nal_type
 from ovstream.sources import open_source
-from ovstream.sources.parameter_sets import is_slice, nal_type
 from ovstream.types import AccessUnit
 from tests.clips import make_clip
 from tests.net.fault_server import TICKS, Behaviour, FaultServer, load_units

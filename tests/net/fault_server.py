@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ovstream.nal import nal_type
 from ovstream.rtp import Goodbye, ReceiverReport, RtpPacket, SenderReport, parse_rtcp
 from ovstream.sources import open_source
-from ovstream.sources.parameter_sets import nal_type
 from tests.rtp.sender import SSRC, Sender, SentUnit, unit_of
 from tests.sources.support import collect
 

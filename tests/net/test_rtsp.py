@@ -24,8 +24,8 @@ from ovstream.errors import (
     SourceTimeout,
     SourceTlsError,
 )
+from ovstream.nal import leading_nals, nal_type
 from ovstream.sources import open_source
-from ovstream.sources.parameter_sets import leading_nals, nal_type
 from ovstream.types import AccessUnit
 from tests.clips import make_clip
 from tests.net.certificates import make_identity

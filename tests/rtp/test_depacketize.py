@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovstream.nal import recovery_frame_cnt
 from ovstream.rtp import BUILDERS, MalformedPacket
-from ovstream.rtp.h264 import H264Builder, is_exact_recovery_point
+from ovstream.rtp.h264 import H264Builder
 from ovstream.rtp.h265 import H265Builder, unwrap_paci
 from ovstream.rtp.vp8 import Vp8Builder, descriptor_bytes
 from tests.rtp.sender import PACKETIZERS, SentUnit
@@ -101,7 +102,7 @@ def test_h264_beginnings_of_pictures(payload: bytes, begins: bool) -> None:
 )
 def test_h264_recovery_points_are_keyframes(sei: bytes, exact: bool) -> None:
     """Payload type 6; recovery_frame_cnt 0 is a first bit of 1."""
-    assert is_exact_recovery_point(sei) == exact
+    assert (recovery_frame_cnt(sei) == 0) == exact
     builder = H264Builder()
     builder.add(sei)
     assert builder.keyframe == exact

@@ -13,9 +13,9 @@ import pytest
 
 from ovstream.config import SourceConfig
 from ovstream.errors import SourceNotFound, SourceProtocolError
+from ovstream.nal import leading_nals, nal_type
 from ovstream.sources.file import FileSource
 from ovstream.sources.pacing import Pacer
-from ovstream.sources.parameter_sets import leading_nals, nal_type
 from tests.clips import make_clip
 from tests.sources.support import (
     FakeClock,

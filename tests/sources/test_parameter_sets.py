@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovstream.sources.parameter_sets import (
-    MAX_SET_BYTES,
-    START_CODE,
-    ParameterSets,
-    extradata_nals,
-    leading_nals,
-)
+from ovstream.nal import START_CODE, leading_nals
+from ovstream.sources.parameter_sets import MAX_SET_BYTES, ParameterSets, extradata_nals
 from tests.clips import make_clip
 
 SPS, PPS, IDR = b"\x67\x64\x00\x0d\xac\x99", b"\x68\xee\x0f\xcb", b"\x65\x88\x84\x21"

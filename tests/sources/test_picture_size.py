@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovstream.nal import leading_nals
 from ovstream.sources import open_source
-from ovstream.sources.parameter_sets import leading_nals
 from ovstream.sources.picture_size import nals_size, vp8_size
 from tests.clips import make_clip
 from tests.conftest import Corpus
