@@ -3,10 +3,11 @@
 Side by side in one run, for 1 and for 16 cameras: our RTSP client, FFmpeg's demuxer through PyAV, and the latter
 with its decoder. The cameras run in a process of their own; they send an encoded scene in real time, RTP over
 TCP, so that no packet is lost. CPU seconds are those of the receiving process, in percent of one core and per
-camera. The latency runs from the moment when the last packet of a picture was written to the socket (the camera
-shares the monotonic clock with us) to the moment when its access unit is in our hands.
+camera, and per picture. The latency runs from the moment when the last packet of a picture was written to the socket (the
+camera shares the monotonic clock with us) to the moment when its access unit is in our hands. Cameras have one core,
+receivers another; rounds are interleaved, and medians printed as a table in Markdown.
 
-    python -m benchmarks.ingest [--cameras 1 16] [--seconds 10] [--size 1280x720] [--kbit 2000]
+    python -m benchmarks.ingest [--cameras 1 16] [--seconds 10] [--rounds 3] [--size 1280x720] [--kbit 2000]
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -31,8 +32,8 @@ from pathlib import Path
 import av
 
 from ovstream.config import SourceConfig
+from ovstream.nal import nal_type
 from ovstream.sources import open_source
-from ovstream.sources.parameter_sets import leading_nals, nal_type
 
 FPS = 25
 PAYLOAD_BYTES = 1400
@@ -46,13 +47,15 @@ class Result:
 
     Attributes:
         cpu_percent: Of one core, per camera.
-        pictures: Received in all.
+        cpu_ms: Per picture.
+        share: Of the pictures that were due, those that arrived.
         latencies_ms: Of every picture.
         memory_mib: Growth of the resident size, per camera.
     """
 
     cpu_percent: float
-    pictures: int
+    cpu_ms: float
+    share: float
     latencies_ms: list[float]
     memory_mib: float
 
@@ -176,22 +179,23 @@ def stamp(now_ns: int) -> bytes:
     return b"\x06\x05" + bytes((len(text),)) + text + b"\x80"
 
 
-def payloads(nals: list[bytes]) -> list[bytes]:
+def payloads(nals: list[bytes], most_bytes: int = PAYLOAD_BYTES) -> list[bytes]:
     """Single NAL units and FU-A (RFC 6184 5.6, 5.8)."""
     out = []
     for nal in nals:
-        if len(nal) <= PAYLOAD_BYTES:
+        if len(nal) <= most_bytes:
             out.append(nal)
             continue
         body = nal[1:]
-        for at in range(0, len(body), PAYLOAD_BYTES):
-            ends = (0x80 if at == 0 else 0) | (0x40 if at + PAYLOAD_BYTES >= len(body) else 0)
-            out.append(bytes((nal[0] & 0xE0 | 28, ends | nal[0] & 0x1F)) + body[at : at + PAYLOAD_BYTES])
+        for at in range(0, len(body), most_bytes):
+            ends = (0x80 if at == 0 else 0) | (0x40 if at + most_bytes >= len(body) else 0)
+            out.append(bytes((nal[0] & 0xE0 | 28, ends | nal[0] & 0x1F)) + body[at : at + most_bytes])
     return out
 
 
 def run_camera(units: list[list[bytes]], port: Connection) -> None:
     """The process of the cameras: one server for any number of clients."""
+    pin(1)
 
     async def serve() -> None:
         server = await asyncio.start_server(Camera(units).serve, "127.0.0.1", 0)
@@ -288,7 +292,13 @@ class Meter:
         self._running = False
         cpu, wall = time.process_time() - self._cpu, time.monotonic() - self._wall
         memory_mib = (resident_bytes() - self._memory_bytes) / self._cameras / 2**20
-        return Result(100 * cpu / wall / self._cameras, len(self._delays), self._delays, memory_mib)
+        return Result(
+            cpu_percent=100 * cpu / wall / self._cameras,
+            cpu_ms=1000 * cpu / max(len(self._delays), 1),
+            share=len(self._delays) / (wall * FPS * self._cameras),
+            latencies_ms=self._delays,
+            memory_mib=memory_mib,
+        )
 
 
 WAYS: dict[str, Callable[[str, int, float], Result]] = {
@@ -306,7 +316,66 @@ def measure(way: str, url: str, cameras: int, seconds: float) -> Result:
 
 
 def _measure(way: str, url: str, cameras: int, seconds: float) -> Result:
+    pin(0)
     return WAYS[way](url, cameras, seconds)
+
+
+def pin(number: int) -> None:
+    """Keeps this process, and what it starts, on one core of those that it may use, if there are two."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {cores[number]})
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options that both benchmarks of receiving have, and their values."""
+    parser.add_argument("--seconds", type=float, default=10, help="of each way and round")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--size", default="1280x720")
+    return parser.parse_args()
+
+
+def scene(args: argparse.Namespace) -> list[list[bytes]]:
+    """The encoded scene that the options describe, which is printed."""
+    width, height = (int(side) for side in args.size.split("x"))
+    with tempfile.TemporaryDirectory() as folder:
+        units = encode(Path(folder), width, height, args.kbit)
+    bits = 8 * sum(len(nal) for unit in units for nal in unit)
+    rate = bits / len(units) * FPS / 1e6
+    print(
+        f"{args.size}, {FPS} pictures a second, {rate:.2f} Mbit/s each; {args.rounds} x {args.seconds:g} s\n"
+    )
+    return units
+
+
+def table(
+    unit: str,
+    ways: Iterable[str],
+    counts: list[int],
+    rounds: int,
+    measured: Callable[[str, int], Result],
+) -> None:
+    """Measures every way and count, in turns, and prints the medians in Markdown."""
+    print(f"| | {unit} | CPU each | CPU per picture | p50 | p99 | pictures | memory each |\n|{'---|' * 8}")
+    for count in counts:
+        results: dict[str, list[Result]] = {way: [] for way in ways}
+        for _ in range(rounds):
+            for way, found in results.items():
+                found.append(measured(way, count))
+        for way, found in results.items():
+            print(f"| {way} | {count} | {' | '.join(_cells(found))} |", flush=True)
+
+
+def _cells(results: list[Result]) -> list[str]:
+    cuts = [statistics.quantiles(result.latencies_ms, n=100) for result in results]
+    return [
+        f"{statistics.median(result.cpu_percent for result in results):.2f} %",
+        f"{statistics.median(result.cpu_ms for result in results):.2f} ms",
+        f"{statistics.median(cut[49] for cut in cuts):.1f} ms",
+        f"{statistics.median(cut[98] for cut in cuts):.1f} ms",
+        f"{100 * statistics.median(result.share for result in results):.0f} %",
+        f"{statistics.median(result.memory_mib for result in results):.1f} MiB",
+    ]
 
 
 def main() -> None:
@@ -314,31 +383,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cameras", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--size", default="1280x720")
     parser.add_argument("--kbit", type=int, default=2000)
-    args = parser.parse_args()
-    width, height = (int(side) for side in args.size.split("x"))
-    with tempfile.TemporaryDirectory() as folder:
-        units = encode(Path(folder), width, height, args.kbit)
-    bits = 8 * sum(len(nal) for unit in units for nal in unit)
-    sets = len(list(leading_nals(b"".join(b"\0\0\1" + nal for nal in units[0]), "h264")))
-    print(f"{args.size}, {FPS}/s, {bits / len(units) * FPS / 1e6:.2f} Mbit/s per camera, {sets} sets in band")
+    args = arguments(parser)
+    units = scene(args)
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=run_camera, args=(units, theirs))
     process.start()
     url = f"rtsp://127.0.0.1:{ours.recv()}/cam"
-    print(f"{'':22}{'cameras':>8}{'CPU % each':>12}{'p50 ms':>9}{'p99 ms':>9}{'pictures':>10}{'MiB':>7}")
     try:
-        for cameras in args.cameras:
-            for way in WAYS:
-                result = measure(way, url, cameras, args.seconds)
-                cut = statistics.quantiles(result.latencies_ms, n=100)
-                print(
-                    f"{way:22}{cameras:8}{result.cpu_percent:12.2f}{cut[49]:9.2f}{cut[98]:9.2f}"
-                    f"{result.pictures:10}{result.memory_mib:7.1f}",
-                    flush=True,
-                )
+        table(
+            "cameras",
+            WAYS,
+            args.cameras,
+            args.rounds,
+            lambda way, cameras: measure(way, url, cameras, args.seconds),
+        )
     finally:
         process.terminate()
         process.join()
