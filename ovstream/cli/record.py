@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -25,6 +25,12 @@ def record(
     seconds: Annotated[
         float | None, typer.Option(help="Record this long.", min=0.1, show_default="until Ctrl-C or the end")
     ] = None,
+    depth: Annotated[
+        Literal["plan", "all"],
+        typer.Option(
+            help="What the planner reads, or all that the bitstream says, at several times the size."
+        ),
+    ] = "plan",
     max_megabytes: Annotated[int, typer.Option(help="Size at which it ends.", min=1)] = 1000,
     stream_id: Annotated[str, typer.Option("--stream-id", help="Name in messages.")] = "stream",
     model: Annotated[
@@ -40,7 +46,7 @@ def record(
     set_up_logging(verbose=verbose)
     if file.is_file():
         raise ConfigError(f"{file} exists: choose another name")
-    options: dict[str, Any] = {"record": {"path": str(file), "max_megabytes": max_megabytes}}
+    options: dict[str, Any] = {"record": {"path": str(file), "depth": depth, "max_megabytes": max_megabytes}}
     if model is not None:
         options["model"] = model
     config = stream_config(url, stream_id=stream_id, **options)

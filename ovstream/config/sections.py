@@ -217,6 +217,11 @@ class RecordConfig(Section):
         description="file to make (the time is added to its name if it exists), or an existing folder: a file of "
         "the stream's name and time in it",
     )
+    depth: Literal["plan", "all"] = Field(
+        default="plan",
+        description="'plan': what the planner reads, energies and bits rounded to 6 %, vectors to 16 bits, before they "
+        "are used; 'all': everything that the bitstream said, exactly, at several times the size",
+    )
     max_megabytes: int | None = Field(default=1000, ge=1, description="size at which the recording ends")
     max_files: int | None = Field(
         default=20,

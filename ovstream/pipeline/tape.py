@@ -33,7 +33,8 @@ from ovstream.recording import (
     UnitEntry,
     Watched,
 )
-from ovstream.recording.entries import Step
+from ovstream.recording.cells import coarse
+from ovstream.recording.entries import Step, rounded
 from ovstream.recording.names import new_recording
 from ovstream.types import AccessUnit, BoolArray, Embedding, Patches
 from ovstream.wire import encode
@@ -60,6 +61,8 @@ class Tape:
         stats: Of the worker.
         on_event: Called with one sentence when the recording ends early.
         events: Keep the event vectors of the encoder too.
+        whole: Keep all that the bitstream said, exactly. Otherwise residual energy, bits and vectors are rounded before
+            the worker sees them: what runs is what a replay will run.
         wall_clock_ns: UTC, Unix.
     """
 
@@ -70,10 +73,12 @@ class Tape:
         stats: StreamStats,
         on_event: Callable[[str], None],
         events: bool = False,
+        whole: bool = False,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.stats = stats
         self.events = events
+        self.whole = whole
         self.path = writer.path
         self._writer: RecordingWriter | None = writer
         self._on_event = on_event
@@ -175,10 +180,11 @@ def open_tape(
         mode=encoder.mode,
         dense_flops=tuple(encoder.dense_flops((1, patches)) for patches in sizes),
         software=__version__,
+        whole=config.record.depth == "all",
     )
     most = config.record.max_megabytes
     writer = RecordingWriter(path, header, max_bytes=None if most is None else most * _MEGABYTE)
-    return Tape(writer, stats=stats, on_event=on_event, events="event" in config.kinds)
+    return Tape(writer, stats=stats, on_event=on_event, events="event" in config.kinds, whole=header.whole)
 
 
 def fingerprint(embedding: Embedding) -> int:
@@ -219,6 +225,8 @@ class _Reader:
         self._inner.close()
 
     def _noted(self, readings: Sequence[Reading]) -> Sequence[Reading]:
+        if not self._tape.whole:
+            readings = [replace(one, frame=coarse(one.frame)) for one in readings]
         self._tape.amend(
             frames=tuple(one.frame for one in readings),
             by_decoder=any(one.picture is not None for one in readings),
@@ -263,7 +271,8 @@ class _Sight:
 
     @property
     def output(self) -> Output | None:
-        return self._inner.output
+        known = self._inner.output
+        return None if known is None else self._rounded(known)
 
     @property
     def memory_bytes(self) -> int:
@@ -289,7 +298,14 @@ class _Sight:
     def refresh(self) -> Output:
         return self._noted(self._inner.refresh(), NOTHING, NOTHING)
 
+    def _rounded(self, output: Output) -> Output:
+        if self._tape.whole:
+            return output
+        event = None if output.event is None else rounded(output.event)
+        return replace(output, scene=rounded(output.scene), event=event)
+
     def _noted(self, output: Output, indices: Indices, probes: Indices) -> Output:
+        output = self._rounded(output)
         self._tape.note(
             Encoded(
                 indices,

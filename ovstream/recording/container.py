@@ -1,13 +1,13 @@
 """The file: a header, then chunks that are each whole or absent.
 
 ```
-"OVSREC1", line feed
+"OVSREC2", line feed
 chunk*  =  "CHNK" | payload bytes u32 | crc32 of the payload u32 | entries u32 | first time (UTC, ns) i64 | payload
 ```
 
-Numbers are little-endian. A payload is deflated (zlib): the header's is one msgpack map, any other a sequence of
-msgpack maps, one per access unit. A chunk starts at a keyframe where there is one, so reading may start at any
-chunk that does.
+Numbers are little-endian. A payload is one msgpack map: the header, or the columns of some access units, each compressed
+(LZMA2); the column without a name holds a msgpack map per access unit. A chunk starts at a keyframe where there is one,
+so reading may start at any chunk that does.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ from typing import Any, BinaryIO, Self
 import msgpack
 
 from ovstream.errors import RecordingError
+from ovstream.recording.columns import Columns
 from ovstream.recording.entries import UnitEntry
 from ovstream.recording.header import Header
 
-MAGIC = b"OVSREC1\n"
+MAGIC = b"OVSREC2\n"
+_FIRST = b"OVSREC1\n"
 _CHUNK = struct.Struct("<4sIIIq")
 _MARK = b"CHNK"
-_LEVEL = 6
-_MAX_CHUNK_BYTES = 64 * 2**20  # deflated; a damaged length must not ask for more
+_MAX_CHUNK_BYTES = 64 * 2**20  # compressed; a damaged length must not ask for more
 _MAX_INFLATED_BYTES = 512 * 2**20
 _CHUNK_UNITS = 250
-_CHUNK_BYTES = 8 * 2**20  # before deflating
+_CHUNK_BYTES = 4 * 2**20  # before compressing
+_FULL_ENOUGH = 0.4  # of either: the next keyframe begins a new one
 
 
 class RecordingWriter:
@@ -55,8 +57,9 @@ class RecordingWriter:
     def __init__(self, path: str | Path, header: Header, *, max_bytes: int | None = None) -> None:
         self.path = Path(path)
         self._max_bytes = max_bytes
-        self._packed: list[bytes] = []
-        self._packed_bytes = 0
+        self._whole = header.whole
+        self._columns = Columns()
+        self._entries = 0
         self._first_ns = 0
         self._size_bytes = 0
         try:
@@ -65,7 +68,7 @@ class RecordingWriter:
             raise RecordingError(f"{path}: {error.strerror}") from None
         try:
             self._append(MAGIC)
-            self._write(msgpack.packb(header.as_map()), entries=0, first_ns=header.started_ns)
+            self._write(header.as_map(), entries=0, first_ns=header.started_ns)
         except RecordingError:
             self._file.close()
             self.path.unlink(missing_ok=True)
@@ -93,21 +96,20 @@ class RecordingWriter:
         """
         if self.full:
             return
-        if self._packed and (
-            entry.keyframe or len(self._packed) >= _CHUNK_UNITS or self._packed_bytes >= _CHUNK_BYTES
-        ):
+        filled = max(self._entries / _CHUNK_UNITS, self._columns.size_bytes / _CHUNK_BYTES)
+        if filled >= (_FULL_ENOUGH if entry.keyframe else 1):
             self.flush()
-        if not self._packed:
+        if not self._entries:
             self._first_ns = now_ns
-        self._packed.append(msgpack.packb(entry.as_map()))
-        self._packed_bytes += len(self._packed[-1])
+        self._columns.put("", msgpack.packb(entry.as_map(self._columns, whole=self._whole)))
+        self._entries += 1
 
     def flush(self) -> None:
         """Writes the chunk that waits."""
-        if self._packed:
-            payload, entries = b"".join(self._packed), len(self._packed)
-            self._packed, self._packed_bytes = [], 0
-            self._write(payload, entries=entries, first_ns=self._first_ns)
+        if self._entries:
+            columns, entries = self._columns, self._entries
+            self._columns, self._entries = Columns(), 0
+            self._write(columns.pack(), entries=entries, first_ns=self._first_ns)
 
     def close(self) -> None:
         """Writes what waits and closes the file; may be called twice."""
@@ -123,10 +125,10 @@ class RecordingWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, payload: bytes, *, entries: int, first_ns: int) -> None:
-        deflated = zlib.compress(payload, _LEVEL)
-        head = _CHUNK.pack(_MARK, len(deflated), zlib.crc32(deflated), entries, first_ns)
-        self._append(head + deflated)
+    def _write(self, found: dict[str, Any], *, entries: int, first_ns: int) -> None:
+        payload = msgpack.packb(found)
+        head = _CHUNK.pack(_MARK, len(payload), zlib.crc32(payload), entries, first_ns)
+        self._append(head + payload)
 
     def _append(self, data: bytes) -> None:
         """Writes all of it or nothing."""
@@ -178,13 +180,17 @@ class RecordingReader:
         except OSError as error:
             raise RecordingError(f"{path}: {error.strerror}") from None
         try:
-            if self._file.read(len(MAGIC)) != MAGIC:
+            magic = self._file.read(len(MAGIC))
+            if magic == _FIRST:
+                raise RecordingError(
+                    f"{path}: a recording of format 1, by an earlier ovstream: replay it with that, or record again"
+                )
+            if magic != MAGIC:
                 raise RecordingError(f"{path}: no recording of this version")
             places = self._scan()
             if not places:
                 raise RecordingError(f"{path}: the header is damaged")
-            (found,) = self._maps(places[0])
-            self.header = Header.from_map(found)
+            self.header = Header.from_map(self._map(places[0]))
         except BaseException:
             self._file.close()
             raise
@@ -204,8 +210,9 @@ class RecordingReader:
         if since_ns is not None:
             first = max((i for i, place in enumerate(self._places) if place.first_ns <= since_ns), default=0)
         for place in self._places[first:]:
-            for found in self._maps(place):
-                yield UnitEntry.from_map(found)
+            columns = Columns(self._map(place))
+            for found in self._maps(place, columns):
+                yield UnitEntry.from_map(found, columns)
 
     def close(self) -> None:
         """Closes the file."""
@@ -245,17 +252,20 @@ class RecordingReader:
         self._file.seek(place.offset)
         return self._file.read(place.size)
 
-    def _maps(self, place: _Place) -> Iterator[dict[str, Any]]:
+    def _map(self, place: _Place) -> Any:
         data = self._bytes(place)
         if zlib.crc32(data) != place.crc:
             raise RecordingError(f"{self.path}: the chunk at byte {place.offset} is damaged")
-        inflater = zlib.decompressobj()
         try:
-            payload = inflater.decompress(data, _MAX_INFLATED_BYTES)
-            if inflater.unconsumed_tail:
-                raise RecordingError(f"{self.path}: the chunk at byte {place.offset} is too large")
+            return msgpack.unpackb(data, raw=False, max_ext_len=0)
+        except (ValueError, msgpack.UnpackException) as error:
+            raise RecordingError(f"{self.path}: the chunk at byte {place.offset}: {error}") from None
+
+    def _maps(self, place: _Place, columns: Columns) -> Iterator[dict[str, Any]]:
+        """What is told of each access unit of a chunk."""
+        try:
             unpacker = msgpack.Unpacker(raw=False, max_buffer_size=_MAX_INFLATED_BYTES, max_ext_len=0)
-            unpacker.feed(payload)
+            unpacker.feed(columns.rest(""))
             yield from unpacker
-        except (zlib.error, ValueError, msgpack.UnpackException) as error:
+        except (ValueError, msgpack.UnpackException) as error:
             raise RecordingError(f"{self.path}: the chunk at byte {place.offset}: {error}") from None

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovstream.errors import RecordingError
+from ovstream.recording.columns import Columns
 from ovstream.recording.planes import pack_frame, unpack_frame
 from ovstream.types import AccessUnit, BoolArray, FloatArray, FrameMetadata
 
@@ -115,7 +116,12 @@ Step = Pushed | Decoded | Differed | Probed | Encoded | Watched
 _STEPS: dict[str, type[Step]] = {
     one.tag: one for one in (Pushed, Decoded, Differed, Probed, Encoded, Watched)
 }
-_CODES = {"i": np.dtype("<i4"), "f": np.dtype("<f4"), "b": np.dtype("?")}
+_CODES: dict[str, np.dtype[Any]] = {
+    "i": np.dtype("<i4"),
+    "f": np.dtype("<f4"),
+    "h": np.dtype("<f2"),
+    "b": np.dtype("?"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,24 +159,29 @@ class UnitEntry:
         """A replay can start here."""
         return self.unit is not None and self.unit.keyframe
 
-    def as_map(self) -> dict[str, Any]:
-        """For msgpack."""
+    def as_map(self, columns: Columns, *, whole: bool = False) -> dict[str, Any]:
+        """For msgpack.
+
+        Args:
+            columns: Take what is large.
+            whole: See `pack_frame`.
+        """
         return {
             "u": None if self.unit is None else _pack_unit(self.unit),
-            "f": [pack_frame(one) for one in self.frames],
+            "f": [pack_frame(one, columns, whole=whole) for one in self.frames],
             "d": self.by_decoder,
             "w": self.fallback,
             "e": self.error,
             "h": self.waits,
             "k": list(self.kept),
-            "s": [_pack_step(one) for one in self.steps],
+            "s": [_pack_step(one, columns) for one in self.steps],
             "o": list(self.effort[: 2 + (not self.effort[2])]),  # two of them: as earlier versions wrote it
             "c": list(self.counters),
             "p": [list(one) for one in self.published],
         }
 
     @classmethod
-    def from_map(cls, found: Any) -> Self:
+    def from_map(cls, found: Any, columns: Columns) -> Self:
         """Reads what `as_map` gave.
 
         Raises:
@@ -181,13 +192,13 @@ class UnitEntry:
             lost, dropped, decoded = found["c"]
             return cls(
                 unit=None if found["u"] is None else _unpack_unit(found["u"]),
-                frames=tuple(unpack_frame(one) for one in found["f"]),
+                frames=tuple(unpack_frame(one, columns) for one in found["f"]),
                 by_decoder=found["d"],
                 fallback=found["w"],
                 error=found["e"],
                 waits=found["h"],
                 kept=tuple(found["k"]),
-                steps=tuple(_unpack_step(one) for one in found["s"]),
+                steps=tuple(_unpack_step(one, columns) for one in found["s"]),
                 effort=(every, budget, bool(rest[0]) if rest else True),
                 counters=(lost, dropped, decoded),
                 published=tuple((when, crc) for when, crc in found["p"]),
@@ -211,25 +222,39 @@ def _unpack_unit(found: list[Any]) -> AccessUnit:
     )  # fmt: skip
 
 
-def _pack_step(step: Step) -> list[Any]:
-    return [step.tag, *(_pack_value(getattr(step, one.name)) for one in fields(step))]
+def _pack_step(step: Step, columns: Columns) -> list[Any]:
+    return [step.tag, *(_pack_value(getattr(step, one.name), columns) for one in fields(step))]
 
 
-def _unpack_step(found: list[Any]) -> Step:
+def _unpack_step(found: list[Any], columns: Columns) -> Step:
     tag, *values = found
-    return _STEPS[tag](*(_unpack_value(value) for value in values))
+    return _STEPS[tag](*(_unpack_value(value, columns) for value in values))
 
 
-def _pack_value(value: Any) -> Any:
-    """Arrays become a map with type and bytes; all else is plain."""
+def _pack_value(value: Any, columns: Columns) -> Any:
+    """Arrays go to columns and leave a map with their type and length; all else is plain."""
     if not isinstance(value, np.ndarray):
         return value
     code = {"i": "i", "u": "i", "f": "f", "b": "b"}[value.dtype.kind]
-    return {code: np.ascontiguousarray(value, _CODES[code]).tobytes()}
+    if code == "f" and np.array_equal(rounded(value), value):
+        code = "h"
+    values = value.astype(_CODES[code])
+    columns.put(f"array.{code}", np.diff(values, prepend=0).astype(values.dtype) if code == "i" else values)
+    return {code: len(values)}
 
 
-def _unpack_value(value: Any) -> Any:
+def _unpack_value(value: Any, columns: Columns) -> Any:
     if not isinstance(value, Mapping):
         return value
-    ((code, data),) = value.items()
-    return np.frombuffer(data, _CODES[code]).copy()
+    ((code, count),) = value.items()
+    values = columns.take(f"array.{code}", _CODES[code], count)
+    if code == "i":
+        return values.cumsum(dtype=np.int32)
+    return values.astype(np.float32) if code == "h" else values
+
+
+def rounded(vector: FloatArray) -> FloatArray:
+    """(D,) float32 of numbers that 16 bits hold, as nearly all messages carry them; as it was where they do not."""
+    with np.errstate(over="ignore"):
+        halves = vector.astype(_CODES["h"]).astype(np.float32)
+    return halves if np.isfinite(halves).all() else vector

@@ -12,7 +12,7 @@ import numpy as np
 from ovstream.errors import RecordingError
 from ovstream.types import BLOCK_DTYPE, SPLIT_DTYPE, Checkpoint, ModelInfo
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Header:
         mode: Of the encoder.
         dense_flops: Operations of a whole pass over 1, 2, 3 ... patches.
         software: Version that wrote it.
+        whole: All that the bitstream said is there, exactly; else what the planner reads.
     """
 
     stream_id: str
@@ -40,6 +41,7 @@ class Header:
     mode: str
     dense_flops: tuple[int, ...] = field(repr=False)
     software: str
+    whole: bool = False
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -79,7 +81,7 @@ class Header:
             model = dict(found["model"])
             model |= {name: tuple(model[name]) for name in ("mean", "std")}
             flops = tuple(int(one) for one in found["dense_flops"])
-            names = ("stream_id", "started_ns", "epoch", "next_seq", "config", "mode", "software")
+            names = ("stream_id", "started_ns", "epoch", "next_seq", "config", "mode", "software", "whole")
             return cls(model=ModelInfo(**model), dense_flops=flops, **{name: found[name] for name in names})
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(f"the header of the recording is damaged: {error!r}") from None

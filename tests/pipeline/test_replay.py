@@ -21,8 +21,9 @@ from tests.pipeline.conftest import Units
 SECRET = "canary-9471"
 
 
-def record(path: Path, units: list[AccessUnit], **options: object) -> list[Embedding]:
-    return list(ovstream.iterate(MemorySource(units), record={"path": str(path)}, **options))
+def record(path: Path, units: list[AccessUnit], *, depth: str = "plan", **options: object) -> list[Embedding]:
+    wanted = {"path": str(path), "depth": depth}
+    return list(ovstream.iterate(MemorySource(units), record=wanted, **options))
 
 
 def damaged(units: list[AccessUnit]) -> list[AccessUnit]:
@@ -39,7 +40,7 @@ def damaged(units: list[AccessUnit]) -> list[AccessUnit]:
 def test_the_same_to_the_bit(tmp_path: Path, units: Units, case: str) -> None:
     options: dict[str, object] = {"kinds": ("scene", "event"), "mode": "exact" if case == "plain" else "fast"}
     if case == "changes":
-        options |= {"emit": "changes", "audit_seconds": 0.2, "max_flops": 0.1}
+        options |= {"emit": "changes", "audit_seconds": 0.2, "max_flops": 0.1, "depth": "all"}
     if case == "window":
         options |= {"memory": "window", "audit_seconds": 0.2}
     made = {"b-pictures": {"options": {"bf": "2"}}, "vp9": {"name": "x.mkv", "codec": "libvpx-vp9"}}
