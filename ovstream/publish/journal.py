@@ -111,19 +111,9 @@ class Journal:
         position = self._positions.get(key)
         if position is not None and seq < position.next_seq:
             self._forget(key)
-        self._positions[key] = Position(record.epoch, seq + 1)
-        parts, size = pack(record)
-        for _ in range(2):
-            try:
-                self._active(size).append(record, parts, size)
-            except OSError:
-                if not self._give_way():
-                    break
-            else:
-                self.stats.written += 1
-                return True
-        self.stats.refused += 1
-        return False
+        kept = self._write(record)
+        self._positions[key] = Position(record.epoch, seq + 1)  # only now: who asks meanwhile would miss it
+        return kept
 
     def read(self, stream_id: str, channel: Channel, lo: int, hi: int, *, count: int, size: int) -> Batch:
         """Reads the records of a range, from its start, up to `count` of them or about `size` bytes."""
@@ -221,6 +211,20 @@ class Journal:
                 self._positions[record.key] = Position(record.epoch, record.seq + 1)
             self.stats.damaged += segment.damaged
             self.stats.torn_bytes += segment.torn_bytes
+
+    def _write(self, record: Record) -> bool:
+        parts, size = pack(record)
+        for _ in range(2):
+            try:
+                self._active(size).append(record, parts, size)
+            except OSError:
+                if not self._give_way():
+                    break
+            else:
+                self.stats.written += 1
+                return True
+        self.stats.refused += 1
+        return False
 
     def _forget(self, key: Key, *, but: Segment | None = None) -> None:
         """Leaves the old numbering of a channel behind: it began anew."""

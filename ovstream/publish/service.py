@@ -29,6 +29,9 @@ _CLIENT_SECONDS = 10.0  # without a request: gone
 _MAX_CLIENTS = 1024
 _BEAT_SECONDS = 0.1
 _IDLE_SECONDS = 0.5  # without a request while closing: all have what they want
+_BEHIND_SECONDS = (
+    5.0  # the same where somebody was not given all: a busy one asks late, a lost answer is asked for again
+)
 
 _log = logging.getLogger("ovstream")
 
@@ -90,6 +93,7 @@ class Service:
         self._asked_at = 0.0
         self._refreshed = 0.0
         self._clients: dict[bytes, float] = {}
+        self._behind: set[bytes] = set()  # of these, who will ask for more
         self._zap = self._permission_socket()
         self._router = context.socket(zmq.ROUTER)
         configure(self._router)
@@ -143,7 +147,7 @@ class Service:
         """
         begin = time.monotonic()
         while self._clients and (now := time.monotonic()) < begin + seconds and self._threads:
-            if now - max(self._asked_at, begin) > _IDLE_SECONDS:
+            if now - max(self._asked_at, begin) > (_BEHIND_SECONDS if self._behind else _IDLE_SECONDS):
                 return
             beat()
             self._stop.wait(_BEAT_SECONDS)
@@ -230,10 +234,11 @@ class Service:
                 self.stats.invalid += 1
                 continue
             if request.kind == "bye":
-                self._clients.pop(identity, None)
+                self._forget(identity)
                 continue
             self._asked_at = now
             self._remember(identity, now)
+            self._behind.add(identity)
             reply = self._reply(request)
             self.stats.requests += 1
             try:
@@ -241,13 +246,25 @@ class Service:
             except zmq.Again:
                 continue
             self.stats.replayed += len(reply.messages)
+            if self._is_all(request, reply):
+                self._behind.discard(identity)
+
+    def _is_all(self, request: Request, reply: Reply) -> bool:
+        """Whether an answer went up to the newest message."""
+        position = self._journal.position(request.stream_id, request.channel)
+        end = 0 if position is None else position.next_seq
+        return request.kind == "get" and max(reply.last + 1, request.first) >= end
+
+    def _forget(self, identity: bytes) -> None:
+        self._clients.pop(identity, None)
+        self._behind.discard(identity)
 
     def _remember(self, identity: bytes, now: float) -> None:
         self._clients.pop(identity, None)
         self._clients[identity] = now
         oldest = next(iter(self._clients))
         if len(self._clients) > _MAX_CLIENTS or now - self._clients[oldest] > _CLIENT_SECONDS:
-            del self._clients[oldest]
+            self._forget(oldest)
 
     def _reply(self, request: Request) -> Reply:
         if request.kind == "list":

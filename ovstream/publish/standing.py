@@ -43,16 +43,20 @@ class Standing:
         return self.status(name, sequence, "ended", "", number=last)
 
     def _beat(self, name: str, sequence: Sequence) -> Heartbeat:
+        next_seq, next_event = (
+            sequence.next_seq,
+            sequence.next_event,
+        )  # before asking the journal, which may go on
         return Heartbeat(
             name,
             sequence.epoch,
             sequence.first_seq,
-            sequence.next_seq,
+            next_seq,
             self.time_ns,
-            oldest_seq=_oldest(self._journal.oldest(name, "e"), sequence.next_seq),
+            oldest_seq=_oldest(self._journal.oldest(name, "e"), next_seq),
             first_event=sequence.first_event,
-            next_event=sequence.next_event,
-            oldest_event=_oldest(self._journal.oldest(name, "s"), sequence.next_event),
+            next_event=next_event,
+            oldest_event=_oldest(self._journal.oldest(name, "s"), next_event),
         )
 
 

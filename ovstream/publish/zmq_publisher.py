@@ -191,8 +191,12 @@ class Publisher:
             previous_seq=sequence.previous_seq,
         )
         self._standing.time_ns = embedding.publish_time_ns
-        sequence.next_seq, sequence.ended = seq + 1, False
-        self._keep("e", stream_id, sequence.epoch, seq, form.frames, form.joined)
+        kept = self._keep("e", stream_id, sequence.epoch, seq, form.frames, form.joined)
+        sequence.next_seq, sequence.ended = (
+            seq + 1,
+            False,
+        )  # only now: the thread beside tells what can be asked for
+        self._notice(stream_id, kept)
         if self._send(form.frames):
             self._stats.published += 1
             self._stats.bytes += form.size
@@ -256,11 +260,15 @@ class Publisher:
         seq: int,
         frames: Sequence[bytes | memoryview],
         joined: memoryview | None = None,
-    ) -> None:
-        """Writes a message to the journal; tells once when that stops, and once when it works again."""
+    ) -> bool:
+        """Writes a message to the journal, if that takes it."""
         record = Record((stream_id, channel), seq, epoch, self._standing.time_ns, frames, joined)
         kept = self._journal.append(record)
         self._stats.unkept += not kept
+        return kept
+
+    def _notice(self, stream_id: str, kept: bool) -> None:
+        """Tells once when messages are not kept any more, and once when they are again."""
         if kept is self._keeping:
             return
         self._keeping = kept
@@ -275,8 +283,9 @@ class Publisher:
         sequence = self._numbering[stream_id]
         seq = sequence.next_event
         frames = self._standing.status(stream_id, sequence, kind, detail, number=seq)
+        kept = self._keep("s", stream_id, sequence.epoch, seq, frames)
         sequence.next_event += 1
-        self._keep("s", stream_id, sequence.epoch, seq, frames)
+        self._notice(stream_id, kept)
         self._stats.events += self._send(frames)
 
     def _check_open(self) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.programs import ovstream
 
 CAMERA = "synthetic:?seconds=2&width=320&height=192"
 
 
+@pytest.mark.timeout(360)  # three command lines and a network, on a busy machine
 def test_what_was_recorded_runs_again(tmp_path: Path) -> None:
     file = tmp_path / "door.ovr"
     told = ovstream("record", CAMERA, str(file), "--stream-id", "door")

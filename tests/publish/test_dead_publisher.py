@@ -41,15 +41,15 @@ async def test_a_killed_publisher_is_noticed_by_its_silence(tmp_path: Path) -> N
     endpoint = f"ipc://{tmp_path}/e.sock"
     process = start(endpoint, 0)
     try:
-        async with asyncio.timeout(30), subscribe(endpoint) as events:
+        async with asyncio.timeout(110), subscribe(endpoint) as events:
             await anext(events.embeddings())
-            assert events.streams()["door"].heard_ago_seconds < 0.5
+            await until(lambda: events.streams()["door"].heard_ago_seconds < 0.5)
             kill(process)
             await until(lambda: events.streams()["door"].heard_ago_seconds > 0.6)
             assert not events.streams()["door"].ended
             process = start(endpoint, 1)
             await _until_epoch(events, 1)
-            assert events.streams()["door"].heard_ago_seconds < 0.5
+            await until(lambda: events.streams()["door"].heard_ago_seconds < 0.5)
             assert (events.stats.duplicates, events.stats.fenced, events.stats.invalid) == (0, 0, 0)
     finally:
         kill(process)

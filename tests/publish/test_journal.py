@@ -216,6 +216,25 @@ def test_a_segment_writes_all_or_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     segment.close()
 
 
+def test_a_record_is_spoken_of_only_once_it_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks while it is written would be told that it cannot be had."""
+    journal = Journal(tmp_path, max_bytes=MIB)
+    journal.append(record(0))
+    real, seen = os.pwritev, []
+
+    def write(file: int, parts: list[bytes], at: int) -> int:
+        seen.append((journal.position("door", "e"), read(journal, 0, 9)))
+        return real(file, parts, at)
+
+    monkeypatch.setattr(os, "pwritev", write)
+    journal.append(record(1))
+    assert seen == [(Position(1, 1), [0])]
+    assert journal.position("door", "e") == Position(1, 2)
+    journal.close()
+
+
 def test_syncing_beside_appending_hurts_neither(tmp_path: Path) -> None:
     journal = Journal(tmp_path, max_bytes=2 * MIB)
     troubles: list[BaseException] = []
