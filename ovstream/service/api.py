@@ -17,7 +17,8 @@ from ovstream.service.metrics import CONTENT_TYPE, render
 from ovstream.service.page import mount_page
 from ovstream.service.publishers import PREFIX as WHIP_PREFIX
 from ovstream.service.reach import Reach
-from ovstream.service.supervisor import NoSuchStream, StreamExists, Supervisor, TooManyStreams
+from ovstream.service.roster import NoSuchStream, StreamExists, TooManyStreams
+from ovstream.service.supervisor import Supervisor
 from ovstream.service.views import camera_view, config_view, service_view, sinks_view
 
 Json = dict[str, Any]

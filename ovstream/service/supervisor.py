@@ -11,18 +11,19 @@ from typing import Any, Self
 
 from ovstream.config import RunConfig, ServiceConfig, StreamConfig, changed_config
 from ovstream.errors import ConfigError
-from ovstream.pipeline import Outputs, close_all
+from ovstream.pipeline import Outputs
 from ovstream.service.added import AddedStreams
 from ovstream.service.balance import Balance
 from ovstream.service.checkpoints import StateFolder
 from ovstream.service.draining import drain
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
-from ovstream.service.facts import Origin
 from ovstream.service.home import OwnHome
 from ovstream.service.load import LoadPolicy
 from ovstream.service.placement import Placement
 from ovstream.service.publishers import Publishers
+from ovstream.service.roster import Roster, StreamExists, TooManyStreams
+from ovstream.service.saving import Saving
 from ovstream.service.watched import Watched
 from ovstream.service.workers import Workers
 from ovstream.sources import Source
@@ -31,18 +32,6 @@ _TICK_SECONDS = 1.0
 _ALIVE_SECONDS = 5.0
 
 _log = logging.getLogger("ovstream")
-
-
-class NoSuchStream(ConfigError):  # noqa: N818 - reads as what it is
-    """There is no stream of that name."""
-
-
-class StreamExists(ConfigError):  # noqa: N818
-    """A stream of that name is there already."""
-
-
-class TooManyStreams(ConfigError):  # noqa: N818
-    """The service has as many streams as it may."""
 
 
 class Supervisor:
@@ -81,7 +70,6 @@ class Supervisor:
     ) -> None:
         self.config = config or ServiceConfig()
         self.log = EventLog()
-        self.cameras: dict[str, Watched] = {}
         self.load = LoadPolicy(self.config.load)
         self.started_at = time.time()
         self.closing = False
@@ -104,27 +92,34 @@ class Supervisor:
             Workers(1 if open_source else workers, self.log, silent_seconds=silent_seconds, clock=clock),
             clock=clock,
         )
+        self._roster = Roster(
+            self._placement,
+            self._outputs,
+            self.load,
+            max_streams=self.config.max_streams,
+            many=len(self._first) > 1,
+        )
+        self.cameras = self._roster.cameras
         self._balance = Balance(self.load, self.log.add)
         self._added = AddedStreams(self._state, self.log, defaults or {})
         self._file: dict[str, StreamConfig] = {}
         self._changing = asyncio.Lock()
         self._ticker: asyncio.Task[None] | None = None
         self._ticked_at = float("-inf")
-        self._saved_at = float("-inf")
-        self._saving: asyncio.Task[None] | None = None
+        self._saving = Saving(self._state, seconds=self.config.checkpoint_seconds)
 
     async def __aenter__(self) -> Self:
-        self._check_room({config.stream_id for config in self._first})
+        self._roster.check_room({config.stream_id for config in self._first})
         added = list(self._added.load())
         for config in self._first:
             self._file[config.stream_id] = config
-            self._put(config, "file")
+            self._roster.put(config, "file")
         for config in added:
             if config.stream_id in self.cameras:
                 self._added.forget(config.stream_id)
                 continue
             try:
-                self._put(config, "api")
+                self._roster.put(config, "api")
             except TooManyStreams as error:
                 self._added.tell(config.stream_id, error)
         self._ticker = asyncio.create_task(self._tick_for_ever(), name="ovstream-supervisor")
@@ -180,10 +175,7 @@ class Supervisor:
         Raises:
             NoSuchStream: There is none.
         """
-        try:
-            return self.cameras[stream_id]
-        except KeyError:
-            raise NoSuchStream(f"there is no stream '{stream_id}'") from None
+        return self._roster.camera(stream_id)
 
     async def add(self, options: StreamConfig | Mapping[str, Any]) -> Watched:
         """Adds a stream and starts it.
@@ -201,7 +193,7 @@ class Supervisor:
             asked, config = self._added.asked(options)
             if config.stream_id in self.cameras:
                 raise StreamExists(f"there is a stream '{config.stream_id}' already")
-            camera = self._put(config, "api")
+            camera = self._roster.put(config, "api")
             self._added.keep(config.stream_id, asked)
             self._added.save()
             self.log.add(config.stream_id, "added", "through the API")
@@ -210,7 +202,7 @@ class Supervisor:
     async def remove(self, stream_id: str) -> None:
         """Ends a stream and forgets it."""
         async with self._changing:
-            await self._drop(stream_id)
+            await self._roster.drop(stream_id)
             if self._state is not None:
                 self._state.forget(stream_id)
             self._added.forget(stream_id)
@@ -233,7 +225,7 @@ class Supervisor:
             if config.stream_id != stream_id:
                 raise ConfigError("a stream keeps its stream_id: remove it and add another")
             if config != camera.config:
-                await self._reconfigure(camera, config)
+                await self._roster.reconfigure(camera, config)
                 camera = self.camera(stream_id)
                 if asked is not None:
                     self._added.keep(stream_id, asked)
@@ -255,7 +247,7 @@ class Supervisor:
         camera = self.camera(stream_id)
         async with self._changing:
             await camera.stop()
-            await self._go_on(camera, camera.config)
+            await self._roster.go_on(camera, camera.config)
             self.log.add(stream_id, "restarted", "through the API")
         return camera
 
@@ -275,12 +267,12 @@ class Supervisor:
         async with self._changing:
             wanted = {one.stream_id: one for one in config.streams}
             staying = {name for name in self.cameras if name not in self._file or name in wanted}
-            self._check_room(staying | set(wanted))
+            self._roster.check_room(staying | set(wanted))
             others = self._added.under(config.defaults)
             done: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
             for name in [name for name in self._file if name not in wanted]:
                 if name in self.cameras:
-                    await self._drop(name)
+                    await self._roster.drop(name)
                 done["removed"].append(name)
             fresh = {name: new for name, new in wanted.items() if self._file.get(name) != new}
             for name, new in {
@@ -289,22 +281,22 @@ class Supervisor:
             }.items():  # all before the first begins again: they may share outputs
                 camera = self.cameras.get(name)
                 if camera is not None and camera.config != new:
-                    await self._stop(camera, new)
+                    await self._roster.stop(camera, new)
             for name, new in fresh.items():
                 camera = self.cameras.get(name)
                 if camera is None:
-                    self._put(new, "file")
+                    self._roster.put(new, "file")
                 else:
                     camera.origin = "file"
                     self._added.forget(name)
-                    await self._go_on(camera, new)
+                    await self._roster.go_on(camera, new)
                 done["changed" if camera else "added"].append(name)
             self._file = wanted
             self._added.take_defaults(config.defaults)
             for name, new in others.items():
                 camera = self.cameras.get(name)
                 if camera is not None and camera.origin == "api" and camera.config != new:
-                    await self._go_on(camera, new)
+                    await self._roster.go_on(camera, new)
                     done["changed"].append(name)
             self.load.reconfigure(config.service.load)
             self._added.save()
@@ -322,9 +314,7 @@ class Supervisor:
 
     def save_now(self) -> None:
         """Writes down where every stream stands; for the very last moment."""
-        if self._state is not None:
-            found = [camera.checkpoint() for camera in list(self.cameras.values())]
-            self._state.save_all(one for one in found if one is not None)
+        self._saving.now(list(self.cameras.values()))
 
     async def aclose(self) -> None:
         """Drains, within `drain_seconds`: every stream ends, its last results leave, its checkpoint is written.
@@ -339,53 +329,13 @@ class Supervisor:
             ticker.cancel()
             await asyncio.wait({ticker})
         streams = len(self.cameras)
-        await drain(self.cameras, self._outputs, seconds=seconds, saving=self._saving, clock=self._clock)
+        await drain(self.cameras, self._outputs, seconds=seconds, saving=self._saving.task, clock=self._clock)
         await self.workers.aclose()
         if self.drained_seconds is not None:
             return  # the second time
         self.drained_seconds = self._clock() - began
         if streams:
             _log.info("drained %d streams in %.1f s", streams, self.drained_seconds)
-
-    def _check_room(self, names: set[str]) -> None:
-        most = self.config.max_streams
-        if len(names) > most:
-            raise TooManyStreams(f"{len(names)} streams are wanted; service.max_streams = {most}")
-
-    def _put(self, config: StreamConfig, origin: Origin) -> Watched:
-        self._check_room({*self.cameras, config.stream_id})
-        alone = not self.cameras and len(self._first) <= 1
-        camera = self._placement.make(config, origin, alone=alone)
-        self.cameras[config.stream_id] = camera
-        camera.start()
-        return camera
-
-    async def _drop(self, stream_id: str) -> None:
-        camera = self.camera(stream_id)
-        del self.cameras[stream_id]
-        self.load.forget(stream_id)
-        await camera.stop()
-        self._placement.forget(stream_id)
-        await self._release(stream_id)
-
-    async def _reconfigure(self, camera: Watched, config: StreamConfig) -> None:
-        await self._stop(camera, config)
-        await self._go_on(camera, config)
-
-    async def _go_on(self, camera: Watched, config: StreamConfig) -> None:
-        """Starts a stopped camera again."""
-        self.cameras[camera.stream_id] = await self._placement.go_on(camera, config)
-
-    async def _stop(self, camera: Watched, config: StreamConfig) -> None:
-        """Ends a camera that goes on with `config`, and outputs that it used alone and will not use any more."""
-        await camera.stop()
-        await self._release(camera.stream_id, keep=config)
-
-    async def _release(self, stream_id: str, *, keep: StreamConfig | None = None) -> None:
-        """Closes outputs that no stream uses any more."""
-        gone = self._outputs.release(stream_id, keep=keep)
-        if gone:
-            await asyncio.to_thread(close_all, gone)
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -398,13 +348,4 @@ class Supervisor:
         for camera in self.cameras.values():
             camera.tick()
         self._balance.step(self.cameras, self.workers.numbers, pids=self.workers.pids, now=now)
-        self._save(now)
-
-    def _save(self, now: float) -> None:
-        """Writes all checkpoints now and then, in a thread: a slow disk must not stop the loop."""
-        due = now - self._saved_at >= self.config.checkpoint_seconds
-        if self._state is None or not due or (self._saving is not None and not self._saving.done()):
-            return
-        self._saved_at = now
-        stands = [stand for camera in self.cameras.values() if (stand := camera.checkpoint()) is not None]
-        self._saving = asyncio.create_task(asyncio.to_thread(self._state.save_all, stands))
+        self._saving.step(self.cameras.values(), now=now)

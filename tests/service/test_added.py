@@ -10,7 +10,8 @@ import pytest
 
 from ovstream.config import LoadConfig, RunConfig, ServiceConfig, StreamConfig, load_config
 from ovstream.service.load import Demand
-from ovstream.service.supervisor import Supervisor, TooManyStreams
+from ovstream.service.roster import TooManyStreams
+from ovstream.service.supervisor import Supervisor
 
 MASK = [[0, 0], [1, 0], [1, 0.1], [0, 0.1]]
 DEFAULTS = {"plan": {"masks": [MASK]}, "source": {"username": "viewer"}, "supervise": {"paused": True}}
