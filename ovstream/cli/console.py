@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -27,25 +28,35 @@ _T = TypeVar("_T")
 
 
 def set_up_logging(*, verbose: bool, log_format: LogFormat = "console") -> None:
-    """Sends the log to stderr: warnings only, or everything with `verbose`."""
-    import structlog
-
-    renderer: list[Any] = [structlog.dev.ConsoleRenderer()]
-    if log_format == "json":
-        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    """Sends the log to stderr: warnings only, or everything with `verbose`; in colours to a terminal."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[
-                structlog.stdlib.add_logger_name,
-                structlog.stdlib.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso"),
-            ],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
-        )
-    )
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(log_formatter(log_format, colours=colours))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("ovstream").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def log_formatter(log_format: LogFormat, *, colours: bool) -> logging.Formatter:
+    """Makes lines of log records: for people, or JSON with the fields `stream` and `kind` where an event has them."""
+    import structlog
+
+    known, time_format = ["stream", "kind"], "iso"
+    renderer: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    if log_format == "console":
+        plain = (
+            structlog.dev.plain_traceback
+        )  # the others show local variables: there may be secrets among them
+        renderer = [structlog.dev.ConsoleRenderer(0, colors=colours, exception_formatter=plain)]
+        known, time_format = [], "%Y-%m-%dT%H:%M:%SZ"
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.ExtraAdder(known),
+            structlog.processors.TimeStamper(fmt=time_format, utc=True),
+        ],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+    )
 
 
 def run_until_stopped(work: Coroutine[Any, Any, _T]) -> _T | None:

@@ -54,9 +54,10 @@ class EventLog:
         """Appends one; the oldest of 1000 gives way."""
         self.last += 1
         self._events.append(ServiceEvent(self.last, self._clock(), stream_id, kind, detail))
-        if kind == "error":
+        if kind in ("error", "quarantine"):
             if self._troubles.get(stream_id) != detail:
-                _log.warning("%s: %s", stream_id or "service", detail)
+                name = stream_id or "service"
+                _log.warning("%s: %s", name, detail, extra={"stream": name, "kind": kind})
             self._troubles[stream_id] = detail
         elif kind in ("connected", "removed", "reload"):
             self._troubles.pop(stream_id, None)
