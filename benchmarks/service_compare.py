@@ -142,6 +142,7 @@ def memory(args: argparse.Namespace, clips: dict[str, list[list[bytes]]]) -> Non
                     service.until_live()
                     time.sleep(args.seconds)
                     found[count] = service.resident_mib()
+                    print(f"{count} streams: {found[count]:.0f} MiB", file=sys.stderr, flush=True)
                 finally:
                     service.stop()
     finally:
