@@ -99,7 +99,7 @@ def test_the_log_is_bounded_and_numbered() -> None:
     assert {one.stream_id for one in log.after(0, stream_id="a")} == {"a"}
 
 
-async def until(what: object, seconds: float = 30) -> None:
+async def until(what: object, seconds: float = 100) -> None:
     async with asyncio.timeout(seconds):
         while not what():  # type: ignore[operator]  # noqa: ASYNC110 - many different conditions
             await asyncio.sleep(0.02)
@@ -228,7 +228,7 @@ async def test_who_was_replaced_stops_and_does_not_take_the_stream_back(
 
     def one(name: str) -> StreamConfig:
         publish = {"endpoint": f"ipc://{tmp_path}/{name}", "leases": str(tmp_path / "leases.sqlite")}
-        return config("door", publish=publish)
+        return config("door", publish=publish, supervise={"stall_seconds": 3600})  # it waits on purpose
 
     async with (
         Supervisor(streams=[one("older")], open_source=lambda _: Held(some, live=True)) as older,

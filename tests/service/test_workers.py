@@ -42,6 +42,8 @@ from tests.service.running import Running, camera_clip, service, stream
 from tests.service.test_parts import until
 from tests.wire.samples import embedding as sample
 
+pytestmark = pytest.mark.timeout(300)  # many processes start, on a busy machine
+
 NEVER = {"max_latency_seconds": 1000, "max_cpu": 1.0}
 SECRET = "CANARY-of-a-camera"
 
@@ -218,7 +220,7 @@ async def test_a_worker_that_hangs_is_ended_and_its_streams_go_on(tmp_path: Path
     live = {"source": {"pace": "realtime", "loop": True}}
     streams = [one(name, camera, tmp_path, **live) for name in ("a", "b")]
     options = ServiceConfig.model_validate({"load": NEVER})
-    async with Supervisor(options, streams, workers=2, silent_seconds=3.0) as supervisor:
+    async with Supervisor(options, streams, workers=2, silent_seconds=6.0) as supervisor:
         await until(lambda: all(camera.state == "live" for camera in supervisor.cameras.values()))
         hung = supervisor.workers.of("a")
         assert hung is not None
@@ -396,7 +398,7 @@ async def test_a_stream_that_crashes_its_process_is_put_where_it_harms_nobody(
     live = {"source": {"pace": "realtime", "loop": True}}
     streams = [one(name, camera, tmp_path, **live) for name in ("bad", "far", "near")]
     options = ServiceConfig.model_validate({"load": NEVER})
-    async with Supervisor(options, streams, workers=2) as supervisor:
+    async with Supervisor(options, streams, workers=2, silent_seconds=60.0) as supervisor:
         workers, cameras = supervisor.workers, supervisor.cameras
         shared = workers.number("bad")
         assert shared == workers.number("near") != workers.number("far")
