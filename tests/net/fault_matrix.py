@@ -87,6 +87,7 @@ CASES = [
     Case("asks back", Behaviour(asks=True), transports=("tcp",)),
     Case("audio track first", Behaviour(audio_first=True)),
     Case("no answer to DESCRIBE", Behaviour(hang="DESCRIBE")),
+    Case("no answer to SETUP", Behaviour(hang="SETUP")),
     Case("no answer to PLAY", Behaviour(hang="PLAY")),
 ]
 

@@ -16,7 +16,7 @@ import av
 import pytest
 
 from ovstream.config import SourceConfig
-from ovstream.errors import ConfigError
+from ovstream.errors import ConfigError, SourceNotFound
 from ovstream.sources import open_source
 from ovstream.types import AccessUnit
 from tests.clips import make_clip
@@ -190,3 +190,14 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def test_a_usb_camera_needs_a_build_with_v4l2() -> None:
+    """There is no such device on a build machine: that the adapter asks for the right one is all that can be seen."""
+    source = open_source("/dev/video99")
+    if "v4l2" in av.formats_available:
+        with pytest.raises(SourceNotFound, match="/dev/video99"):
+            await collect(source)
+    else:
+        with pytest.raises(ConfigError, match="cannot open V4L2"):
+            await collect(source)
