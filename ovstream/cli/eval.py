@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ovstream.cli.bars import bar_of
 from ovstream.cli.console import console, error_console, model_line
 from ovstream.encode import load_encoder
 from ovstream.errors import ConfigError, MissingExtraError
@@ -70,8 +70,8 @@ def evaluate(
     items = read_labelled(data)
     encoder = load_encoder(model)
     extractors = [*_own(model, readout), *_others(model, against)]
-    with _bar() as bar:
-        task = bar.add_task("", total=len(items))
+    with bar_of("looking", on=error_console, transient=True) as bar:
+        task = bar.add_task("", total=len(items), note="")
         found = judge(
             items,
             extractors,
@@ -165,14 +165,3 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("looking"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=error_console,
-        transient=True,
-    )

@@ -25,6 +25,7 @@ from ovstream.errors import TrainingError
 SOURCES_NAME = "sources.tsv"
 SIDE_PX = 224  # of photos in memory; files may hold smaller ones
 SPRITE_PX = 128  # sprites are no larger
+PACK_BYTES = 48 << 20
 _COLUMNS = ("number", "licence", "origin", "name")
 
 
@@ -132,6 +133,40 @@ def write_pictures(path: Path, pictures: Pictures) -> None:
         kinds=pictures.kinds,
         sources=pictures.sources,
     )
+
+
+class PictureWriter:
+    """Writes pictures to as many files as they need.
+
+    Args:
+        folder: Gets `pictures-000.npz` and so on.
+        most_bytes: Of the pictures of one file.
+    """
+
+    def __init__(self, folder: Path, *, most_bytes: int = PACK_BYTES) -> None:
+        self._folder, self._most = folder, most_bytes
+        self._waiting: list[tuple[bytes, PictureKind, int]] = []
+        self._bytes = self._files = 0
+        self.written = 0
+
+    def add(self, data: bytes, kind: PictureKind, source: int) -> None:
+        """Takes one encoded picture."""
+        if self._waiting and self._bytes + len(data) > self._most:
+            self.flush()
+        self._waiting.append((data, kind, source))
+        self._bytes += len(data)
+        self.written += 1
+
+    def flush(self) -> None:
+        """Writes what waits; call it at the end."""
+        if not self._waiting:
+            return
+        data, kinds, sources = zip(*self._waiting, strict=True)
+        write_pictures(
+            self._folder / f"pictures-{self._files:03d}.npz",
+            Pictures(data, np.array(kinds, np.uint8), np.array(sources, np.int32)),
+        )
+        self._files, self._bytes, self._waiting = self._files + 1, 0, []
 
 
 def read_pictures(folder: Path) -> Pictures:
