@@ -17,6 +17,7 @@ from rich.table import Table
 
 from ovstream.cli.bars import bar_of
 from ovstream.cli.console import console
+from ovstream.config import StreamConfig, load_config
 from ovstream.errors import ConfigError, MissingExtraError, TrainingError
 from ovstream.sources import redact_url
 
@@ -37,12 +38,19 @@ class OnStop(StrEnum):
 
 
 def adapt(
-    source: Annotated[
-        list[str],
-        typer.Option(help="As of 'ovstream run': rtsp://, whip://, file ... Repeat it for several cameras."),
-    ],
     out: Annotated[Path, typer.Option(help="Folder; gets the adapted model as OUT/model.")],
-    hours: Annotated[float, typer.Option(help="How long to watch; files end by themselves.", min=0.0)] = 2.0,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="As of 'ovstream run': rtsp://, whip://, file ... Repeat it for several cameras."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="YAML file of 'ovstream run': cameras with masks, passwords ..."),
+    ] = None,
+    hours: Annotated[
+        float,
+        typer.Option(help="How long to watch, from the first picture on; files end by themselves.", min=0.0),
+    ] = 2.0,
     model: Annotated[str, typer.Option(help="Embedded model or model folder to begin with.")] = "ov-nano",
     steps: Annotated[int, typer.Option(help="Updates of the weights.", min=1)] = 200,
     minutes: Annotated[float, typer.Option(help="Most time for them.", min=0.01)] = 20.0,
@@ -64,6 +72,8 @@ def adapt(
     ovstream adapt --source rtsp://camera/stream --hours 2 --out mine
     ovstream run rtsp://camera/stream --model mine/model
 
+    Masks of a configuration hold here as well: what lies under one is grey before anything is kept.
+
     Ctrl-C while watching ends the watching; Ctrl-C while learning saves the weights in OUT, and the same command with
     --resume watches again and does the steps that are left.
     """
@@ -82,13 +92,16 @@ def adapt(
             "holds a run: go on with --resume, or name another" if not resume else "holds no run to resume:"
         )
         raise ConfigError(f"{out} {told} --out")
+    cameras: list[str | StreamConfig] = [*(source or ()), *(load_config(config).streams if config else ())]
+    if not cameras:
+        raise ConfigError("give cameras: --source URL, or --config FILE")
     folder = find_model(model)
     manifest = ModelFolder.read(folder)
     original = OneVisionEncoder.from_pretrained(folder, offline=True)
     no_core_dumps()
     reservoir = Reservoir(most=keep, seed=seed)
     try:
-        stopped = _watch(source, reservoir, model=folder, seconds=3600 * hours)
+        stopped = _watch(cameras, reservoir, model=folder, seconds=3600 * hours)
         if stopped and on_stop is OnStop.DISCARD:
             console.print("stopped: what was seen is forgotten, nothing was written")
             raise typer.Exit(130)
@@ -117,23 +130,28 @@ def no_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def _watch(urls: list[str], reservoir: Reservoir, *, model: Path, seconds: float) -> bool:
+def _watch(cameras: list[str | StreamConfig], reservoir: Reservoir, *, model: Path, seconds: float) -> bool:
     """Whether it was stopped before its time."""
     from ovstream.training.watch import watch
 
-    for url in urls:
+    for camera in cameras:
+        url = camera.url if isinstance(camera, StreamConfig) else camera
         console.print(f"[dim]watching[/] {escape(redact_url(url))}", highlight=False)
     with bar_of("watching", counted=False) as bar:
         task = bar.add_task("", total=seconds, note="")
 
         def progress(elapsed: float) -> None:
             note = (
-                f"{reservoir.offered:,} stretches, {len(reservoir.training) + len(reservoir.held_out):,} kept"
+                "waiting for a picture"
+                if not elapsed
+                else (
+                    f"{reservoir.offered:,} stretches, {len(reservoir.training) + len(reservoir.held_out):,} kept"
+                )
             )
             bar.update(task, completed=min(elapsed, seconds), note=note)
 
         try:
-            failed = asyncio.run(watch(urls, reservoir, model=model, seconds=seconds, progress=progress))
+            failed = asyncio.run(watch(cameras, reservoir, model=model, seconds=seconds, progress=progress))
         except KeyboardInterrupt:
             return True
     for url, why in failed.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ovstream.model.encoder import OneVisionEncoder
     from ovstream.training.fit import Trainer
     from ovstream.training.packs import History
+    from ovstream.training.peers import Peers
     from ovstream.training.recipe import Recipe
 
 SHOWN_SKIPPED = 5
@@ -45,6 +48,12 @@ def train(
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Updates of the weights.", min=1, show_default="of the recipe")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop after so long, to go on with --resume.", min=0.0, show_default="until it is done"
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -96,10 +105,13 @@ def train(
     )
     with console.status("preparing") as status:
         trainer.prepare(status.update)
-    _run(trainer, every=GPU_STEPS if on_gpu else 1)
+    done = _run(trainer, peers, every=GPU_STEPS if on_gpu else 1, minutes=minutes)
     if peers.first:
         _report(run, len(trainer.bank.photos) + len(trainer.bank.sprites), len(histories))
-        _export(trainer, out / "model")
+        if done:
+            _export(trainer, out / "model")
+        else:
+            console.print(f"stopped after step {trainer.step} of {trainer.recipe.steps}: --resume goes on")
     peers.leave()
 
 
@@ -147,11 +159,17 @@ def _start(name: str) -> OneVisionEncoder:
     return OneVisionEncoder.from_pretrained(embedded if embedded.is_dir() else Path(name), offline=True)
 
 
-def _run(trainer: Trainer, *, every: int) -> None:
+def _run(trainer: Trainer, peers: Peers, *, every: int, minutes: float | None) -> bool:
+    """Whether the run came to its end."""
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     with bar_of("training") as bar:
         task = bar.add_task("", total=trainer.recipe.steps, completed=trainer.step, note="")
         for log in trainer.run(every=every):
             bar.update(task, completed=int(log["step"]), note=f"loss {log['loss']:.3f}")
+            if peers.told(time.monotonic() > end) and trainer.step < trainer.recipe.steps:
+                trainer.save()
+                return False
+    return True
 
 
 def _report(run: Path, pictures: int, histories: int) -> None:

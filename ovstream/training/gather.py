@@ -96,12 +96,13 @@ class Listener:
         self.patches += len(job)
 
 
-def gather(url: str | Path, *, source: int, **options: Any) -> History:
+def gather(url: str | Path, *, source: int, most: int = MOST_PATCHES, **options: Any) -> History:
     """Runs one stream to its end, or until enough was gathered, and returns its patches.
 
     Args:
         url: Anything that `ovstream.open` takes.
         source: Line of `sources.tsv`.
+        most: Patches that are enough.
         **options: Of `ovstream.open`.
 
     Raises:
@@ -109,7 +110,7 @@ def gather(url: str | Path, *, source: int, **options: Any) -> History:
         SourceError: It cannot be opened.
     """
     encoder = load_encoder(mode="fast", probes=0)
-    listener = Listener(encoder.backend, encoder.info)
+    listener = Listener(encoder.backend, encoder.info, most=most)
     listened = encoder.through(listener)
     listener.listening = True  # only now: the encoder tests itself when it is made
 

@@ -121,6 +121,10 @@ class Tap:
         info: Of the model: how its pixels are normalised.
         reservoir: Gets the stretches.
         updates: Patches of a stretch after its picture, as a share of the grid.
+
+    Attributes:
+        listening: Whether what passes is taken note of.
+        pictures: That gave patches meanwhile.
     """
 
     def __init__(self, backend: Backend, info: ModelInfo, reservoir: Reservoir, *, updates: float) -> None:
@@ -133,6 +137,7 @@ class Tap:
         self._parts: list[tuple[npt.NDArray[np.int64], Pixels]] = []
         self._count = 0
         self.listening = False
+        self.pictures = 0
 
     @property
     def lanes(self) -> int:
@@ -152,6 +157,7 @@ class Tap:
 
     def _note(self, job: Job) -> None:
         grid: Grid = job.binding[1]
+        self.pictures += 1
         slots, pixels = job.slots.astype(np.int64), pixels_of(job, self._info)
         tokens = grid[0] * grid[1]
         if len(slots) == tokens:

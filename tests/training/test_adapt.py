@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 import ovstream
 from ovstream.cli.app import app
+from ovstream.config import load_config
 from ovstream.encode.backend import Job
 from ovstream.errors import ConfigError, SourceError, TrainingError
 from ovstream.model.encoder import OneVisionEncoder
@@ -29,7 +31,9 @@ from ovstream.training.stretches import Reservoir, Stretch, Tap
 from ovstream.training.watch import watch
 
 from ..clips import make_clip
+from ..net.fault_server import load_units
 from ..net.rtsp_server import rtsp_server
+from ..net.whip_publisher import Publisher, until
 from .tiny import MODEL
 
 opened_for_writing: list[str] | None = None
@@ -299,6 +303,66 @@ def test_ctrl_c_while_watching(
     done = call(folder, out, "synthetic:/", *words)
     assert done.exit_code == (0 if on_stop == "adapt" else 130), done.output
     assert out.exists() is (on_stop == "adapt")
+
+
+def test_what_lies_under_a_mask_is_never_kept(clip: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cameras.yaml").write_text(
+        f"streams:\n- {{stream_id: door, url: '{clip}', plan: {{masks: [[[0, 0], [0.5, 0], [0.5, 1], [0, 1]]]}}}}\n"
+    )
+    (camera,) = load_config(tmp_path / "cameras.yaml").streams
+    reservoir = Reservoir(most=24)
+    assert asyncio.run(watch([camera], reservoir, model=folder, seconds=60)) == {}
+    assert len(reservoir.training) > 4
+    grey = np.rint(np.array(ModelFolder.read(folder).mean) * 255).astype(np.uint8).reshape(3, 1, 1)
+    for stretch in reservoir.training:
+        columns = stretch.slots % stretch.grid[1]
+        assert (stretch.pixels[columns < stretch.grid[1] // 2] == grey).all()
+        assert (stretch.pixels[columns > stretch.grid[1] // 2] != grey).any(axis=(1, 2, 3)).all()
+
+
+def test_cameras_of_a_file_are_watched_with_their_masks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cameras.yaml").write_text(
+        "streams:\n- {stream_id: door, url: a.mp4, plan: {masks: [[[0, 0], [1, 0], [1, 1]]]}}\n"
+    )
+    seen: list[Any] = []
+
+    async def fake(cameras: list[Any], reservoir: Reservoir, **others: Any) -> dict[str, str]:
+        seen.extend(cameras)
+        return {}
+
+    monkeypatch.setattr("ovstream.training.watch.watch", fake)
+    words = ["adapt", "--out", str(tmp_path / "mine"), "--model", str(folder)]
+    done = CliRunner().invoke(app, [*words, "--config", str(tmp_path / "cameras.yaml"), "--source", "b.mp4"])
+    assert isinstance(done.exception, TrainingError)  # nothing came
+    assert seen[0] == "b.mp4"
+    assert len(seen[1].plan.masks) == 1
+    assert "--config" in str(CliRunner().invoke(app, words).exception)
+
+
+async def test_the_time_begins_with_the_first_picture_of_a_publisher(folder: Path, tmp_path: Path) -> None:
+    options = {"g": "30", "x264-params": "bframes=0:scenecut=0", "tune": "zerolatency"}
+    clip = make_clip(tmp_path / "clip.264", width=160, height=128, frames=90, options=options)
+    units = await load_units(clip)
+    reservoir, times = Reservoir(most=8), list[float]()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"whip://127.0.0.1:{port}/cam1"
+    tasks = [asyncio.create_task(watch([url], reservoir, model=folder, seconds=1e9, progress=times.append))]
+    try:
+        await until(lambda: len(times) >= 3 or tasks[0].done(), seconds=40)
+        assert times[:3] == [0.0] * 3  # nobody publishes yet
+        async with Publisher(f"http://127.0.0.1:{port}/whip/cam1", units) as publisher:
+            await publisher.connect()
+            tasks.append(asyncio.create_task(publisher.play()))
+            await until(lambda: (reservoir.offered and times[-1]) or tasks[0].done(), seconds=60)
+            assert not tasks[0].done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert reservoir.offered
 
 
 def test_a_lost_camera_ends_only_itself(clip: Path, folder: Path, tmp_path: Path) -> None:

@@ -161,10 +161,14 @@ def test_a_model_is_trained_further_on_packs(data: Path, tmp_path: Path) -> None
     assert more.exit_code == 0, more.output
     began = json.loads((tmp_path / "two" / "run" / "recipe.json").read_text())["start"]
     assert began == json.loads((tmp_path / "one" / "model" / "config.json").read_text())["digest"]
-    longer = runner.invoke(
-        app, [*words, "--out", str(tmp_path / "two"), "--steps", "3", "--resume"], catch_exceptions=False
-    )
+    again = [*words, "--out", str(tmp_path / "two"), "--steps", "4", "--resume"]
+    longer = runner.invoke(app, [*again, "--minutes", "0"], catch_exceptions=False)
     assert longer.exit_code == 0, longer.output
+    assert "stopped after step 3 of 4: --resume goes on" in longer.output
+    (tmp_path / "two" / "model").rename(tmp_path / "two" / "old")
+    longer = runner.invoke(app, again, catch_exceptions=False)
+    assert longer.exit_code == 0, longer.output
+    assert (tmp_path / "two" / "model" / "config.json").is_file()
     with pytest.raises(TrainingError, match="shape"):
         runner.invoke(
             app, [*words, "--out", str(tmp_path / "three"), "--from", "ov-nano"], catch_exceptions=False
