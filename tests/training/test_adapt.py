@@ -353,7 +353,7 @@ async def test_the_time_begins_with_the_first_picture_of_a_publisher(folder: Pat
     try:
         await until(lambda: len(times) >= 3 or tasks[0].done(), seconds=40)
         assert times[:3] == [0.0] * 3  # nobody publishes yet
-        async with Publisher(f"http://127.0.0.1:{port}/whip/cam1", units) as publisher:
+        async with Publisher(f"http://127.0.0.1:{port}/cam1", units) as publisher:
             await publisher.connect()
             tasks.append(asyncio.create_task(publisher.play()))
             await until(lambda: (reservoir.offered and times[-1]) or tasks[0].done(), seconds=60)
