@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+# Read by torch when it is imported: threads of small models only wait for each other, minutes on a loaded box.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Few tests that take long: these files begin first, or one core would wait for the other at the end.
 LONG = (

@@ -179,7 +179,7 @@ class Encoder:
         slots = state.admit(pixels, places, slots)
         run = np.flatnonzero(state.alive)
         flops = 0
-        if self.mode == "dense" or np.all(np.isin(run, slots)):
+        if self.mode == "dense" or run.size == slots.size:  # slots are alive now, and none is named twice
             self._run(binding, state, run)
             state.drift = 0.0
         elif self._correction is None:

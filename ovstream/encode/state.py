@@ -202,7 +202,7 @@ class EncoderState:
             raise ConfigError(f"positions (t, h, w) must be inside {limits}")
         cells = self._cells(places)
         unique = cells if self.window is None else cells + places[:, 0] * self.grid[0] * self.grid[1]
-        if len(np.unique(unique)) != len(unique):
+        if len(set(unique.tolist())) != len(unique):
             raise ConfigError("two patches share a slot")
         return pixels, places, cells if self.window is None else self.window.newest[cells]
 
