@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 PANEL, MARGIN, TOP, COLUMNS = 290, 50, 74, 4
-FVU_RANGE = (1e-3, 10.0)
+FVU_RANGE = (1e-2, 10.0)
 FLOPS_RANGE = (0.02, 1.0)
 FAMILIES = {
     "key": ((110, 110, 110), "every k-th picture whole"),
@@ -45,7 +45,9 @@ def draw(results: Mapping[str, Sequence[Point]], path: Path, *, title: str) -> N
     image = Image.new("RGB", (columns * PANEL + 20, TOP + rows * PANEL), "white")
     pen = ImageDraw.Draw(image)
     pen.text((16, 10), title, fill="black", font_size=17)
-    for number, (colour, name) in enumerate(FAMILIES.values()):
+    methods = {point.method.split()[0] for points in results.values() for point in points}
+    shown = [pair for family, pair in FAMILIES.items() if family in methods]
+    for number, (colour, name) in enumerate(shown):
         x = 16 + 190 * number
         pen.line((x, 50, x + 22, 50), fill=colour, width=3)
         pen.ellipse((x + 7, 46, x + 15, 54), fill=colour)
@@ -70,7 +72,7 @@ def _panel(pen: ImageDraw.ImageDraw, name: str, points: Sequence[Point], left: i
         x, _ = place(percent / 100, 1)
         pen.line((x, top, x, bottom), fill=TARGET if percent == 14 else GRID)
         pen.text((x, bottom + 3), f"{percent}%", fill=(70, 70, 70), font_size=11, anchor="ma")
-    for error in (0.001, 0.01, 0.1, 1.0, 10.0):
+    for error in (0.01, 0.1, 1.0, 10.0):
         _, y = place(1, error)
         pen.line((left, y, left + side, y), fill=GRID)
         pen.text((left - 5, y), f"{error:g}", fill=(70, 70, 70), font_size=11, anchor="rm")
