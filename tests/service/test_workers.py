@@ -181,7 +181,7 @@ def test_without_the_service_its_workers_end(tmp_path: Path, camera: Path) -> No
         os.kill(pids[0], signal.SIGSTOP)
         found.process.kill()
         found.process.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while any(lives(pid) for pid in pids):
             assert time.monotonic() < deadline, "a worker lives on"
             time.sleep(0.05)
@@ -346,7 +346,7 @@ async def test_an_end_that_nobody_reads_is_given_up() -> None:
     async with linked(asked) as (link, _, _):
         for _ in range(70):
             link.tell("word", "cam", bytes(1 << 20))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await link.closed
 
 

@@ -300,7 +300,7 @@ def test_ctrl_c_while_watching(
     monkeypatch.setattr(Reservoir, "offer", enough)
     out = tmp_path / "mine"
     words = ("--steps", "2", "--force", "--on-stop", on_stop)
-    done = call(folder, out, "synthetic:/", *words)
+    done = call(folder, out, str(clip), "synthetic:/", *words)  # the clip gives enough, the camera never ends
     assert done.exit_code == (0 if on_stop == "adapt" else 130), done.output
     assert out.exists() is (on_stop == "adapt")
 
