@@ -38,7 +38,6 @@ class _Clock:
 
 
 _clock = _Clock()
-av.container.core.time = _clock  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -50,6 +49,7 @@ def ended_when(end: Callable[[], bool]) -> Iterator[None]:
     Args:
         end: Called in this thread, many times a second.
     """
+    av.container.core.time = _clock  # type: ignore[attr-defined]
     me = threading.get_ident()
     before = _clock.ends.get(me)
     _clock.ends[me] = end
