@@ -31,7 +31,7 @@ async def test_a_publisher_becomes_embeddings(tmp_path: Path) -> None:
             await until(lambda: out.exists() and out.read_text().count("\n") >= 15, seconds=40)
             sending.cancel()
         runner.send_signal(signal.SIGTERM)
-        told, _ = await asyncio.to_thread(runner.communicate, timeout=10)
+        told, _ = await asyncio.to_thread(runner.communicate, timeout=60)
     assert runner.returncode == 0, told
     assert "CANARY" not in first + told
     found = [json.loads(line) for line in out.read_text().splitlines()]

@@ -38,7 +38,7 @@ async def test_what_arrives_is_what_was_sent(endpoint: str, join: Join) -> None:
             await join(publisher, events)
             publisher.publish(example())
             publisher.publish(embedding(75, epoch=2, kind="tokens", vector=tokens))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 received = events.embeddings()
                 assert_same(await anext(received), example())
                 np.testing.assert_array_equal((await anext(received)).vector, tokens)

@@ -193,7 +193,7 @@ async def test_old_messages_are_skipped_on_request(join: Join) -> None:
             await join(publisher, events)
             publisher.publish(embedding(0))
             publisher.publish(embedding(1, publish_time_ns=now_ns - 250_000_000))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 stale = await anext(events)
             assert stale == Stale("door", "old", pytest.approx(5), 0)
             assert await take(events, 1) == [1]
@@ -215,7 +215,7 @@ async def test_a_frame_that_is_too_large_costs_a_connection_and_not_the_subscrip
             socket.send_multipart([good[0], good[1], bytes((16 << 20) + 1), good[3]])
             await until(lambda: events.stats.received > 0, meanwhile=lambda: socket.send_multipart(good))
             assert events.stats.reconnects == 1
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 told = await anext(events)
         assert isinstance(told, StreamEvent)
         assert (told.kind, told.stream_id) == ("error", "")

@@ -24,7 +24,7 @@ PATIENT = SourceConfig(open_timeout_seconds=60, read_timeout_seconds=60)
 def mute() -> Iterator[socket.socket]:
     """Takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
+        server.settimeout(60)
         yield server
 
 
