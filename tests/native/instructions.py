@@ -28,8 +28,8 @@ import ovstream._native
 HERE = Path(__file__).parent
 BASELINE = HERE / "instructions.json"
 FOLDER = HERE / "clips"
-TOLERANCE = 0.03
-"""What a change may cost without a word."""
+TOLERANCE = 0.05
+"""What a change may cost without a word: the compiler's choices alone differ by 4 % with the folder of the sources."""
 
 # Nothing but the library: no NumPy, which takes seconds under callgrind. Units stand behind lengths of four bytes.
 _CHILD = """

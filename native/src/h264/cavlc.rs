@@ -109,11 +109,8 @@ impl<'a, K: Sink> CavlcReader<'a, K> {
     #[inline(always)]
     fn ue(&mut self) -> u32 {
         self.require(48);
-        if self.window >> 63 != 0 {
-            self.consume(1);
-            return 0;
-        }
-        let zeros = self.window.leading_zeros();
+        // The last bit makes no code shorter, and spares a look whether there is any.
+        let zeros = (self.window | 1).leading_zeros();
         if zeros > 20 {
             self.fail("Exp-Golomb code");
             return 0;
@@ -283,12 +280,12 @@ impl<K: Sink> Syntax for CavlcReader<'_, K> {
         self.require(32);
         self.sink.block(KIND);
         let entry = self.coeff_token::<KIND>(a, b);
-        let total = (entry >> 5 & 31) as u8;
-        if total > 0 {
-            self.coefficients::<KIND>(entry, weights, sums);
-        } else if entry == 0 {
+        if entry == 0 {
             self.fail("coeff_token");
+            return 0;
         }
+        let total = (entry >> 5 & 31) as u8;
+        self.coefficients::<KIND>(entry, weights, sums);
         total
     }
 

@@ -1,10 +1,11 @@
 //! residual_block_cavlc() (H.264 7.3.5.3.2, 9.2).
 
 use super::{
-    cavlc::{CavlcReader, UNAVAILABLE},
+    cavlc::CavlcReader,
     cavlc_tables::{
-        COEFF_TOKEN, COEFF_TOKEN_CHROMA, COEFF_TOKEN_CHROMA_422, POSITIONS_2X2, POSITIONS_4X4,
-        RUN_BEFORE_SHORT, TOTAL_ZEROS_2X2, TOTAL_ZEROS_2X4, TOTAL_ZEROS_4X4,
+        COEFF_TOKEN_CHROMA, COEFF_TOKEN_CHROMA_422, COEFF_TOKEN_LONG, COEFF_TOKEN_SHORT, ESCAPE, NOTHING,
+        POSITIONS_2X2, POSITIONS_4X4, RUN_BEFORE_SHORT, TOKEN_TABLE, TOTAL_ZEROS_2X2, TOTAL_ZEROS_2X4,
+        TOTAL_ZEROS_4X4,
     },
     sink::Sink,
     syntax::{
@@ -25,12 +26,9 @@ impl<K: Sink> CavlcReader<'_, K> {
         } else if KIND == CHROMA_DC_422 {
             COEFF_TOKEN_CHROMA_422[self.index(13) & 8191]
         } else {
-            let sum = a.wrapping_add(b);
-            let context = if sum < UNAVAILABLE { sum.wrapping_add(1) >> 1 } else { sum & 31 };
-            let number = usize::from(context > 1) + usize::from(context > 3) + usize::from(context > 7);
-            let table = &COEFF_TOKEN[number];
-            match table.short[self.index(8) & 255] {
-                0 => table.long[self.index(16) & 2047],
+            let number = usize::from(TOKEN_TABLE[usize::from(a.wrapping_add(b))]);
+            match COEFF_TOKEN_SHORT[number & 3][self.index(8) & 255] {
+                0 => COEFF_TOKEN_LONG[number & 3][self.index(16) & 2047],
                 entry => entry,
             }
         };
@@ -48,7 +46,8 @@ impl<K: Sink> CavlcReader<'_, K> {
         }
         self.consume(prefix.wrapping_add(1));
         let suffix_size = if prefix == 14 && suffix_length == 0 { 4 } else { suffix_length };
-        let suffix = if suffix_size > 0 { self.peek(suffix_size) } else { 0 };
+        // In two steps, the second of which is never by 64.
+        let suffix = (self.window >> 1).wrapping_shr(63_u32.wrapping_sub(suffix_size)) as u32;
         self.consume(suffix_size);
         prefix.wrapping_shl(suffix_length).wrapping_add(suffix)
     }
@@ -132,11 +131,11 @@ impl<K: Sink> CavlcReader<'_, K> {
         usize::from(entry >> 5)
     }
 
-    /// run_before (9.2.3)
+    /// run_before (9.2.3); none is read when no zeros are left.
     #[inline(always)]
     fn run_before(&mut self, zeros_left: usize) -> usize {
         let entry = RUN_BEFORE_SHORT[zeros_left.min(7)][self.index(3) & 7];
-        if entry != 0 {
+        if entry != ESCAPE {
             self.consume(u32::from(entry & 31));
             return usize::from(entry >> 5);
         }
@@ -149,19 +148,20 @@ impl<K: Sink> CavlcReader<'_, K> {
         zeros.wrapping_add(4) as usize
     }
 
-    /// Positions of one to three levels behind `signs` bits as an entry of [`POSITIONS_4X4`].
+    /// Positions of none to three levels behind `signs` bits as an entry of [`POSITIONS_4X4`].
     #[inline(always)]
     fn positions<const KIND: usize>(&self, total: usize, signs: u32) -> u32 {
         let index = |bits: u32| (self.window.wrapping_shl(signs) >> (64 - bits)) as usize;
-        let table = total.wrapping_sub(1) % 3;
         match KIND {
-            CHROMA_DC => POSITIONS_2X2[table][index(6) & 63],
+            CHROMA_DC => POSITIONS_2X2[total & 3][index(6) & 63],
+            CHROMA_DC_422 if total == 0 => NOTHING,
             CHROMA_DC_422 => 0,
-            _ => POSITIONS_4X4[table][index(10) & 1023],
+            _ => POSITIONS_4X4[total & 3][index(10) & 1023],
         }
     }
 
-    /// Everything after coeff_token of a block with at most three levels, all of them 1 or -1; most blocks are such.
+    /// Everything after coeff_token of a block with at most three levels, all of them 1 or -1; most blocks are such. One
+    /// way for none to three: the processor cannot tell beforehand how many there are.
     /// False when a code is too long for the table.
     #[inline(always)]
     fn ones<const KIND: usize>(&mut self, total: usize, weights: &[f32; 16], sums: &mut Residual) -> bool {
@@ -187,7 +187,7 @@ impl<K: Sink> CavlcReader<'_, K> {
     }
 
     /// Everything after coeff_token.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn coefficients<const KIND: usize>(
         &mut self,
         entry: u16,
@@ -201,7 +201,7 @@ impl<K: Sink> CavlcReader<'_, K> {
     }
 
     /// The same, level by level and run by run.
-    #[inline(always)]
+    #[inline(never)]
     fn any_levels<const KIND: usize>(
         &mut self,
         total: usize,
@@ -215,7 +215,9 @@ impl<K: Sink> CavlcReader<'_, K> {
             return;
         }
         let levels = self.levels(total, trailing_ones);
-        self.require(32);
+        // Enough for total_zeros (9 bits) and every run_before: 3 bits each for at most 8 while more than 6 zeros are left,
+        // one of up to 11, then fewer.
+        self.refill();
         let mut zeros_left = self.total_zeros::<KIND>(total);
         let mut position =
             total.wrapping_add(zeros_left).wrapping_sub(1).wrapping_add(block_kind::first(KIND));
@@ -231,17 +233,13 @@ impl<K: Sink> CavlcReader<'_, K> {
             if index >= total {
                 break;
             }
-            if zeros_left > 0 {
-                self.require(11);
-                let run = self.run_before(zeros_left);
-                if run > zeros_left {
-                    self.fail("run_before");
-                    break;
-                }
-                zeros_left = zeros_left.wrapping_sub(run);
-                position = position.wrapping_sub(run);
+            let run = self.run_before(zeros_left);
+            if run > zeros_left {
+                self.fail("run_before");
+                break;
             }
-            position = position.wrapping_sub(1);
+            zeros_left = zeros_left.wrapping_sub(run);
+            position = position.wrapping_sub(run).wrapping_sub(1);
         }
         sums.coefficients = sums.coefficients.wrapping_add(total as u32);
     }
@@ -269,6 +267,17 @@ mod tests {
             }
         }
         assert!(looks > 5000, "{looks} of 9216 blocks are in the tables");
+    }
+
+    #[test]
+    fn a_block_without_levels_reads_nothing_more() {
+        fn blank<const KIND: usize>() -> bool {
+            let mut reader = CavlcReader::new(&[0x55; 16], 0, 128, ());
+            let mut sums = Residual::default();
+            let taken = reader.ones::<KIND>(0, &[1.0; 16], &mut sums);
+            taken && reader.position() == 0 && (sums.energy, sums.coefficients) == (0.0, 0)
+        }
+        assert!(blank::<LUMA>() && blank::<CHROMA_AC>() && blank::<CHROMA_DC>() && blank::<CHROMA_DC_422>());
     }
 
     fn agree<const KIND: usize>(data: &[u8], total: usize, weights: &[f32; 16]) -> bool {

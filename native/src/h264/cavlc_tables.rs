@@ -1,5 +1,7 @@
 //! Code words of CAVLC as (length, bits) and the look-up tables that are built from them (H.264 9.2).
 
+use super::cavlc::UNAVAILABLE;
+
 /// coeff_token for 0 <= nC < 2 (Table 9-5): TotalCoeff from 0, inside it TrailingOnes from 0 to min(TotalCoeff, 3).
 #[rustfmt::skip]
 const COEFF_TOKEN_0: [(u8, u16); 62] = [
@@ -122,19 +124,31 @@ pub type Entry = u16;
 
 /// coeff_token with up to 16 bits: the first 8 bits decide, or are below 8 and 16 bits below 2048 decide.
 /// Entry values: TotalCoeff << 5, TrailingOnes << 10.
-pub struct TokenTable {
+struct TokenTable {
     /// By the first 8 bits; 0 when the code is longer.
-    pub short: [Entry; 256],
+    short: [Entry; 256],
     /// By all 16 bits, for codes that start with five zeros.
-    pub long: [Entry; 2048],
+    long: [Entry; 2048],
 }
 
-/// coeff_token tables for nC 0..=1, 2..=3, 4..=7, and 8 and more.
-pub static COEFF_TOKEN: [TokenTable; 4] = [
-    token_table(&COEFF_TOKEN_0),
-    token_table(&COEFF_TOKEN_2),
-    token_table(&COEFF_TOKEN_4),
-    TokenTable { short: fixed_length_tokens(), long: [0; 2048] },
+/// Number of the coeff_token table by the sum of TotalCoeff of both neighbours, of which missing ones count
+/// [`UNAVAILABLE`] (9.2.1).
+pub static TOKEN_TABLE: [u8; 256] = token_tables();
+
+/// coeff_token by the first 8 bits, for nC 0..=1, 2..=3, 4..=7, and 8 and more; 0 when the code is longer.
+pub static COEFF_TOKEN_SHORT: [[Entry; 256]; 4] = [
+    token_table(&COEFF_TOKEN_0).short,
+    token_table(&COEFF_TOKEN_2).short,
+    token_table(&COEFF_TOKEN_4).short,
+    fixed_length_tokens(),
+];
+
+/// The same by all 16 bits, for codes that start with five zeros.
+pub static COEFF_TOKEN_LONG: [[Entry; 2048]; 4] = [
+    token_table(&COEFF_TOKEN_0).long,
+    token_table(&COEFF_TOKEN_2).long,
+    token_table(&COEFF_TOKEN_4).long,
+    [0; 2048],
 ];
 
 /// coeff_token of chroma DC by 8 bits.
@@ -152,18 +166,36 @@ pub static TOTAL_ZEROS_2X2: [[Entry; 8]; 4] = total_zeros(3, &TOTAL_ZEROS_CHROMA
 /// total_zeros of chroma DC in 4:2:2 by TotalCoeff - 1 and 5 bits.
 pub static TOTAL_ZEROS_2X4: [[Entry; 32]; 8] = total_zeros(5, &TOTAL_ZEROS_CHROMA_DC_422, 8);
 
-/// run_before by min(zerosLeft, 7) and 3 bits; an empty entry means a code of more than 3 bits.
+/// In [`RUN_BEFORE_SHORT`]: a code of more than 3 bits.
+pub const ESCAPE: Entry = 1 << 15;
+
+/// run_before by min(zerosLeft, 7) and 3 bits; without zeros left there is no code.
 pub static RUN_BEFORE_SHORT: [[Entry; 8]; 8] = run_before_short();
 
-/// Where the levels of a block stand that has one to three, by TotalCoeff - 1 and the first 10 bits of total_zeros and
-/// run_before: code length in the low 5 bits (0: longer, or no such code), from bit 8 on 4 bits per level, the highest
-/// frequency first.
-pub static POSITIONS_4X4: [[u32; 1024]; 3] =
+/// Where the levels of a block stand that has none to three, by TotalCoeff and the first 10 bits of total_zeros and
+/// run_before: code length in the low 5 bits, from bit 8 on 4 bits per level, the highest frequency first; 0 when the
+/// code is longer, or none.
+pub static POSITIONS_4X4: [[u32; 1024]; 4] =
     positions(10, 9, &total_zeros::<135, 512, 16>(9, &TOTAL_ZEROS, 16));
 
+/// In [`POSITIONS_4X4`]: there are no levels.
+pub const NOTHING: u32 = 1 << 7;
+
 /// The same of chroma DC by 6 bits.
-pub static POSITIONS_2X2: [[u32; 64]; 3] =
+pub static POSITIONS_2X2: [[u32; 64]; 4] =
     positions(6, 3, &total_zeros::<9, 8, 4>(3, &TOTAL_ZEROS_CHROMA_DC, 4));
+
+const fn token_tables() -> [u8; 256] {
+    let mut tables = [0; 256];
+    let mut sum = 0;
+    while sum < 256 {
+        // With one neighbour its own count, with none 0.
+        let context = if sum < UNAVAILABLE as usize { (sum + 1) / 2 } else { sum % 32 };
+        tables[sum] = (context > 1) as u8 + (context > 3) as u8 + (context > 7) as u8;
+        sum += 1;
+    }
+    tables
+}
 
 /// Writes `entry` to every index of `table` (of `bits` bits) that starts with the code word.
 const fn fill<const N: usize>(mut table: [Entry; N], bits: u32, code: (u8, u16), value: u16) -> [Entry; N] {
@@ -250,6 +282,7 @@ const fn total_zeros<const CODES: usize, const SIZE: usize, const TABLES: usize>
 
 const fn run_before_short() -> [[Entry; 8]; 8] {
     let mut tables = [[0; 8]; 8];
+    tables[7][0] = ESCAPE;
     let (mut left, mut run, mut index) = (1, 0, 0);
     while index < RUN_BEFORE.len() {
         if RUN_BEFORE[index].0 <= 3 {
@@ -270,9 +303,10 @@ const fn positions<const ZEROS: usize, const TABLES: usize, const SIZE: usize>(
     bits: u32,
     zeros_bits: u32,
     total_zeros: &[[Entry; ZEROS]; TABLES],
-) -> [[u32; SIZE]; 3] {
+) -> [[u32; SIZE]; 4] {
     let runs = run_before_short();
-    let mut tables = [[0; SIZE]; 3];
+    // Without levels nothing is read.
+    let mut tables = [[NOTHING; SIZE], [0; SIZE], [0; SIZE], [0; SIZE]];
     let mut index = 0;
     while index < 3 * SIZE {
         let (total, code) = (index / SIZE + 1, index % SIZE);
@@ -285,17 +319,19 @@ const fn positions<const ZEROS: usize, const TABLES: usize, const SIZE: usize>(
         while level < total {
             if left > 0 {
                 let run = runs[if left < 7 { left } else { 7 }][((code << length) % SIZE) >> (bits - 3)];
-                known = known && run != 0;
-                length += (run & 31) as u32;
-                left -= (run >> 5) as usize;
-                position -= (run >> 5) as usize;
+                known = known && run != ESCAPE;
+                if known {
+                    length += (run & 31) as u32;
+                    left -= (run >> 5) as usize;
+                    position -= (run >> 5) as usize;
+                }
             }
             position -= 1;
             entry |= (position as u32) << (8 + 4 * level);
             level += 1;
         }
         if known && length <= bits {
-            tables[total - 1][code] = entry | length;
+            tables[total][code] = entry | length;
         }
         index += 1;
     }
@@ -308,12 +344,12 @@ mod tests {
 
     #[test]
     fn every_coeff_token_is_found_by_its_code_word() {
-        for (table, codes) in COEFF_TOKEN.iter().zip([&COEFF_TOKEN_0, &COEFF_TOKEN_2, &COEFF_TOKEN_4]) {
+        for (table, codes) in [&COEFF_TOKEN_0, &COEFF_TOKEN_2, &COEFF_TOKEN_4].into_iter().enumerate() {
             let mut found = Vec::new();
             for &(length, bits) in codes {
                 let window = usize::from(bits) << (16 - length);
-                let entry = match table.short[window >> 8] {
-                    0 => table.long[window & 2047],
+                let entry = match COEFF_TOKEN_SHORT[table][window >> 8] {
+                    0 => COEFF_TOKEN_LONG[table][window & 2047],
                     entry => entry,
                 };
                 assert_eq!(entry & 31, u16::from(length));
@@ -322,6 +358,15 @@ mod tests {
             let pairs = (0..=16).flat_map(|total| (0..=total.min(3)).map(move |ones| (total, ones)));
             assert_eq!(found, pairs.collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn neighbours_choose_the_table() {
+        let table = |a: u8, b: u8| TOKEN_TABLE[usize::from(a + b)];
+        assert_eq!([0, 1, 2, 3, 4, 7, 8, 16].map(|total| table(total, total)), [0, 0, 1, 1, 2, 2, 3, 3]);
+        assert_eq!([(0, 2), (1, 2), (3, 4), (7, 8)].map(|(a, b)| table(a, b)), [0, 1, 2, 3]);
+        assert_eq!([1, 2, 16].map(|total| table(total, UNAVAILABLE)), [0, 1, 3]);
+        assert_eq!(table(UNAVAILABLE, UNAVAILABLE), 0);
     }
 
     #[test]
@@ -341,8 +386,8 @@ mod tests {
     fn short_run_before_codes_cover_all_but_the_escape() {
         for (left, table) in RUN_BEFORE_SHORT.iter().enumerate().skip(1) {
             for (bits, entry) in table.iter().enumerate() {
-                assert_eq!(*entry == 0, left == 7 && bits == 0);
-                assert!(usize::from(entry >> 5) <= left);
+                assert_eq!(*entry == ESCAPE, left == 7 && bits == 0);
+                assert!(*entry == ESCAPE || usize::from(entry >> 5) <= left);
             }
         }
     }

@@ -126,6 +126,17 @@ fn plane_16x16<S: Syntax, const PLANE: usize>(
     }
 }
 
+/// Quadrants with a residual, of which only the number surprises the processor.
+#[inline(always)]
+fn coded_quadrants(cbp: u8) -> impl Iterator<Item = usize> {
+    let mut rest = cbp & 15;
+    std::iter::from_fn(move || {
+        let quadrant = (rest != 0).then_some(rest.trailing_zeros() as usize & 3);
+        rest &= rest.wrapping_sub(1);
+        quadrant
+    })
+}
+
 /// A 4x4 block of a plane.
 #[inline(always)]
 fn block_4x4<S: Syntax, const PLANE: usize>(
@@ -151,7 +162,7 @@ fn plane_4x4<S: Syntax, const PLANE: usize>(
     sums: &mut Residual,
 ) {
     let weights = &weights.block_4x4[if pattern.intra { PLANE } else { 3 + PLANE }];
-    for quadrant in (0..4).filter(|quadrant| pattern.cbp >> quadrant & 1 != 0) {
+    for quadrant in coded_quadrants(pattern.cbp) {
         for block in 0..4 {
             block_4x4::<S, PLANE>(syntax, LUMA_CELL[4 * quadrant + block], weights, levels, sums);
         }
@@ -167,7 +178,7 @@ fn plane_8x8<S: Syntax, const PLANE: usize>(
     sums: &mut Residual,
 ) {
     let list = 2 * PLANE + usize::from(!pattern.intra);
-    for quadrant in (0..4).filter(|quadrant| pattern.cbp >> quadrant & 1 != 0) {
+    for quadrant in coded_quadrants(pattern.cbp) {
         if S::CABAC {
             syntax.block_8x8::<LUMA_8X8>(None, &weights.block_8x8[list], sums);
             for block in 0..4 {
@@ -213,7 +224,7 @@ fn flagged_8x8<S: Syntax, const PLANE: usize>(
         levels[1..5].fill(level);
     }
     let weights = &weights.block_8x8[2 * PLANE + usize::from(!pattern.intra)];
-    for quadrant in (0..4).filter(|quadrant| pattern.cbp >> quadrant & 1 != 0) {
+    for quadrant in coded_quadrants(pattern.cbp) {
         let cell = LUMA_CELL[4 * quadrant];
         let neighbours = Some((levels[cell - 1], levels[cell - 5]));
         let flag = match PLANE {
