@@ -42,6 +42,7 @@ _HOMES = {
         "Checkpoint",
         "Embedding",
         "FrameMetadata",
+        "IntraMode",
         "PatchPlan",
         "StreamEvent",
     ),
@@ -62,6 +63,7 @@ __all__ = [
     "FencedError",
     "FrameMetadata",
     "Gap",
+    "IntraMode",
     "InvalidBitstream",
     "MemorySink",
     "MemorySource",
@@ -133,6 +135,7 @@ if TYPE_CHECKING:
         Checkpoint,
         Embedding,
         FrameMetadata,
+        IntraMode,
         PatchPlan,
         StreamEvent,
     )

@@ -60,6 +60,23 @@ class BlockClass(IntEnum):
     PCM = 4
 
 
+class IntraMode(IntEnum):
+    """How a 16x16 cell that was predicted as one block continues its neighbours."""
+
+    NONE = 0
+    """Not intra."""
+    DC = 1
+    """The mean of both."""
+    VERTICAL = 2
+    """The row above."""
+    HORIZONTAL = 3
+    """The column to the left."""
+    PLANE = 4
+    """Gradients of both (VP8: TrueMotion)."""
+    OTHER = 5
+    """Smaller blocks with modes of their own, H.265, or not read."""
+
+
 # One record per 16x16 cell and one per cell with divided motion; the layout of native/src/picture.rs.
 BLOCK_DTYPE = np.dtype(
     [
@@ -88,6 +105,8 @@ NO_POC = -(1 << 31)
 """In `FrameMetadata.ref_poc`: list not used, or a reference without order count (missing, or VP8)."""
 _PART_NXN = 3  # H.265 PartMode
 _B_PRED = 4  # VP8, native/src/vp8/modes.rs
+_H264_INTRA_16X16 = np.array([IntraMode.VERTICAL, IntraMode.HORIZONTAL, IntraMode.DC, IntraMode.PLANE])
+_VP8_INTRA = np.array([IntraMode.DC, IntraMode.VERTICAL, IntraMode.HORIZONTAL, IntraMode.PLANE])
 _QUADRANTS = np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3])
 
 
@@ -296,6 +315,23 @@ class FrameMetadata:
             side = np.where(self.transform_8x8, 8, 4)
             side[(flags & FLAG_INTRA_16X16) != 0] = 16
         return np.where(self.block_class == BlockClass.INTRA, side, 0).astype(np.uint8)
+
+    @property
+    def intra_mode(self) -> npt.NDArray[np.uint8]:
+        """(mb_rows, mb_cols) uint8 `IntraMode`: direction of intra prediction of H.264 and VP8 where it is one of the cell."""
+        whole, mb_type = self.intra_size == 16, self.blocks["mb_type"].astype(np.int64)
+        modes = np.where(self.block_class == BlockClass.INTRA, IntraMode.OTHER, IntraMode.NONE)
+        if self.codec == "vp8":
+            modes[whole] = _VP8_INTRA[mb_type[whole] & 3]
+        elif self.codec == "h264":
+            # mb_type counts on behind the Inter types of its slice, which its reference lists tell (7.4.5).
+            lists = np.diff(self.list_ends.astype(np.int64), prepend=0).reshape(-1, 2)
+            inter_types = np.append(np.where(lists[:, 1] > 0, 23, np.where(lists[:, 0] > 0, 5, 0)), 0)
+            first = inter_types[np.minimum(self.slice_map, len(lists))]
+            modes[whole] = _H264_INTRA_16X16[(mb_type - 1 - first)[whole] & 3]
+        if self.codec == "h265" or self.unread:
+            modes[whole] = IntraMode.OTHER
+        return modes.astype(np.uint8)
 
     def _expanded(self, plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A plane of cells as one of 4x4 blocks."""

@@ -7,15 +7,16 @@ import time
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from ovstream.bitstream import Parser
 from ovstream.errors import BitstreamError, ConfigError, InvalidBitstream
-from ovstream.types import BLOCK_DTYPE, FLAG_SPLIT, NO_POC, SPLIT_DTYPE, AccessUnit, BlockClass
+from ovstream.types import BLOCK_DTYPE, FLAG_SPLIT, NO_POC, SPLIT_DTYPE, AccessUnit, BlockClass, IntraMode
 from tests.hostile.helpers import START, pps, skipped, sps
 from tests.native.oracle import decode, parse
-from tests.native.streams import TOOLS, encode
+from tests.native.streams import TOOLS, Tool, encode
 
 
 def unit(data: bytes, pts: int | None = 0) -> AccessUnit:
@@ -200,3 +201,35 @@ def test_how_intra_cells_were_predicted() -> None:
     assert np.all(coefficients[(coded == 0) & (sizes != 16)] == 0)
     # Each bit that is set stands for a block with levels; only 8x8 blocks of CAVLC and DC hide in others.
     assert np.all(coefficients[(coded & 15) != 0] > 0)
+
+
+def test_intra_modes_are_those_that_made_the_samples() -> None:
+    """Without residual and loop filter a cell is its prediction: it repeats what stands beside it."""
+    coarse = (
+        "qp=51:ipratio=1.0:pbratio=1.0:aq-mode=0:trellis=0:deadzone-intra=32:deadzone-inter=32:no-deblock=1"
+    )
+    plain = "partitions=none:no-8x8dct=1:me=dia:merange=4:subme=1:scenecut=0:keyint=5:slices=2:bframes=2:b-adapt=0"
+    units = encode(Tool("coarse", f"{coarse}:{plain}", noise=40))
+    context = av.CodecContext.create("h264", "r")
+    context.thread_count = 1
+    packets = [av.Packet(data) for data in units]
+    for index, packet in enumerate(packets):
+        packet.pts = packet.dts = index
+    shown = {frame.pts: frame for packet in [*packets, None] for frame in context.decode(packet)}
+    met = set()
+    for frame in parse(units):
+        luma = shown[frame.pts].to_ndarray()
+        np.testing.assert_array_equal(frame.intra_mode > 0, frame.block_class == BlockClass.INTRA)
+        bare = (frame.intra_size == 16) & (frame.blocks["coefficients"] == 0)
+        for y, x in 16 * np.argwhere(bare):
+            mode = IntraMode(frame.intra_mode[y // 16, x // 16])
+            met.add((frame.slice_type, mode))
+            cell = luma[y : y + 16, x : x + 16]
+            if mode == IntraMode.VERTICAL:
+                assert (cell == luma[y - 1, x : x + 16]).all()
+            elif mode == IntraMode.HORIZONTAL:
+                assert (cell == luma[y : y + 16, x - 1, None]).all()
+            elif mode == IntraMode.DC:
+                assert len(np.unique(cell)) == 1
+    assert met >= {("I", IntraMode(mode)) for mode in range(1, 5)}
+    assert {kind for kind, _ in met} == {"I", "P", "B"}

@@ -12,10 +12,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.codeccontext import VideoCodecContext
 
 from ovstream.bitstream import Level, Parser
 from ovstream.errors import BitstreamError, InvalidBitstream, UnsupportedBitstream
-from ovstream.types import AccessUnit, BlockClass, FrameMetadata
+from ovstream.sources.scene import Scene
+from ovstream.types import AccessUnit, BlockClass, FrameMetadata, IntraMode
 from tests.clips import make_clip
 from tests.conftest import Corpus, load_corpus
 
@@ -77,6 +79,40 @@ def test_bit_costs_add_up(frames: list[bytes]) -> None:
     for frame, data in zip(parse(frames), frames, strict=True):
         header_bits = 8 * len(data) - int(frame.bit_cost.sum())
         assert 0 < header_bits < (4000 if frame.keyframe else 2000)
+
+
+def test_intra_modes_are_those_that_made_the_samples() -> None:
+    """Without residual a cell is its prediction but for its rim, which the loop filter smooths."""
+    context = av.CodecContext.create("libvpx", "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = 160, 128, "yuv420p"
+    context.time_base, context.bit_rate, context.gop_size = Fraction(1, 25), 30_000, 3
+    context.options = {"deadline": "realtime", "cpu-used": "4", "min-q": "60", "max-q": "63"}
+    scene = Scene(160, 128, objects=4, noise=30, speed_px=5)
+    pictures = [
+        av.VideoFrame.from_ndarray(scene.render(i), format="rgb24").reformat(format="yuv420p")
+        for i in range(12)
+    ]
+    for index, picture in enumerate(pictures):
+        picture.pts = index
+    coded = [bytes(packet) for picture in [*pictures, None] for packet in context.encode(picture)]
+    decoder = av.CodecContext.create("vp8", "r")
+    decoder.thread_count = 1
+    met = set()
+    for frame in parse(coded):
+        luma = decoder.decode(av.Packet(coded[frame.pts or 0]))[0].to_ndarray()
+        for y, x in np.argwhere((frame.intra_size == 16) & (frame.blocks["coefficients"] == 0)):
+            inside = luma[16 * y + 4 : 16 * y + 12, 16 * x + 4 : 16 * x + 12]
+            mode = IntraMode(frame.intra_mode[y, x])
+            met.add(mode)
+            if mode in (IntraMode.VERTICAL, IntraMode.DC):
+                assert (inside == inside[:1]).all()
+            if mode in (IntraMode.HORIZONTAL, IntraMode.DC):
+                assert (inside == inside[:, :1]).all()
+    assert met >= {IntraMode.DC, IntraMode.VERTICAL, IntraMode.HORIZONTAL}
+    left = [frame for frame in parse(coded, skip_intra=True) if frame.unread]
+    assert left
+    assert all((frame.intra_mode == IntraMode.OTHER).all() for frame in left)
 
 
 def test_the_cheap_level_has_the_same_motion(frames: list[bytes]) -> None:

@@ -30,6 +30,10 @@ class Bits:
     def se(self, *values: int) -> Bits:
         return self.ue(*(2 * value - 1 if value > 0 else -2 * value for value in values))
 
+    def append(self, other: Bits) -> Bits:
+        self._bits += other._bits
+        return self
+
     def nal(self, header: int) -> bytes:
         """Start code, header byte, payload with trailing bits and emulation prevention."""
         bits = "".join(self._bits) + "1"

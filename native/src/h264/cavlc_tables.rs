@@ -190,7 +190,7 @@ const fn token_tables() -> [u8; 256] {
     let mut sum = 0;
     while sum < 256 {
         // With one neighbour its own count, with none 0.
-        let context = if sum < UNAVAILABLE as usize { (sum + 1) / 2 } else { sum % 32 };
+        let context = if sum < UNAVAILABLE as usize { sum.div_ceil(2) } else { sum % 32 };
         tables[sum] = (context > 1) as u8 + (context > 3) as u8 + (context > 7) as u8;
         sum += 1;
     }
