@@ -26,6 +26,7 @@ import numpy as np
 from ovstream.store import Match, Moment, Query, SqliteStore, VectorStore
 from ovstream.types import FloatArray
 
+LEAST_ROWS = 2500  # of a file; smaller ones get no index
 STREAMS = 20
 PLACES = 400
 START_NS = 1_790_000_000 * 10**9
@@ -60,7 +61,7 @@ def moment(number: int, vector: FloatArray) -> Moment:
 
 
 def open_one(name: str, folder: Path, count: int) -> VectorStore:
-    """The store to measure; files of the default one hold a tenth of the moments each."""
+    """The store to measure; files of the default one hold a tenth of the moments each, but enough to be indexed."""
     if name == "lancedb":
         from ovstream.store.lance import LanceStore
 
@@ -71,7 +72,7 @@ def open_one(name: str, folder: Path, count: int) -> VectorStore:
         return QdrantStore(path=str(folder))
     return SqliteStore(
         folder,
-        partition_seconds=max(1, count * STEP_NS // 10**10),
+        partition_seconds=max(1, max(count // 10, LEAST_ROWS) * STEP_NS // 10**9),
         now_ns=lambda: START_NS + 10 * count * STEP_NS + 10**16,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _KINDS: tuple[Kind, ...] = ("scene", "event")
 _LEAST_ROWS = 2048  # below, comparing with each is as fast
 _EXPANSION_SEARCH = 128
+_KEPT_OPEN = 64
 
 
 def _find(partition: Path, kind: Kind, digest: str) -> tuple[Path, int] | None:
@@ -63,11 +65,19 @@ def search(
     try:
         if found is None or found[1] > partition.last_id:  # of another file of that name
             return 0, []
-        index = _usearch().Index.restore(str(found[0]), view=True)
+        index = _opened(found[0], found[0].stat().st_ino)
     except MissingExtraError:
         return 0, []
     near = index.search(vector, k)
     return found[1], [(1 - float(one.distance), int(one.key)) for one in near]
+
+
+@functools.lru_cache(maxsize=_KEPT_OPEN)
+def _opened(path: Path, inode: int) -> Any:
+    """An index, mapped into memory; finding the places of its nodes takes longer than a search."""
+    index = _usearch().Index.restore(str(path), view=True)
+    index.expansion_search = _EXPANSION_SEARCH  # is not kept in the file
+    return index
 
 
 def delete(partition: Path) -> None:
