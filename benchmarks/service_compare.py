@@ -58,7 +58,8 @@ def compare(args: argparse.Namespace, clips: dict[str, list[list[bytes]]]) -> No
     finally:
         cameras.kill()
     print(
-        f"\n{args.size} at {args.fps} pictures/s over RTSP, {args.together} cameras at a time, {args.rounds} rounds of "
+        f"\n{args.size} at {args.fps} pictures/s over RTSP, {args.together} cameras at a time "
+        f"({max(args.together // 4, 1)} where everything is encoded), {args.rounds} rounds of "
         f"{args.seconds:g} s, medians; {os.cpu_count()} cores\n"
     )
     print(
