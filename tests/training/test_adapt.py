@@ -141,7 +141,7 @@ def test_the_reservoir_is_bounded_fair_and_forgets() -> None:
 
 
 def test_adapting_brings_incremental_passes_nearer(seen: Reservoir, folder: Path, tmp_path: Path) -> None:
-    run = adapter(seen, folder, tmp_path, steps=30, learning_rate=1e-3)
+    run = adapter(seen, folder, tmp_path, steps=30)
     logs = list(run.run())
     assert logs[-1]["done"] == 1.0
     original = OneVisionEncoder.from_pretrained(folder, offline=True)
