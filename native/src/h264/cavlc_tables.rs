@@ -167,7 +167,7 @@ pub static TOTAL_ZEROS_2X2: [[Entry; 8]; 4] = total_zeros(3, &TOTAL_ZEROS_CHROMA
 pub static TOTAL_ZEROS_2X4: [[Entry; 32]; 8] = total_zeros(5, &TOTAL_ZEROS_CHROMA_DC_422, 8);
 
 /// In [`RUN_BEFORE_SHORT`]: a code of more than 3 bits.
-pub const ESCAPE: Entry = 1 << 15;
+pub(crate) const ESCAPE: Entry = 1 << 15;
 
 /// run_before by min(zerosLeft, 7) and 3 bits; without zeros left there is no code.
 pub static RUN_BEFORE_SHORT: [[Entry; 8]; 8] = run_before_short();
@@ -179,7 +179,7 @@ pub static POSITIONS_4X4: [[u32; 1024]; 4] =
     positions(10, 9, &total_zeros::<135, 512, 16>(9, &TOTAL_ZEROS, 16));
 
 /// In [`POSITIONS_4X4`]: there are no levels.
-pub const NOTHING: u32 = 1 << 7;
+pub(crate) const NOTHING: u32 = 1 << 7;
 
 /// The same of chroma DC by 6 bits.
 pub static POSITIONS_2X2: [[u32; 64]; 4] =
