@@ -324,8 +324,12 @@ async def test_a_removed_stream_closes_its_sinks(tmp_path: Path) -> None:
         assert supervisor.outputs.counts() == {}
 
 
-async def test_a_camera_that_loses_packets_makes_nobody_do_less(units: object) -> None:  # noqa: F811
+async def test_a_camera_that_loses_packets_makes_nobody_do_less(
+    units: object,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What is left out before a keyframe is no sign of a full box."""
+    monkeypatch.setattr("ovstream.service.supervisor._TICK_SECONDS", 3600.0)  # the ticks here are the test's
     some: list[AccessUnit] = units(frames=10)  # type: ignore[operator]
     source = MemorySource(some, live=True)
     async with Supervisor(streams=[config("lossy")], open_source=lambda _: source) as supervisor:
