@@ -21,7 +21,7 @@ from ovstream.service.preserve import as_plain
 from ovstream.service.security import check_door
 from ovstream.service.server import serve
 from ovstream.service.supervisor import Supervisor
-from ovstream.sources import MemorySource
+from ovstream.sources import MemorySource, Pause
 from ovstream.types import AccessUnit, Checkpoint
 from tests.pipeline.conftest import clip, units  # noqa: F401 - fixtures
 
@@ -331,7 +331,7 @@ async def test_a_camera_that_loses_packets_makes_nobody_do_less(
     """What is left out before a keyframe is no sign of a full box."""
     monkeypatch.setattr("ovstream.service.supervisor._TICK_SECONDS", 3600.0)  # the ticks here are the test's
     some: list[AccessUnit] = units(frames=10)  # type: ignore[operator]
-    source = MemorySource(some, live=True)
+    source = MemorySource([*some, Pause(3600.0)], live=True)  # a stream that goes on
     async with Supervisor(streams=[config("lossy")], open_source=lambda _: source) as supervisor:
         camera = supervisor.cameras["lossy"]
         await until(lambda: camera.stream is not None)
