@@ -140,7 +140,7 @@ def test_the_body_is_signed_and_the_token_sent(tmp_path: Path) -> None:
 
 
 def test_secrets_stay_out_of_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="ovstream")
     receiver = Receiver(answers=[500])
     sink = sink_to(receiver.port, tmp_path, token="hunter2")
     sink.publish(embedding(0))
