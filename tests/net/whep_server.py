@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
+from ovstream.sources.webrtc.transport import close_peer
 from tests.net.whip_publisher import Manners, Publisher
 from tests.rtp.sender import SentUnit
 
@@ -53,6 +54,7 @@ class WhepServer:
     port: int = 0
     _server: asyncio.Server | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _publishers: list[Publisher] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -69,6 +71,8 @@ class WhepServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for publisher in self._publishers:  # a task that was cancelled before it began closes nothing
+            await close_peer(publisher.connection)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -120,6 +124,7 @@ class WhepServer:
     async def _admit(self, offer: str) -> str:
         publisher = Publisher("", self.units, self.manners)
         await publisher.__aenter__()
+        self._publishers.append(publisher)
         try:
             answer = await publisher.answer(offer)
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ from ovstream.rtp import RtpPacket
 from ovstream.sources.rtsp_udp import RECEIVE_BUFFER_BYTES
 from ovstream.sources.webrtc.codecs import CODECS, check_receiver, prepare_aiortc
 from ovstream.sources.webrtc.sdp import BadDescription, Offer, UnacceptableMedia
+
+_LAST_MOMENT_SECONDS = 1.0  # in which a handshake ends that was closed on its way
 
 
 class PacketSink(Protocol):
@@ -127,7 +130,7 @@ class Transport:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connection.close()
+        await close_peer(self._connection)
 
     def add(self, packet: Any) -> tuple[bool, None]:
         """Stands in for aiortc's jitter buffer: never has a frame to decode."""
@@ -199,3 +202,20 @@ def _description(kind: str, text: str) -> Any:
     from aiortc import RTCSessionDescription
 
     return RTCSessionDescription(sdp=text, type=kind)
+
+
+async def close_peer(connection: Any) -> None:
+    """Closes an `RTCPeerConnection`, and its ICE once more where that completed in the meantime.
+
+    aioice starts its consent checks (RFC 7675) at the end of a handshake even if it was closed a moment before; two such
+    ends would keep each other alive.
+    """
+    await connection.close()
+    for transceiver in connection.getTransceivers():
+        ice = transceiver.receiver.transport.transport
+        started = ice._RTCIceTransport__start
+        if started is not None:
+            with contextlib.suppress(TimeoutError):  # a handshake that was cancelled never ends
+                async with asyncio.timeout(_LAST_MOMENT_SECONDS):
+                    await started.wait()
+        await ice._connection.close()
