@@ -13,7 +13,7 @@ from ovstream.sources.rtsp_udp import RECEIVE_BUFFER_BYTES
 from ovstream.sources.webrtc.codecs import CODECS, check_receiver, prepare_aiortc
 from ovstream.sources.webrtc.sdp import BadDescription, Offer, UnacceptableMedia
 
-_LAST_MOMENT_SECONDS = 1.0  # in which a handshake ends that was closed on its way
+_LAST_MOMENT_SECONDS = 0.3  # in which a handshake ends that was closed on its way; closing takes < 1 s
 
 
 class PacketSink(Protocol):
