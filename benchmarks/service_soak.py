@@ -86,6 +86,7 @@ def _soak(
     ]
     seconds = 60 * args.minutes
     first, cpu, began = service.streams(), service.cpu_seconds(), time.monotonic()
+    seen = 0  # events
     memory, latencies = [], {name: ([], []) for name in first}
     late: dict[str, int] = dict.fromkeys(first, 0)  # samples in a row with a late median
     latest, levels = 0, Counter[int]()
@@ -96,6 +97,10 @@ def _soak(
             action()
             print(f"{now:7.0f} s  {what}", flush=True)
         memory.append(service.resident_mib())
+        for event in service.ask(f"api/events?after={seen}"):
+            seen = event["number"]
+            if event["kind"] == "dropped":
+                print(f"{now:7.0f} s  {event['stream_id']}: dropped: {event['detail']}", flush=True)
         for name, one in service.streams().items():
             if name in latencies and one["latency"]["p50"] is not None:
                 latencies[name][0].append(one["latency"]["p50"])
@@ -131,7 +136,12 @@ def _soak(
     dropped = {
         name: lost
         for name in untouched
-        if (lost := last[name]["totals"]["dropped"] - first[name]["totals"]["dropped"])
+        if (lost := last[name]["totals"]["overrun"] - first[name]["totals"]["overrun"])
+    }
+    waited = {
+        name: lost
+        for name in untouched
+        if (lost := _waited(last[name]["totals"]) - _waited(first[name]["totals"]))
     }
     slow = {
         name: round(median, 2) for name in untouched if (median := statistics.median(latencies[name][1])) > 1
@@ -142,6 +152,7 @@ def _soak(
     )
     verdict.judge(min(rates) > 0.98, "every picture of the others is read", f"{min(rates):.1%} of the worst")
     verdict.judge(not dropped, "no picture is dropped for lateness", f"{dropped or 0}")
+    verdict.judge(not waited, "none is left out for want of a keyframe, once live", f"{waited or 0}")
     verdict.judge(
         latest * SAMPLE_SECONDS <= MOST_LATE_SECONDS,
         f"a stream is late (> {LATE_SECONDS:g} s) for 10 s in a row at most",
@@ -155,6 +166,12 @@ def _pictures(before: dict[str, Any], after: dict[str, Any]) -> int:
     return after["totals"]["frames_parsed"] - before["totals"]["frames_parsed"]
 
 
+def _waited(totals: dict[str, Any]) -> int:
+    """Pictures left out because no keyframe had come: at the beginning of a connection, or after loss."""
+    found: int = totals["dropped_for"].get("keyframe", 0)
+    return found
+
+
 def _table(
     first: dict[str, Any],
     last: dict[str, Any],
@@ -163,7 +180,7 @@ def _table(
 ) -> None:
     print(
         f"{'stream':12}{'pictures/s':>11}{'decoded':>9}{'patches':>9}{'CPU %':>8}{'p50 ms':>8}{'p99 ms':>8}"
-        f"{'dropped':>9}{'level':>7}{'epochs':>8}"
+        f"{'too late':>9}{'no key':>8}{'level':>7}{'epochs':>8}"
     )
     for name in sorted(first):
         before, after = first[name]["totals"], last[name]["totals"]
@@ -173,5 +190,5 @@ def _table(
             f"{name:12}{frames / wall:11.1f}{(after['frames_decoded'] - before['frames_decoded']) / max(frames, 1):9.0%}"
             f"{(after['patches_encoded'] - before['patches_encoded']) / max(after['patches_total'] - before['patches_total'], 1):9.1%}"
             f"{100 * sum(last[name]['cpu'].values()):8.1f}{1000 * p50:8.1f}{1000 * p99:8.1f}"
-            f"{after['dropped'] - before['dropped']:9}{last[name]['level']:7}{1 + last[name]['epoch'] - first[name]['epoch']:8}"
+            f"{after['overrun'] - before['overrun']:9}{_waited(after) - _waited(before):8}{last[name]['level']:7}{1 + last[name]['epoch'] - first[name]['epoch']:8}"
         )

@@ -1,6 +1,7 @@
 """Wires the stages of one stream together, and runs it."""
 
 from ovstream.pipeline.at_work import AT_WORK
+from ovstream.pipeline.dropping import DROP_REASONS
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.encoders import encoder_of
 from ovstream.pipeline.inspection import inspect
@@ -17,6 +18,7 @@ from ovstream.pipeline.worker import FrameTrace, StreamWorker
 __all__ = [
     "AT_WORK",
     "BOUNDS_SECONDS",
+    "DROP_REASONS",
     "FULL_EFFORT",
     "PASSES",
     "TURNS",

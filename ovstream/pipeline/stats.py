@@ -35,8 +35,9 @@ class StreamStats:
         audits: Comparisons with a dense pass on the same picture.
         audits_failed: Of these, below `min_fidelity`.
         audit_cosine_sum: Of all audits; divided by `audits` the mean fidelity.
-        dropped: Access units and results left out on purpose: too late, no room, or no keyframe yet.
-        overrun: Of these, because somebody was too slow.
+        dropped: Access units and results left out on purpose.
+        dropped_for: The same by reason, see `DROP_REASONS`.
+        overrun: Of these, because somebody was too slow: all but those that came before a keyframe.
         reconnects: Times the source had to connect again.
         cpu_seconds: CPU time per stage: parse, plan, decode, crop, encode, health, watch.
     """
@@ -63,9 +64,16 @@ class StreamStats:
     audits_failed: int = 0
     audit_cosine_sum: float = 0.0
     dropped: int = 0
+    dropped_for: dict[str, int] = field(default_factory=dict)
     overrun: int = 0
     reconnects: int = 0
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+
+    def leave_out(self, **counts: int) -> None:
+        """Notes how many were left out so far, by reason of `DROP_REASONS`."""
+        self.dropped_for = counts
+        self.dropped = sum(counts.values())
+        self.overrun = self.dropped - counts["keyframe"]
 
     @property
     def frames(self) -> int:

@@ -19,6 +19,7 @@ from ovstream.encode import Encoder
 from ovstream.errors import ConfigError, DecodeError, OvstreamError
 from ovstream.health import Condition
 from ovstream.pipeline.at_work import AT_WORK
+from ovstream.pipeline.dropping import DropTeller
 from ovstream.pipeline.effort import FULL_EFFORT, Effort
 from ovstream.pipeline.encoders import encoder_of
 from ovstream.pipeline.freshness import FreshnessGate
@@ -277,6 +278,7 @@ class Stream:
 
     async def _take(self, source: Source, worker: StreamWorker, unit: AccessUnit) -> None:
         fresh = self._freshness.admit(unit) if source.live else unit
+        self._copy_source_stats(source)  # who looks while this unit is at work sees what went before it
         if fresh is not None:
             self._telling.packet(fresh)
             if (told := self._freshness.report()) is not None:
@@ -311,8 +313,12 @@ class Stream:
     def _copy_source_stats(self, source: Source) -> None:
         self.stats.source_lost = source.stats.lost
         self.stats.reconnects = source.stats.reconnects
-        self.stats.dropped = self._telling.dropped + self._freshness.dropped + source.stats.dropped
-        self.stats.overrun = self.stats.dropped - source.stats.unusable
+        self.stats.leave_out(
+            keyframe=source.stats.unusable,
+            queue=source.stats.dropped - source.stats.unusable,
+            late=self._freshness.dropped,
+            reader=self._telling.dropped,
+        )
 
     def _resume(self) -> tuple[int, int]:
         """The lowest epoch and number that no earlier process has used, as far as the sinks know.
@@ -338,10 +344,12 @@ class Stream:
     async def _heartbeat(self, source: Source) -> None:
         worker = self._worker
         assert worker is not None
-        seen, last = 0, time.monotonic()
+        seen, last, drops = 0, time.monotonic(), DropTeller()
         while True:
             self._telling.heartbeat()
             self._copy_source_stats(source)
+            if (told := drops.report(self.stats.dropped_for)) is not None:
+                self._telling.event("dropped", told)
             now = time.monotonic()
             if self.stats.frames != seen:
                 seen, last = self.stats.frames, now

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from ovstream.pipeline import BOUNDS_SECONDS
+from ovstream.pipeline import BOUNDS_SECONDS, DROP_REASONS
 from ovstream.service.facts import Facts, State
 from ovstream.service.supervisor import Supervisor
 from ovstream.service.usage import resident_bytes
@@ -47,7 +47,6 @@ COUNTERS = {
     "parse_errors": ("ovstream_parse_errors", "Pictures whose bits were damaged"),
     "decode_errors": ("ovstream_decode_errors", "Planned pictures that the decoder could not give"),
     "sink_errors": ("ovstream_sink_errors", "Results that a sink refused"),
-    "dropped": ("ovstream_dropped", "Access units and results left out on purpose"),
     "reconnects": ("ovstream_reconnects", "Times the source had to connect again"),
     "audits": ("ovstream_audits", "Comparisons with a dense pass"),
     "audits_failed": ("ovstream_audits_failed", "Comparisons below min_fidelity"),
@@ -78,6 +77,7 @@ class _Collector:
             for stream_id, facts in streams.items():
                 family.add_metric([stream_id], facts.totals.get(key, 0))
             yield family
+        yield _dropped(streams)
         yield _cpu(streams)
         yield _states(streams)
         yield from self._gauges(streams)
@@ -173,6 +173,16 @@ def _cpu(streams: Mapping[str, Facts]) -> Metric:
     for stream_id, facts in streams.items():
         for stage, seconds in facts.totals.get("cpu_seconds", {}).items():
             family.add_metric([stream_id, stage], seconds)
+    return family
+
+
+def _dropped(streams: Mapping[str, Facts]) -> Metric:
+    family = CounterMetricFamily(
+        "ovstream_dropped", "Access units and results left out on purpose", labels=["stream", "reason"]
+    )
+    for stream_id, facts in streams.items():
+        for reason in DROP_REASONS:
+            family.add_metric([stream_id, reason], facts.totals.get("dropped_for", {}).get(reason, 0))
     return family
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ovstream
+from ovstream.config import stream_config
 from ovstream.encode import Encoder
 from ovstream.errors import ConfigError, SourceNotFound, SourceTimeout
+from ovstream.pipeline import Stream
+from ovstream.pipeline.dropping import DropTeller
 from ovstream.sinks import MemorySink, Sink
 from ovstream.sources import MemorySource
-from ovstream.types import Embedding, StreamEvent
+from ovstream.types import AccessUnit, Embedding, StreamEvent
 from tests.pipeline.conftest import Units
 
 Clip = Callable[..., Path]
@@ -205,12 +208,48 @@ def test_a_live_stream_goes_on_while_the_caller_of_iterate_works(encoder: Encode
     stream.close()
 
 
-async def test_dropped_units_of_the_source_are_counted(encoder: Encoder, units: Units) -> None:
-    source = MemorySource(units(**CAMERA))
-    async with ovstream.open(source, encoder=encoder) as stream:
-        source.stats.dropped = 7
-        await stream.run()
-    assert stream.stats.dropped == 7
+async def test_who_sees_a_picture_sees_what_was_left_out_before_it_and_why(
+    encoder: Encoder, units: Units
+) -> None:
+    """Counted once the picture is done, what came before a first keyframe would seem to be dropped later."""
+
+    class Leaky(MemorySource):
+        async def units(self) -> AsyncGenerator[AccessUnit, None]:
+            async for unit in super().units():
+                self.stats.dropped += 3
+                self.stats.unusable += 2
+                yield unit
+
+    seen: list[tuple[int, int, dict[str, int]]] = []
+    config = stream_config("memory:", stream_id="leaky")
+    source = Leaky(units(**CAMERA))
+    stream = Stream(
+        config,
+        source=source,
+        encoder=encoder,
+        observe=lambda trace: seen.append(
+            (stream.stats.dropped, stream.stats.overrun, dict(stream.stats.dropped_for))
+        ),
+    )
+    async with stream:
+        events = [event async for event in stream.events()]
+    expected = [(3 * n, n, {"keyframe": 2 * n, "queue": n, "late": 0, "reader": 0}) for n in range(1, 21)]
+    assert seen == expected
+    told = [event.detail for event in events if event.kind == "dropped"]
+    assert all("found no room between source and parser" in one for one in told)
+
+
+def test_what_is_left_out_is_told_once() -> None:
+    teller = DropTeller()
+    assert teller.report({}) is None
+    assert (
+        teller.report({"keyframe": 9, "late": 4, "queue": 0, "reader": 0}) is None
+    )  # normal, and told elsewhere
+    found = teller.report({"keyframe": 9, "late": 4, "queue": 3, "reader": 1})
+    assert found is not None
+    assert found.startswith("3 found no room")
+    assert "1 gave way" in found
+    assert teller.report({"keyframe": 20, "late": 4, "queue": 3, "reader": 1}) is None
 
 
 async def test_a_stream_opens_once(encoder: Encoder, clip: Clip) -> None:

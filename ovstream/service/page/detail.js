@@ -91,7 +91,7 @@ export function updateDetail(streams) {
   rows($("detail-health"), [["picture", stream.size ? `${stream.codec} ${stream.size.join("×")}, ${stream.fps.toFixed(1)} fps` : "–"],
     ["latency, median / 99 %", `${milliseconds(stream.latency.p50)} / ${milliseconds(stream.latency.p99)}`], ["drift", stream.drift == null ? "–" : stream.drift.toFixed(3)],
     ["fidelity, audited", stream.fidelity == null ? "no audit yet" : `${stream.fidelity.toFixed(4)} (${stream.audits}${stream.audits_failed ? `, ${stream.audits_failed} failed` : ""})`],
-    ["lost / damaged / dropped", `${totals.source_lost ?? 0} / ${totals.parse_errors ?? 0} / ${totals.dropped ?? 0}`], ["reconnects / restarts", `${totals.reconnects ?? 0} / ${stream.restarts}`],
+    ["lost / damaged / too late", `${totals.source_lost ?? 0} / ${totals.parse_errors ?? 0} / ${totals.overrun ?? 0}`], ["left out before a keyframe", totals.dropped_for?.keyframe ?? 0], ["reconnects / restarts", `${totals.reconnects ?? 0} / ${stream.restarts}`],
     ["camera", stream.conditions.length ? stream.conditions.join(", ") : stream.state === "live" ? "well" : "–"], ["goes to", stream.sinks.join(", ") || "nowhere yet"],
     ["next number, epoch", `${stream.next_seq}, ${stream.epoch}`], ["model", stream.trained === false ? `${stream.model} (untrained)` : stream.model]]);
   const zoneNames = Object.keys(stream.activity);
