@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ovstream.pipeline import Latency
+from ovstream.service.costs import Costs
 from ovstream.service.load import Demand, LoadPolicy
 from ovstream.service.timeline import STAGES
 from ovstream.service.usage import CpuMeter, available_cores
@@ -19,16 +20,18 @@ class Balance:
     Args:
         policy: Decides.
         tell: Is told when the box begins or ceases to be full.
+        costs: Learns what streams cost.
 
     Attributes:
         policy: As given.
         cpu_share: Of all cores, used by all processes of the service.
     """
 
-    def __init__(self, policy: LoadPolicy, tell: Tell) -> None:
+    def __init__(self, policy: LoadPolicy, tell: Tell, costs: Costs) -> None:
         self.policy = policy
         self.cpu_share = 0.0
         self._tell = tell
+        self._costs = costs
         self._meter = CpuMeter()
 
     def step(
@@ -54,6 +57,7 @@ class Balance:
             for name, camera in cameras.items()
             if camera.state == "live"
         }
+        self._costs.note({name: one.cpu for name, one in demands.items()})
         before = self.policy.degraded
         for change in self.policy.step(demands, cpu_share=self.cpu_share, cores=cores, now=now):
             cameras[change.stream_id].ease(change.level, change.reason)

@@ -18,10 +18,12 @@ from ovstream.wire.checkpoint import decode_checkpoint, encode_checkpoint
 
 _SUFFIX = ".checkpoint"
 _ADDED = "streams.json"
+_COSTS = "costs.json"
+_MOST_CORES = 64.0
 
 
 class StateFolder:
-    """Checkpoints and added streams; every file is replaced whole, or not at all.
+    """Checkpoints, added streams and what streams cost; every file is replaced whole, or not at all.
 
     Args:
         folder: Made with mode 0700 if it is missing: added streams may hold passwords.
@@ -64,11 +66,22 @@ class StateFolder:
                 )
                 self._newest[checkpoint.stream_id] = stand
 
-    def save_all(self, checkpoints: Iterable[Checkpoint]) -> None:
-        """Writes many without waiting for the disk; a full one is no reason to stop a stream."""
+    def save_all(self, checkpoints: Iterable[Checkpoint], costs: Mapping[str, float] | None = None) -> None:
+        """Writes many without waiting for the disk, and costs if given; a full one is no reason to stop a stream."""
         for checkpoint in checkpoints:
             with contextlib.suppress(OSError):
                 self.save(checkpoint, durable=False)
+        if costs is not None:
+            with contextlib.suppress(OSError):
+                self._replace(self._folder / _COSTS, json.dumps(costs).encode(), durable=False)
+
+    def load_costs(self) -> dict[str, float]:
+        """What streams cost, by name; none where that is not known: nothing depends on it but who sits where."""
+        try:
+            found = json.loads((self._folder / _COSTS).read_bytes())
+            return {str(name): min(max(0.0, float(cores)), _MOST_CORES) for name, cores in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
 
     def forget(self, stream_id: str) -> None:
         """Removes a checkpoint: the stream is gone for good."""

@@ -18,7 +18,9 @@ from ovstream.service.workers import Workers
 class Placement:
     """Makes cameras, in this process or in a worker's.
 
-    In a worker, where there are any: but one that is alone when it comes, and those that others publish to, stay here.
+    In a worker, where there are any, and in the one whose streams cost least: but one that is alone when it comes, and
+    those that others publish to, stay here. A stream that runs is not moved, for that would be a gap of a group of
+    pictures; one that begins again is, where it lightens the load.
     Those with an accelerator share one worker, and so what they keep there.
 
     Args:
@@ -55,7 +57,7 @@ class Placement:
         That is another one where a stream of a worker takes publishers from now on.
         """
         if not Publishers.takes(config) or self.workers.of(camera.stream_id) is None:
-            self.workers.acquit(camera.stream_id, accelerated=_accelerated(config))
+            self.workers.settle(camera.stream_id, accelerated=_accelerated(config))
             await camera.reconfigure(config)
             return camera
         self.forget(camera.stream_id)

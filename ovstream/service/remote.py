@@ -163,6 +163,8 @@ class RemoteCamera:
     def move(self, host: Host) -> None:
         """From now on it lives in another worker, which will say when it is there; in this one it does no more."""
         self._host = host
+        self._past = self._counted()
+        self._facts = Facts(state=self._facts.state, detail=self._facts.detail, seen=self._facts.seen)
 
     def attached(self) -> None:
         """A worker is there: it gets the stream, unless that is over."""
@@ -171,7 +173,7 @@ class RemoteCamera:
 
     def detached(self, why: str) -> None:
         """The worker is gone."""
-        now = replace(self.facts(), totals=added(self._past.totals, self._facts.totals))
+        now = self._counted()
         fresh = Facts(state="waiting", seen=now.seen)
         self.opened.set()  # tried at least
         if self._wanted and self._facts.state not in _OVER:
@@ -181,6 +183,10 @@ class RemoteCamera:
             self._home.tell(self.stream_id, "error", why)
         else:
             self._past, self._facts = now, replace(fresh, state=self._facts.state, detail=self._facts.detail)
+
+    def _counted(self) -> Facts:
+        """All counters so far, as those of the past: another process begins at zero."""
+        return replace(self.facts(), totals=added(self._past.totals, self._facts.totals))
 
     def _put(self) -> None:
         self._life += 1

@@ -15,6 +15,7 @@ from ovstream.pipeline import Outputs
 from ovstream.service.added import AddedStreams
 from ovstream.service.balance import Balance
 from ovstream.service.checkpoints import StateFolder
+from ovstream.service.costs import Costs
 from ovstream.service.draining import drain
 from ovstream.service.encoders import EncoderPool
 from ovstream.service.events import EventLog
@@ -78,6 +79,7 @@ class Supervisor:
         self._clock = clock
         self._first = tuple(streams)
         self._state = StateFolder(self.config.state_folder) if self.config.state_folder else None
+        costs = Costs(self._state.load_costs() if self._state else None)
         self._outputs = Outputs()
         self._home = OwnHome(
             EncoderPool(),
@@ -89,7 +91,13 @@ class Supervisor:
         )
         self._placement = Placement(
             self._home,
-            Workers(1 if open_source else workers, self.log, silent_seconds=silent_seconds, clock=clock),
+            Workers(
+                1 if open_source else workers,
+                self.log,
+                silent_seconds=silent_seconds,
+                clock=clock,
+                costs=costs,
+            ),
             clock=clock,
         )
         self._roster = Roster(
@@ -100,13 +108,13 @@ class Supervisor:
             many=len(self._first) > 1,
         )
         self.cameras = self._roster.cameras
-        self._balance = Balance(self.load, self.log.add)
+        self._balance = Balance(self.load, self.log.add, costs)
         self._added = AddedStreams(self._state, self.log, defaults or {})
         self._file: dict[str, StreamConfig] = {}
         self._changing = asyncio.Lock()
         self._ticker: asyncio.Task[None] | None = None
         self._ticked_at = float("-inf")
-        self._saving = Saving(self._state, seconds=self.config.checkpoint_seconds)
+        self._saving = Saving(self._state, seconds=self.config.checkpoint_seconds, costs=costs)
 
     async def __aenter__(self) -> Self:
         self._roster.check_room({config.stream_id for config in self._first})
@@ -122,6 +130,7 @@ class Supervisor:
                 self._roster.put(config, "api")
             except TooManyStreams as error:
                 self._added.tell(config.stream_id, error)
+        self.workers.costs.keep(self.cameras)
         self._ticker = asyncio.create_task(self._tick_for_ever(), name="ovstream-supervisor")
         return self
 

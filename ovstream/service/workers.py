@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from ovstream.service.costs import Costs
 from ovstream.service.events import EventLog
 from ovstream.service.quarantine import CRASHES, WINDOW_SECONDS, Suspects
 from ovstream.service.usage import available_cores
 from ovstream.service.worker import Worker
 
 _MOST_ALONE = 4  # processes; further suspects share these
+_WORTH_A_MOVE = 0.9  # of the load of a worker, that another would have with the stream
 
 
 class Workers:
@@ -25,6 +27,10 @@ class Workers:
         log: See `Worker`.
         silent_seconds: See `Worker`.
         clock: Monotonic seconds.
+        costs: Of the streams.
+
+    Attributes:
+        costs: As given.
     """
 
     def __init__(
@@ -34,7 +40,9 @@ class Workers:
         *,
         silent_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        costs: Costs | None = None,
     ) -> None:
+        self.costs = Costs() if costs is None else costs
         self._log = log
         self._silent_seconds = silent_seconds
         self._clock = clock
@@ -88,10 +96,10 @@ class Workers:
         return self._suspects.totals.get(stream_id, 0)
 
     def choose(self, *, accelerated: bool = False) -> Worker:
-        """The one with the fewest streams; always the same for those with an accelerator."""
+        """The one whose streams cost least; always the same for those with an accelerator."""
         if accelerated:
             return self._shared[0]
-        return min(self._shared, key=lambda worker: (len(worker.cameras), worker.number))
+        return min(self._shared, key=lambda worker: (self._load(worker), len(worker.cameras), worker.number))
 
     def of(self, stream_id: str) -> Worker | None:
         """The one that has a stream."""
@@ -103,16 +111,31 @@ class Workers:
             worker.remove(stream_id)
             self._end_if_empty(worker)
         self._suspects.forget(stream_id)
+        self.costs.forget(stream_id)
 
-    def acquit(self, stream_id: str, *, accelerated: bool = False) -> None:
-        """Gives a stopped stream that somebody changed another chance among the others."""
+    def settle(self, stream_id: str, *, accelerated: bool = False) -> None:
+        """Chooses anew for a stopped stream that begins again: the moment when moving costs nothing.
+
+        One that was kept apart gets another chance among the others.
+        """
         self._suspects.acquit(stream_id)
-        if stream_id in self.quarantined:
-            self._move(stream_id, self.choose(accelerated=accelerated))
+        worker = self.of(stream_id)
+        if worker is None:
+            return
+        best, cost = self.choose(accelerated=accelerated), self.costs.of(stream_id)
+        if worker.alone or (
+            best is not worker
+            and (accelerated or self._load(best) + cost < _WORTH_A_MOVE * self._load(worker))
+        ):
+            self._move(stream_id, best)
 
     async def aclose(self) -> None:
         """Ends all."""
         await asyncio.gather(*(worker.aclose() for worker in self._all), *self._ending)
+
+    def _load(self, worker: Worker) -> float:
+        """Cores that its streams use."""
+        return sum(map(self.costs.of, worker.cameras))
 
     def _make(self, *, cores: float, alone: bool = False) -> Worker:
         self._number += 1
