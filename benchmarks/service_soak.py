@@ -136,7 +136,7 @@ def _soak(
     dropped = {
         name: lost
         for name in untouched
-        if (lost := last[name]["totals"]["overrun"] - first[name]["totals"]["overrun"])
+        if (lost := last[name]["totals"]["overrun"])  # from its first picture on, while all open
     }
     waited = {
         name: lost
@@ -151,7 +151,7 @@ def _soak(
         not disturbed, "nobody notices add, change, kill, return, reload, remove", f"{disturbed or 'none'}"
     )
     verdict.judge(min(rates) > 0.98, "every picture of the others is read", f"{min(rates):.1%} of the worst")
-    verdict.judge(not dropped, "no picture is dropped for lateness", f"{dropped or 0}")
+    verdict.judge(not dropped, "no picture is dropped for lateness, from the start", f"{dropped or 0}")
     verdict.judge(not waited, "none is left out for want of a keyframe, once live", f"{waited or 0}")
     verdict.judge(
         latest * SAMPLE_SECONDS <= MOST_LATE_SECONDS,

@@ -23,7 +23,7 @@ class SourceStats:
         reconnects: Connections after the first one.
         lost: Places where data did not arrive or arrived damaged.
         dropped: Access units left out on purpose: no room in the queue, or no keyframe yet.
-        unusable: Of these, those that came before a keyframe: nobody was too slow.
+        unusable: Of these, those that came before a keyframe, at a beginning or after loss: nobody was too slow.
     """
 
     units: int = 0

@@ -37,6 +37,7 @@ class KeyframeGate:
         self._stats = stats
         self._waited_units: int | None = 0
         self._gap = False
+        self._overflowed = False  # since the last unit that passed
         self._params_changed = False
 
     @property
@@ -54,17 +55,19 @@ class KeyframeGate:
         self._params_changed |= unit.params_changed
         if not self._may_start(unit):
             self._stats.dropped += 1
-            self._stats.unusable += 1
+            self._stats.unusable += not self._overflowed
             return False
         marked = self._marked(unit)
         if not queue.offer(marked):
             if not unit.keyframe:
                 self.lost()
+                self._overflowed = True
                 self._stats.dropped += 1
                 return False
             self._overtake(queue)
             queue.offer(self._marked(unit))
         self._waited_units, self._gap, self._params_changed = None, False, False
+        self._overflowed = False
         return True
 
     def _may_start(self, unit: AccessUnit) -> bool:

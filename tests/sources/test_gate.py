@@ -39,7 +39,7 @@ def test_nothing_before_the_first_keyframe() -> None:
     for index in range(6):
         gate.deliver(make_unit(index, keyframe=index == 3), queue)
     assert queue.numbers() == [3, 4, 5]
-    assert stats.dropped == 3
+    assert stats.dropped == stats.unusable == 3
     assert not any(unit.discontinuity for unit in queue.items)
 
 
@@ -61,7 +61,9 @@ def test_a_full_queue_drops_to_the_next_keyframe() -> None:
     for index in range(8):
         gate.deliver(make_unit(index, keyframe=index in (0, 6), params_changed=index == 1), queue)
     assert queue.numbers() == [6, 7]
-    assert stats.dropped == 6
+    assert (stats.dropped, stats.unusable) == (6, 0), (
+        "what waits for a keyframe after that came too late, too"
+    )
     assert (queue.items[0].discontinuity, queue.items[0].params_changed) == (True, True)
     assert not queue.items[1].discontinuity
 
