@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -89,3 +93,74 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(MissingExtraError, match=r"ovstream-edge\[otel\]"):
         ovstream.open(URL, trace={"share": 1.0})
+
+
+class Collector:
+    """Takes OTLP over HTTP, and answers as the protocol says; keeps what it was told."""
+
+    def __init__(self) -> None:
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+            ExportTraceServiceRequest,
+            ExportTraceServiceResponse,
+        )
+
+        self.spans: list[tuple[dict[str, str], Any]] = []  # attributes of the resource, span
+        told = self.spans
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                assert self.path == "/v1/traces"
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if self.headers["content-encoding"] == "gzip":
+                    body = gzip.decompress(body)
+                for one in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    about = {known.key: known.value.string_value for known in one.resource.attributes}
+                    told.extend((about, span) for scope in one.scope_spans for span in scope.spans)
+                answer = ExportTraceServiceResponse().SerializeToString()
+                self.send_response(200)
+                self.send_header("content-type", "application/x-protobuf")
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> Collector:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_a_collector_gets_whole_traces_over_otlp() -> None:
+    """In a process of its own: OpenTelemetry has one provider for the process, and sends the last spans at its end."""
+    script = f"import ovstream\nprint(len(list(ovstream.iterate({URL!r}, stream_id='cam', trace={{'share': 1.0}}))))\n"
+    with Collector() as collector:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_SERVICE_NAME": "cameras"}
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert (done.returncode, done.stdout) == (0, "25\n"), done.stderr
+    assert {about["service.name"] for about, _ in collector.spans} == {"cameras"}
+    spans = [span for _, span in collector.spans]
+    roots = {span.span_id: span for span in spans if span.name == "access_unit"}
+    assert len(roots) == 25
+    for span in spans:
+        if span.span_id not in roots:
+            root = roots[span.parent_span_id]
+            assert span.trace_id == root.trace_id
+            assert root.start_time_unix_nano <= span.start_time_unix_nano <= root.end_time_unix_nano
+    assert {"parse", "plan", "decode", "encode", "publish"} <= {span.name for span in spans}
+    attributes = {one.key: one.value for one in next(iter(roots.values())).attributes}
+    assert attributes["ovstream.stream_id"].string_value == "cam"
+    assert attributes["ovstream.bytes"].int_value > 0
