@@ -14,9 +14,9 @@ use std::{
 use clips::{Picture, Rebuilt};
 use h264::{access_units, decoder::Decoder};
 
-/// Decodes a stream, as far as it goes.
-fn decode(units: &[Vec<u8>]) -> (Decoder, Option<String>) {
-    let mut decoder = Decoder::new();
+/// Decodes a stream, as far as it goes; `plain` reads SP and SI as P and I.
+fn decode(units: &[Vec<u8>], plain: bool) -> (Decoder, Option<String>) {
+    let mut decoder = Decoder::new(plain);
     for (index, unit) in units.iter().enumerate() {
         if let Err(error) = decoder.decode(unit) {
             return (decoder, Some(format!("access unit {index}: {error}")));
@@ -25,8 +25,8 @@ fn decode(units: &[Vec<u8>]) -> (Decoder, Option<String>) {
     (decoder, None)
 }
 
-fn rebuild(units: &[Vec<u8>]) -> Rebuilt {
-    let (decoder, error) = decode(units);
+fn rebuild(units: &[Vec<u8>], plain: bool) -> Rebuilt {
+    let (decoder, error) = decode(units, plain);
     let picture = |frame: &&h264::decoder::Frame| Picture {
         order: frame.order,
         luma: frame.bytes(false),
@@ -39,7 +39,13 @@ fn rebuild(units: &[Vec<u8>]) -> Rebuilt {
 #[test]
 #[ignore = "tests/native/reconstruct.py makes the clips and says where they are"]
 fn clips_of_a_folder() {
-    clips::of_folder(rebuild);
+    clips::of_folder(|units| rebuild(units, true));
+}
+
+#[test]
+#[ignore = "tests/native/test_switching.py says where the clips are"]
+fn samples_of_a_folder() {
+    clips::samples_of_folder(|units| rebuild(units, false));
 }
 
 /// Streams of at most so many bytes are rebuilt by every run.
@@ -64,7 +70,7 @@ fn corpus() -> Vec<(PathBuf, String)> {
 /// Rebuilds a conformance stream with chroma: frames, macroblocks and what differs.
 fn check(path: &Path, md5: &str) -> (usize, usize, Option<String>) {
     let units = access_units::split(&fs::read(path).expect("a stream"));
-    let (decoder, error) = decode(&units);
+    let (decoder, error) = decode(&units, false);
     let samples: Vec<u8> = decoder.displayed().iter().flat_map(|frame| frame.bytes(true)).collect();
     let differs = (digest::hex(&samples) != md5).then(|| "another digest".to_string());
     (decoder.frames.len(), decoder.macroblocks, error.or(differs))

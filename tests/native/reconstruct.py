@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 NATIVE = Path(__file__).parents[2] / "native"
@@ -48,6 +49,13 @@ def rebuild(codec: str, clips: Mapping[str, list[bytes]], folder: Path) -> dict[
     """Rebuilds clips, given as access units, and compares each frame with PyAV's."""
     write(codec, clips, folder)
     return results(codec, folder)
+
+
+def samples(codec: str, clips: Mapping[str, list[bytes]], folder: Path) -> dict[str, npt.NDArray[np.uint8]]:
+    """Luma of 8-bit clips as the standard says, frame after frame in the order of display, where FFmpeg is no judge."""
+    write(codec, clips, folder)
+    cargo_test(f"{codec}_reconstruct", "samples_of_a_folder", OVBITS_CLIPS=str(folder))
+    return {name: np.fromfile(folder / f"{name}.rebuilt", np.uint8) for name in clips}
 
 
 def write(codec: str, clips: Mapping[str, list[bytes]], folder: Path) -> None:

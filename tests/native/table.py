@@ -9,6 +9,7 @@ perfect needs a reason in `REASONS`, or the exit status is 1.
 from __future__ import annotations
 
 import argparse
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import av
@@ -20,9 +21,28 @@ from tests.native.conservation import Tally, join_slices, read_any, tally
 from tests.native.oracle import Score, add, compare, read_units
 from tests.native.streams import TOOLS, comparable, encode
 
+TITLE = """\
+# Syntax coverage
+
+All of this is printed by `python -m tests.native.table`. The clips named `x264` are made for one coding tool each; the others are
+conformance and camera streams by others, used where they are on the machine (`../shared/corpus`, not part of the
+project).
+
+## H.264 against FFmpeg
+
+Every motion vector that FFmpeg exports and every macroblock's quantiser, compared with ours. *Damaged* pictures are
+those where FFmpeg reports an error too; they are not compared. FFmpeg exports no reference indices, and of blocks
+below 8x8 one vector in four: `tests/native/h264_proof.py` predicts samples from our motion.
+"""
 HEADER = "| stream | pictures | damaged | vectors compared | equal | macroblocks | QP equal | lists equal |"
+OTHERS_TITLE = """
+## All other streams
 
-
+FFmpeg reads no slice groups, exports nothing of H.265 and VP8, and is no judge of damaged streams. What is said of
+them is conservation: entropy decoding that goes astray anywhere ends at another bit. Samples prove the motion of H.265
+(`tests/native/hevc_proof.py`) and all of VP8 (`native/tests/vp8_reconstruct.rs`). *Whole* pictures have all their cells
+and no damage.
+"""
 OTHERS = "| stream | codec | access units | pictures | whole | damaged slices | references missing | what it shows |"
 MADE = "x264 "
 FOLDERS = ("conformance-h264", "conformance-hevc", "vp8", "camera", "robot", "damaged")
@@ -122,7 +142,7 @@ def main() -> int:
     chosen = options.parse_args()
     first, second = ([name for name in some() if chosen.only in name] for some in (streams, others))
     total, differing = Score(), []
-    print(HEADER, "|---|---:|---:|---:|---:|---:|---:|---:|", sep="\n")
+    print(TITLE, HEADER, "|---|---:|---:|---:|---:|---:|---:|---:|", sep="\n")
     with ProcessPoolExecutor(chosen.jobs) as pool:
         for name, score in zip(first, pool.map(compared, first), strict=True):
             if not score.perfect or score.first_difference:
@@ -131,7 +151,7 @@ def main() -> int:
             print(row(name, score), flush=True)
         print(
             row(f"**all {len(first)}**", total),
-            "",
+            OTHERS_TITLE,
             OTHERS,
             "|---|---|---:|---:|---:|---:|---:|---|",
             sep="\n",
@@ -141,12 +161,12 @@ def main() -> int:
             if not explained:
                 differing.append(f"{name}: {found}")
             print(line, flush=True)
-    print("", rebuilt.HEADER, "|---|---:|---:|---:|---|", sep="\n")
+    print(rebuilt.TITLE, rebuilt.HEADER, "|---|---:|---:|---:|---|", sep="\n")
     for name, outcome, what in rebuilt.rows(chosen.only):
         if not outcome.perfect:
             differing.append(f"{name}: {outcome.difference}")
         print(rebuilt.row(name, outcome, what), flush=True)
-    print(*differing, sep="\n")
+    print(*differing, sep="\n", file=sys.stderr)
     return 1 if differing else 0
 
 

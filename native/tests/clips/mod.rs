@@ -54,7 +54,7 @@ impl Rebuilt {
 
 /// Rebuilds the clips of the folder OVBITS_CLIPS: `NAME.units` (each access unit behind its length) and `NAME.luma` (in
 /// the order of display); writes `results.tsv`.
-pub fn of_folder(rebuild: fn(&[Vec<u8>]) -> Rebuilt) {
+pub fn of_folder(rebuild: impl Fn(&[Vec<u8>]) -> Rebuilt) {
     let folder = PathBuf::from(env::var_os("OVBITS_CLIPS").expect("OVBITS_CLIPS names a folder"));
     let mut results = String::new();
     for path in streams(&folder) {
@@ -66,6 +66,18 @@ pub fn of_folder(rebuild: fn(&[Vec<u8>]) -> Rebuilt) {
         results += &format!("{name}\t{frames}\t{equal}\t{macroblocks}\t{difference}\n");
     }
     fs::write(folder.join("results.tsv"), results).expect("a folder that can be written");
+}
+
+/// Rebuilds the clips of the folder OVBITS_CLIPS and writes their luma (`NAME.rebuilt`, in the order of display).
+#[allow(dead_code)] // of use where FFmpeg is no judge
+pub fn samples_of_folder(rebuild: impl Fn(&[Vec<u8>]) -> Rebuilt) {
+    let folder = PathBuf::from(env::var_os("OVBITS_CLIPS").expect("OVBITS_CLIPS names a folder"));
+    for path in streams(&folder) {
+        let rebuilt = rebuild(&with_lengths(&fs::read(&path).expect("access units")));
+        assert_eq!(rebuilt.error, None, "{}", path.display());
+        let luma: Vec<u8> = rebuilt.pictures.into_iter().flat_map(|picture| picture.luma).collect();
+        fs::write(path.with_extension("rebuilt"), luma).expect("a folder that can be written");
+    }
 }
 
 fn streams(folder: &Path) -> Vec<PathBuf> {

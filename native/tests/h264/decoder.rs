@@ -81,17 +81,20 @@ pub struct Decoder {
     /// By identity.
     pub frames: HashMap<u32, Frame>,
     sequence: u32,
+    /// SP and SI are read as P and I, as FFmpeg does.
+    plain: bool,
     /// Macroblocks rebuilt.
     pub macroblocks: usize,
 }
 
 impl Decoder {
-    pub fn new() -> Self {
+    pub fn new(plain: bool) -> Self {
         Self {
             parser: Parser::new(1 << 26),
             recorder: Recorder::default(),
             frames: HashMap::new(),
             sequence: 0,
+            plain,
             macroblocks: 0,
         }
     }
@@ -135,6 +138,7 @@ impl Decoder {
             planes: &mut frame.planes,
             lines,
             modes: IntraModes::default(),
+            plain: self.plain,
         };
         // Slices may come in any order, and neighbours count inside their slice alone.
         for address in in_order(coded) {
@@ -146,7 +150,7 @@ impl Decoder {
             }
             self.macroblocks += 1;
         }
-        let strengths = Strengths::new(coded);
+        let strengths = Strengths::new(coded, self.plain);
         Deblocker { coded, strengths, planes: &mut frame.planes, lines }.run();
         self.frames.insert(picture.id, frame);
         Ok(())

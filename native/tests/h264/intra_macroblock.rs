@@ -8,7 +8,8 @@ use super::{
     intra_modes::cell,
     macroblock::PictureBuilder,
     recorder::Macroblock,
-    residual::{accumulate, Residual},
+    residual::{accumulate, Residual, Scaler},
+    switching,
 };
 
 impl PictureBuilder<'_> {
@@ -32,16 +33,18 @@ impl PictureBuilder<'_> {
         block: &Block,
         heard: &Macroblock,
         residual: &mut Residual,
-        bypass: bool,
+        scaler: &Scaler<'_>,
     ) {
         let slice = &self.coded.slices[&block.slice];
-        let max = self.max(slice);
+        let (max, bypass) = (self.max(slice), scaler.bypass);
         if block.flags & flags::INTRA_16X16 != 0 {
             self.intra_16x16(address, block, residual, bypass);
         } else {
             let constrained = slice.pps.constrained_intra_pred_flag;
             let modes = self.modes.derive(self.coded, address, constrained);
-            self.intra_nxn(address, block, &modes, residual, bypass);
+            let switching = !self.plain && switching::applies(slice, heard);
+            let levels = switching.then(|| scaler.luma_levels(heard));
+            self.intra_nxn(address, block, &modes, residual, bypass, levels.as_deref());
         }
         if slice.sps.chroma_array_type() != 1 {
             return;
@@ -58,6 +61,7 @@ impl PictureBuilder<'_> {
     }
 
     // H.264 8.3.1, 8.3.2
+    #[allow(clippy::too_many_arguments)] // what, where, and how
     fn intra_nxn(
         &mut self,
         address: usize,
@@ -65,6 +69,7 @@ impl PictureBuilder<'_> {
         modes: &[u8; 16],
         residual: &mut Residual,
         bypass: bool,
+        switching: Option<&[Vec<i32>]>,
     ) {
         let max = self.max(self.slice(block))[0];
         let is_8x8 = block.flags & flags::TRANSFORM_8X8 != 0;
@@ -91,6 +96,11 @@ impl PictureBuilder<'_> {
             let predicted = predict_nxn(&edges, mode, (max + 1) / 2);
             if bypass && mode < 2 {
                 accumulate(&mut residual.luma, 16, (left, top), size, mode == 0);
+            }
+            if let Some(levels) = switching {
+                let samples = switching::samples(self.slice(block), &predicted, &levels[4 * row + column]);
+                self.put(address, 0, (left, top), size, &samples, &[0; 256], max);
+                continue;
             }
             self.put(address, 0, (left, top), size, &predicted, &residual.luma, max);
         }

@@ -23,6 +23,8 @@ pub struct PictureBuilder<'a> {
     /// The lines of the frame that belong to the picture.
     pub lines: Lines,
     pub modes: IntraModes,
+    /// SP and SI are read as P and I, as FFmpeg does.
+    pub plain: bool,
 }
 
 /// Motion of a 4x4 block in a list.
@@ -82,7 +84,7 @@ impl PictureBuilder<'_> {
         let mut residual =
             residual.unwrap_or_else(|| Residual { luma: vec![0; 256], chroma: [vec![0; 64], vec![0; 64]] });
         if block.class == BlockClass::Intra as u8 {
-            self.intra(address, &block, heard, &mut residual, scaler.bypass);
+            self.intra(address, &block, heard, &mut residual, &scaler);
             return true;
         }
         self.inter(address, &block, &residual)

@@ -15,5 +15,6 @@ pub mod recorder;
 pub mod residual;
 pub mod scaling;
 pub mod strength;
+pub mod switching;
 pub mod transform;
 pub mod weights;

@@ -86,6 +86,17 @@ impl<'a> Scaler<'a> {
         }
     }
 
+    /// Levels of the 4x4 luma blocks by raster cell, without scaling.
+    pub fn luma_levels(&self, heard: &Macroblock) -> Vec<Vec<i32>> {
+        let mut blocks = heard.blocks.iter();
+        let mut levels = vec![vec![0; 16]; 16];
+        for index in (0..16).filter(|index| self.block.cbp >> (index / 4) & 1 != 0) {
+            let (column, row) = cell(index);
+            levels[4 * row + column] = self.levels_4x4(next(&mut blocks, LUMA));
+        }
+        levels
+    }
+
     // H.264 8.5.2
     fn intra_16x16<'b>(&self, blocks: &mut impl Iterator<Item = &'b ResidualBlock>) -> Vec<i32> {
         let scale = self.list_4x4(0);

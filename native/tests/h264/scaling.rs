@@ -49,6 +49,15 @@ pub fn position_4x4(index: usize, field: bool) -> usize {
     SCAN_4X4[usize::from(field)][index]
 }
 
+/// Row and column of a 4x4 block both even, both odd, or neither.
+pub fn class_of(position: usize) -> usize {
+    match (position / 4 % 2, position % 2) {
+        (0, 0) => 0,
+        (1, 1) => 1,
+        _ => 2,
+    }
+}
+
 /// Position of a scan index in an 8x8 block.
 pub fn position_8x8(index: usize, field: bool) -> usize {
     if field {
@@ -81,11 +90,7 @@ impl LevelScale {
         let mut scale = vec![[0; 6]; 16];
         for (index, &weight) in list.iter().enumerate() {
             let position = position_4x4(index, false);
-            let class = match (position / 4 % 2, position % 2) {
-                (0, 0) => 0,
-                (1, 1) => 1,
-                _ => 2,
-            };
+            let class = class_of(position);
             scale[position] = std::array::from_fn(|rest| i32::from(weight) * NORM_4X4[rest][class]);
         }
         Self(scale)

@@ -17,15 +17,17 @@ use super::{
 /// Which 4x4 luma blocks have levels, by macroblock: bit = raster cell.
 pub struct Strengths<'a> {
     coded: &'a Coded,
+    /// SP and SI are read as P and I, as FFmpeg does.
+    plain: bool,
     levels: HashMap<usize, u16>,
 }
 
 type Motion = Vec<((PictureId, Structure), [i32; 2])>;
 
 impl<'a> Strengths<'a> {
-    pub fn new(coded: &'a Coded) -> Self {
+    pub fn new(coded: &'a Coded, plain: bool) -> Self {
         let of = |&address: &usize| (address, levels_of(coded, address));
-        Self { coded, levels: coded.macroblocks.keys().map(of).collect() }
+        Self { coded, plain, levels: coded.macroblocks.keys().map(of).collect() }
     }
 
     /// bS between the samples p and q at `vertical` or horizontal edges.
@@ -33,7 +35,7 @@ impl<'a> Strengths<'a> {
         let picture = &self.coded.picture;
         let [block_p, block_q] = [p, q].map(|(address, ..)| &picture.blocks[address]);
         let in_field = |block: &Block| is_field(block) || picture.structure.is_field();
-        let switching = |block: &Block| self.coded.slices[&block.slice].header.is_switching;
+        let switching = |block: &Block| !self.plain && self.coded.slices[&block.slice].header.is_switching;
         if [block_p, block_q].iter().any(|block| is_intra(block) || switching(block)) {
             let strong = vertical || !(in_field(block_p) || in_field(block_q));
             return if p.0 != q.0 && strong { 4 } else { 3 };

@@ -6,6 +6,11 @@ fn four([a, b, c, d]: [i32; 4]) -> [i32; 4] {
     [e + h, f + g, f - g, e - h]
 }
 
+fn forward_four([a, b, c, d]: [i32; 4]) -> [i32; 4] {
+    let (e, f, g, h) = (a + d, b + c, b - c, a - d);
+    [e + f, 2 * h + g, e - f, h - 2 * g]
+}
+
 fn hadamard([a, b, c, d]: [i32; 4]) -> [i32; 4] {
     [a + b + c + d, a + b - c - d, a - b - c + d, a - b + c - d]
 }
@@ -47,6 +52,11 @@ fn both_ways<const N: usize>(block: &[i32], one: fn([i32; N]) -> [i32; N]) -> Ve
 /// Residual of a 4x4 block from scaled coefficients (8.5.12.2).
 pub fn inverse_4x4(block: &[i32]) -> Vec<i32> {
     both_ways(block, four).into_iter().map(|value| (value + 32) >> 6).collect()
+}
+
+/// Coefficients of a 4x4 block of samples (8.6.1).
+pub fn forward_4x4(block: &[i32]) -> Vec<i32> {
+    both_ways(block, forward_four)
 }
 
 /// Residual of an 8x8 block from scaled coefficients (8.5.13).
