@@ -94,12 +94,20 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    elif name in _SUBMODULES:
-        value = importlib.import_module(f"ovstream.{name}")
-    else:
-        raise AttributeError(f"module 'ovstream' has no attribute {name!r}")
+    try:
+        if name in _HOME_OF:
+            value = getattr(importlib.import_module(_HOME_OF[name]), name)
+        elif name in _SUBMODULES:
+            value = importlib.import_module(f"ovstream.{name}")
+        else:
+            raise AttributeError(f"module 'ovstream' has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        if error.name != "ovstream._native":
+            raise
+        raise ImportError(
+            f"{__path__[0]} holds the sources of ovstream without its native core, and Python found them before the "
+            "installed package: start from another folder, or install the clone with pip install -e ."
+        ) from None
     globals()[name] = value
     return value
 

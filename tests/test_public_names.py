@@ -6,6 +6,8 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -70,3 +72,11 @@ def test_versions_agree() -> None:
     cargo = tomllib.loads((ROOT / "native" / "Cargo.toml").read_text())["package"]
     assert ovstream.__version__ == project["version"] == cargo["version"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", ovstream.__version__)
+
+
+def test_sources_without_the_native_core_say_so() -> None:
+    """Who starts a script inside of a clone gets its folder, not what was installed from it."""
+    script = "import sys; sys.modules['ovstream._native'] = None; import ovstream; ovstream.open"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "start from another folder, or install the clone" in done.stderr

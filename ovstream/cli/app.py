@@ -36,7 +36,7 @@ class Verb:
 PANELS: dict[str, dict[str, Verb]] = {
     "Look": {
         "demo": Verb("demo:demo", "Shows the whole way of the data, with nothing to configure."),
-        "doctor": Verb("doctor:doctor", "Checks the installation end to end."),
+        "doctor": Verb("doctor:doctor", "Checks the installation, or a running service."),
         "discover": Verb("discover:discover", "Asks the local network for ONVIF cameras."),
         "probe": Verb("probe:probe", "Says what a camera sends, and what to change in its settings."),
         "inspect": Verb("inspect:inspect", "Reads a stream's metadata without decoding it."),

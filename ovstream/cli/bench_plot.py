@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,10 +43,11 @@ def draw(path: Path, costs: Mapping[str, Mapping[str, float]], *, cores: float, 
     )
     left, right, top_px, tall, gap = 150, 860, 120, 70, 50
     most = max(sum(stages.values()) for stages in costs.values())
-    for tick in range(6):
-        x = left + (right - left) * tick / 5
+    step = _round_step(most)
+    for tick in range(int(most / step * 1.0001) + 1):
+        x = left + (right - left) * tick * step / most
         pen.line((x, top_px - 14, x, top_px + len(costs) * (tall + gap) - gap + 10), _GRID)
-        pen.text((x, top_px - 34), f"{most * tick / 5:.1%}", _DIM, font=plain, anchor="ma")
+        pen.text((x, top_px - 34), f"{100 * tick * step:g}%", _DIM, font=plain, anchor="ma")
     for number, (scene, stages) in enumerate(costs.items()):
         y, x = top_px + number * (tall + gap), float(left)
         pen.text((left - 16, y + tall / 2), scene, _TEXT, font=plain, anchor="rm")
@@ -61,3 +63,9 @@ def draw(path: Path, costs: Mapping[str, Mapping[str, float]], *, cores: float, 
         pen.text((x + 22, 508), stage, _TEXT, font=plain, anchor="lm")
         x += 40 + pen.textlength(stage, font=plain)
     image.save(path)
+
+
+def _round_step(most: float) -> float:
+    """Distance of the marks of an axis up to `most`: four to eight of them, at round numbers."""
+    step = 10.0 ** math.floor(math.log10(most / 4))
+    return next(step * factor for factor in (1, 2, 2.5, 5, 10) if most / (step * factor) <= 8)

@@ -6,9 +6,10 @@ import importlib
 import importlib.metadata
 import platform
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import numpy as np
 import typer
@@ -16,6 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ovstream import __version__
+from ovstream.cli.asking import ask
+from ovstream.cli.complaints import complaints
 from ovstream.cli.console import console
 
 Verdict = Literal["ok", "absent", "broken"]
@@ -39,10 +42,28 @@ class Finding:
 
 
 def doctor(
+    service: Annotated[
+        str,
+        typer.Argument(
+            help="Address of a running service to look at, such as http://127.0.0.1:8080; without one: the installation.",
+            show_default=False,
+        ),
+    ] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Only say whether everything needed works.")] = False,
+    token: Annotated[
+        str,
+        typer.Option(
+            help="Bearer token; better in the environment.", envvar="OVSTREAM_TOKEN", show_default=False
+        ),
+    ] = "",
 ) -> None:
-    """Checks the installation end to end; exit status 1 when something that is needed is broken."""
-    findings = [_try(name, check) for name, check in _CHECKS]
+    """Checks the installation end to end, or a running service: what is wrong, and how to mend it.
+
+    Exit status 1 when something that is needed does not work.
+    """
+    if service:
+        _look_at(service, token=token, quick=quick)
+    findings = [_try(name, check, remedy) for name, check, remedy in _CHECKS]
     if not quick:
         findings += [_optional(package, extra, use) for package, extra, use in _OPTIONAL]
         console.print(f"ovstream {__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -56,19 +77,41 @@ def doctor(
     sys.exit(1 if broken else 0)
 
 
-def _try(name: str, check: Callable[[], str]) -> Finding:
+def _look_at(address: str, *, token: str, quick: bool) -> NoReturn:
+    """Says what is wrong with a running service; exit status 1 when something does not work."""
+    whole, streams = ask(address, "/api/service", token), ask(address, "/api/streams", token)
+    found = complaints(whole, streams, now=time.time())
+    if not quick:
+        console.print(
+            f"ovstream {whole['version']} at {address}: {whole['live']} of {whole['streams']} streams live",
+            highlight=False,
+        )
+    for one in found:
+        if one.bad or not quick:
+            mark = "[bold red]broken[/]" if one.bad else "[yellow]poor[/]"
+            console.print(f"\n{mark}  [bold]{escape(one.where)}[/]: {escape(one.what)}", highlight=False)
+            console.print(f"        [dim]→[/] {escape(one.remedy)}", highlight=False)
+    if not found and not quick:
+        console.print("[green]All is well.[/]")
+    sys.exit(1 if any(one.bad for one in found) else 0)
+
+
+def _try(name: str, check: Callable[[], str], remedy: str) -> Finding:
     try:
         return Finding(name, "ok", check())
     except Exception as error:  # every failure is a finding
-        return Finding(name, "broken", f"{type(error).__name__}: {error}")
+        return Finding(
+            name, "broken", f"{type(error).__name__}: {error}" + (f" → {remedy}" if remedy else "")
+        )
 
 
 def _optional(package: str, extra: str, use: str) -> Finding:
+    name = package.partition(".")[0]
     try:
         module = importlib.import_module(package)
     except ImportError:
-        return Finding(package, "absent", f"pip install 'ovstream-edge[{extra}]', for {use}")
-    return Finding(package, "ok", f"{getattr(module, '__version__', '')}  {use}")
+        return Finding(name, "absent", f"pip install 'ovstream-edge[{extra}]', for {use}")
+    return Finding(name, "ok", f"{getattr(module, '__version__', '')}  {use}")
 
 
 def _package() -> str:
@@ -141,18 +184,30 @@ def _webrtc() -> str:
     return describe_support()
 
 
-_CHECKS: list[tuple[str, Callable[[], str]]] = [
-    ("package", _package),
-    ("FFmpeg", _ffmpeg),
-    ("bitstream parser", _parser),
-    ("model", _model),
-    ("ZeroMQ", _zeromq),
-    ("WebRTC", _webrtc),
-    ("whole pipeline", _pipeline),
+_AGAIN = "pip install --force-reinstall --no-deps"
+_CHECKS: list[tuple[str, Callable[[], str], str]] = [
+    ("package", _package, ""),
+    ("FFmpeg", _ffmpeg, f"{_AGAIN} av"),
+    (
+        "bitstream parser",
+        _parser,
+        f"{_AGAIN} ovstream-edge; in a clone: pip install -e . (needs gcc and cargo)",
+    ),
+    ("model", _model, f"{_AGAIN} onnxruntime ovstream-edge"),
+    ("ZeroMQ", _zeromq, f"{_AGAIN} pyzmq"),
+    ("WebRTC", _webrtc, f"{_AGAIN} aiortc"),
+    ("whole pipeline", _pipeline, "mend what is broken above first"),
 ]
 _OPTIONAL = [
-    ("torch", "torch", "official checkpoints and export"),
+    ("fastapi", "server", "ovstream serve"),
+    ("torch", "torch", "official checkpoints, export, training"),
     ("onnx", "torch", "export"),
-    ("safetensors", "torch", "official checkpoints"),
-    ("starlette", "server", "HTTP service, WebRTC publishers"),
+    ("redis", "sinks", "sinks: Redis"),
+    ("aiokafka", "sinks", "sinks: Kafka"),
+    ("paho.mqtt", "sinks", "sinks: MQTT"),
+    ("httpx", "sinks", "sinks: webhook"),
+    ("pyarrow", "sinks", "sinks: Parquet"),
+    ("rerun", "rerun", "sinks: rerun"),
+    ("usearch", "search", "quick search in large stores"),
+    ("opentelemetry.sdk.version", "otel", "traces"),
 ]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-import urllib.error
-import urllib.request
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ovstream.cli.asking import ask
 from ovstream.cli.console import console
 from ovstream.errors import ConfigError
 
-_TIMEOUT_SECONDS = 5.0
 _COLOURS = {"live": "green", "waiting": "yellow", "starting": "yellow", "failed": "red"}
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -41,9 +38,9 @@ def top(
     of a picture to its embedding.
     """
     if once:
-        console.print(_table(_ask(address, "/api/service", token), _ask(address, "/api/streams", token)))
+        console.print(_table(ask(address, "/api/service", token), ask(address, "/api/streams", token)))
         return
-    shown = _table(_ask(address, "/api/service", token), _ask(address, "/api/streams", token))
+    shown = _table(ask(address, "/api/service", token), ask(address, "/api/streams", token))
     with (
         contextlib.suppress(KeyboardInterrupt),
         Live(shown, console=console, screen=console.is_terminal, auto_refresh=False) as live,
@@ -52,27 +49,10 @@ def top(
             live.refresh()
             time.sleep(interval)
             try:
-                shown = _table(_ask(address, "/api/service", token), _ask(address, "/api/streams", token))
+                shown = _table(ask(address, "/api/service", token), ask(address, "/api/streams", token))
                 live.update(shown)
             except ConfigError as error:  # it may be back at the next look: what was seen stays
                 live.update(Group(Text(str(error), style="bold red"), shown))
-
-
-def _ask(address: str, path: str, token: str) -> Any:
-    if not address.startswith(("http://", "https://")):
-        raise ConfigError(f"{address}: must begin with http:// or https://")
-    request = urllib.request.Request(address.rstrip("/") + path)
-    if token:
-        request.add_header("authorization", f"Bearer {token}")
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        hint = "give the token in OVSTREAM_TOKEN" if error.code == 401 else "is it an ovstream service?"
-        raise ConfigError(f"{address} answered {error.code}: {hint}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise ConfigError(f"{address}: no answer ({reason}); start it with 'ovstream serve FILE'") from None
 
 
 def _table(service: dict[str, Any], streams: list[dict[str, Any]]) -> Group:

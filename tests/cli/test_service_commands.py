@@ -91,7 +91,7 @@ def test_top_outlives_a_restart_of_the_service_and_ends_well(monkeypatch: pytest
         if not answers:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("ovstream.cli.top._ask", ask)
+    monkeypatch.setattr("ovstream.cli.top.ask", ask)
     monkeypatch.setattr("ovstream.cli.top.time.sleep", sleep)
     result = CliRunner().invoke(app, ["top"], catch_exceptions=False)
     assert result.exit_code == 0
