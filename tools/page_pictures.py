@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90, help="that the cameras run before")
     parser.add_argument("--folder", type=Path, default=Path("docs/images"))
     args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         config = Path(name) / "ovstream.json"
         load = {"max_latency_seconds": 1000, "max_cpu": 1.0}

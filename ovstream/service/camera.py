@@ -12,7 +12,6 @@ from typing import Any
 from ovstream.config import PublishConfig, StreamConfig
 from ovstream.errors import (
     ConfigError,
-    DecodeError,
     FencedError,
     ModelError,
     OvstreamError,
@@ -25,16 +24,14 @@ from ovstream.service.home import Home
 from ovstream.service.levels import LEVELS, describe
 from ovstream.service.lives import Lives
 from ovstream.service.monitor import Monitor
-from ovstream.service.preview import jpeg
 from ovstream.service.timeline import Timeline
+from ovstream.service.watchdog import Watchdog
 from ovstream.sources.pacing import Backoff
 from ovstream.types import Checkpoint
 
 _CLOSE_SECONDS = 5.0  # then a stuck thread is left behind, and counted
 _MOST_ABANDONED = 3
-_SILENT_SECONDS = 3.0  # without a picture: not live
 _STEADY_SECONDS = 60.0  # a life as long as this is no sign of a fault at the start
-_FRESH_SECONDS = 1.0
 
 _log = logging.getLogger("ovstream")
 
@@ -75,8 +72,7 @@ class Camera:
         self._trouble = ""
         self._checkpoint = restore
         self._lives = Lives()
-        self._progress = (0, 0.0)
-        self._stalled = asyncio.Event()
+        self._watchdog = Watchdog(clock)
         self._state: State = "paused" if config.supervise.paused else "stopped"
 
     @property
@@ -97,7 +93,7 @@ class Camera:
     @property
     def state(self) -> State:
         """How it is, in one word."""
-        if self._state == "live" and self._clock() - self._progress[1] > _SILENT_SECONDS:
+        if self._state == "live" and self._watchdog.silent:
             return "waiting"
         return self._state
 
@@ -183,20 +179,14 @@ class Camera:
         if stream is None:
             return
         self.monitor.tick(stream.stats, stream.latency)
-        now, frames = self._clock(), stream.stats.frames
-        if frames != self._progress[0]:
-            self._progress = frames, now
-            self._state = "live"
-        silent = now - self._progress[1]
-        if silent > self.config.supervise.stall_seconds and not self._trouble:
-            self._stalled.set()
-        limit = self.config.supervise.max_memory_mb
-        if stream.memory_bytes > limit * 2**20:
-            self.failure = (
-                f"holds {stream.memory_bytes / 2**20:.0f} MB, more than supervise.max_memory_mb = {limit:g}: "
-                "lower plan.max_tokens or source.queue_units, or raise the limit"
-            )
-            self._stalled.set()
+        came, failure = self._watchdog.look(
+            self.config.supervise,
+            frames=stream.stats.frames,
+            memory_bytes=stream.memory_bytes,
+            excused=bool(self._trouble),
+        )
+        self._state = "live" if came else self._state
+        self.failure = failure or self.failure
 
     def totals(self) -> dict[str, Any]:
         """Counters over all lives, as in `StreamStats`; they only grow."""
@@ -209,14 +199,7 @@ class Camera:
             width: See `preview.jpeg`.
             fresh: Decode, if the last decoded one is older than a second.
         """
-        monitor = self.monitor
-        if fresh and self._clock() - monitor.picture_at > _FRESH_SECONDS and self._stream is not None:
-            with contextlib.suppress(DecodeError):
-                monitor.picture, monitor.picture_masked = await self._stream.picture()
-                monitor.picture_at = self._clock()
-        if monitor.picture is None or monitor.picture_masked is None:
-            return None
-        return await asyncio.to_thread(jpeg, monitor.picture, monitor.picture_masked, width=width)
+        return await self.monitor.jpeg(self._stream.picture if fresh and self._stream else None, width=width)
 
     async def overlay(self, *, after: int = 0) -> tuple[int, dict[str, Any]] | None:
         """What may be drawn over the picture, and the number of that picture; None where none came after `after`."""
@@ -288,8 +271,7 @@ class Camera:
         return stream
 
     async def _follow(self, stream: Stream) -> Exception | None:
-        self._stalled.clear()
-        self._progress = 0, self._clock()
+        self._watchdog.begin()
         self.monitor.forget_rates()
         news = asyncio.create_task(self._listen(stream))
         try:
@@ -306,7 +288,7 @@ class Camera:
 
     async def _until_over(self, stream: Stream) -> Exception | None:
         work = asyncio.create_task(stream.run())
-        stall = asyncio.create_task(self._stalled.wait())
+        stall = asyncio.create_task(self._watchdog.barks.wait())
         try:
             await asyncio.wait({work, stall}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ovstream.errors import DecodeError
 from ovstream.pipeline import FrameTrace, Latency, StreamStats
+from ovstream.service.preview import jpeg
 from ovstream.service.timeline import STAGES, Second, Timeline
 from ovstream.types import Action, BlockClass, BoolArray, FloatArray
 from ovstream.watch import WHOLE
 
 _LEAST_MOTION_PX = 0.5
 _AGE_CAP_SECONDS = 3600.0
+_FRESH_SECONDS = 1.0
+
+Decode = Callable[[], Awaitable[tuple[Any, BoolArray]]]
 
 
 class Monitor:
@@ -56,6 +63,21 @@ class Monitor:
             self.picture, self.picture_masked, self.picture_at = trace.picture, trace.masked, now
         self.trace = trace
         self.pictures += 1
+
+    async def jpeg(self, decode: Decode | None, *, width: int) -> bytes | None:
+        """The newest picture as JPEG; None before the first.
+
+        Args:
+            decode: Gives a newer one, if the last is older than a second; None: the last is good enough.
+            width: See `preview.jpeg`.
+        """
+        if decode is not None and self._clock() - self.picture_at > _FRESH_SECONDS:
+            with contextlib.suppress(DecodeError):
+                self.picture, self.picture_masked = await decode()
+                self.picture_at = self._clock()
+        if self.picture is None or self.picture_masked is None:
+            return None
+        return await asyncio.to_thread(jpeg, self.picture, self.picture_masked, width=width)
 
     def forget_picture(self) -> None:
         """Drops the newest picture: it may show what a new mask hides."""

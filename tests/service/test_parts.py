@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ovstream.config import HttpConfig, ServiceConfig, StreamConfig
+from ovstream.config import HttpConfig, ServiceConfig, StreamConfig, SuperviseConfig
 from ovstream.errors import ConfigError, InsecureBindError, ModelError, SourceError
 from ovstream.service.balance import demand_of
 from ovstream.service.checkpoints import StateFolder
@@ -21,6 +21,7 @@ from ovstream.service.preserve import as_plain
 from ovstream.service.security import check_door
 from ovstream.service.server import serve
 from ovstream.service.supervisor import Supervisor
+from ovstream.service.watchdog import Watchdog
 from ovstream.sources import MemorySource, Pause
 from ovstream.types import AccessUnit, Checkpoint
 from tests.pipeline.conftest import clip, units  # noqa: F401 - fixtures
@@ -130,6 +131,29 @@ async def test_a_stream_that_fails_is_started_again_and_the_other_goes_on(units:
         next(one.detail for one in supervisor.log.after(0, stream_id="bad") if one.kind == "error")
         == "it broke"
     )
+
+
+def test_the_watchdog_barks_at_what_hangs_and_at_what_grew_too_large() -> None:
+    now = [100.0]
+    watchdog, limits = Watchdog(lambda: now[0]), SuperviseConfig(stall_seconds=10, max_memory_mb=16)
+
+    def look(frames: int, *, mebibytes: int = 1, excused: bool = False) -> tuple[bool, str]:
+        return watchdog.look(limits, frames=frames, memory_bytes=mebibytes << 20, excused=excused)
+
+    watchdog.begin()
+    assert look(5) == (True, "")
+    now[0] += 2
+    assert (look(5), watchdog.silent) == ((False, ""), False)
+    now[0] += 20
+    assert (look(5, excused=True), watchdog.silent) == ((False, ""), True)
+    assert not watchdog.barks.is_set(), "it is known why nothing comes"
+    look(5)
+    assert watchdog.barks.is_set()
+    watchdog.begin()
+    assert not watchdog.barks.is_set()
+    came, failure = look(1, mebibytes=17)
+    assert (came, watchdog.barks.is_set()) == (True, True)
+    assert "holds 17 MB" in failure
 
 
 async def test_a_stream_without_progress_is_started_again(units: object) -> None:  # noqa: F811
