@@ -114,7 +114,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
         f"{one['fps']:.1f}",
         f"{activity:.1%}",
         f"[cyan]{_BARS[min(round(activity * 16), 8)]}[/]",
-        *(f"{one['shares'][name]:.0%}" for name in ("skip", "sparse", "dense")),
+        *(f"{one['shares'][name]:.0%}" if one["fps"] else "-" for name in ("skip", "sparse", "dense")),
         f"{sum(one['cpu'].values()):.1%}",
         "-" if late is None else f"{1000 * late:.0f} ms",
         "-" if fidelity is None else f"{fidelity:.4f}",

@@ -48,6 +48,7 @@ class Workers:
         self._clock = clock
         self._suspects = Suspects()
         self._number = 0
+        self._last = 1  # worker that was chosen
         self._ending: set[asyncio.Task[None]] = set()
         self._past_restarts = 0
         cores = max(available_cores() / max(count, 1), 1.0)
@@ -96,10 +97,19 @@ class Workers:
         return self._suspects.totals.get(stream_id, 0)
 
     def choose(self, *, accelerated: bool = False) -> Worker:
-        """The one whose streams cost least; always the same for those with an accelerator."""
+        """The one whose streams cost least; always the same for those with an accelerator.
+
+        Where that is the same, as with streams that nobody knows yet, workers get them to and fro (1 2 3 3 2 1): files
+        often name busy and quiet ones in turns, say a main and a sub stream of each camera.
+        """
         if accelerated:
             return self._shared[0]
-        return min(self._shared, key=lambda worker: (self._load(worker), len(worker.cameras), worker.number))
+        found = min(
+            self._shared,
+            key=lambda worker: (self._load(worker), len(worker.cameras), abs(worker.number - self._last)),
+        )
+        self._last = found.number
+        return found
 
     def of(self, stream_id: str) -> Worker | None:
         """The one that has a stream."""

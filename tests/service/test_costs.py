@@ -52,10 +52,12 @@ def loads(placement: Placement, costs: Costs) -> list[float]:
     return sorted(found.values())
 
 
-async def test_streams_that_nobody_knows_are_shared_by_number() -> None:
-    costs = Costs()
-    placement, _ = placed(["a", "b", "c", "d", "e"], costs)
-    assert placement.workers.numbers == {"a": 1, "b": 2, "c": 1, "d": 2, "e": 1}
+@pytest.mark.parametrize(("count", "expected"), [(2, "1221122112"), (3, "1233211233"), (4, "1234432112")])
+async def test_streams_that_nobody_knows_are_shared_by_number_to_and_fro(count: int, expected: str) -> None:
+    """Main and sub stream of each camera in turns: one after the other, one of two would get all that are large."""
+    names = [f"{number}" for number in range(10)]
+    placement, _ = placed(names, Costs(), count=count)
+    assert "".join(str(placement.workers.numbers[name]) for name in names) == expected
 
 
 async def test_known_streams_are_shared_by_cost() -> None:
@@ -77,22 +79,22 @@ async def test_a_new_stream_goes_where_the_least_is_done() -> None:
 
 async def test_a_stream_that_begins_again_moves_where_that_helps_and_keeps_its_counters() -> None:
     costs = Costs()
-    placement, cameras = placed(["a", "b", "c", "d"], costs)  # a and c in the first
-    costs.note({"a": 0.6, "b": 0.05, "c": 0.3, "d": 0.05})
-    camera: RemoteCamera = cameras["c"]
+    placement, cameras = placed(["a", "b", "c", "d"], costs)  # a and d in the first
+    costs.note({"a": 0.6, "b": 0.05, "c": 0.05, "d": 0.3})
+    camera: RemoteCamera = cameras["d"]
     camera.start()
     facts = Facts(state="live", totals={"units": 70, "cpu_seconds": {"parse": 1.5}}).as_dict()
     camera.pulse({"life": 1, "facts": facts, "second": None, "stand": None})
     await camera.stop()
     assert await placement.go_on(camera, camera.config) is camera
-    assert placement.workers.numbers["c"] == 2
+    assert placement.workers.numbers["d"] == 2
     facts = Facts(state="live", totals={"units": 2, "cpu_seconds": {"parse": 0.5}}).as_dict()
     camera.pulse({"life": 2, "facts": facts, "second": None, "stand": None})
     assert camera.facts().totals["units"] == 72
     assert camera.facts().totals["cpu_seconds"] == {"parse": 2.0}
     await camera.stop()
     await placement.go_on(camera, camera.config)
-    assert placement.workers.numbers["c"] == 2, "it stays where it is well"
+    assert placement.workers.numbers["d"] == 2, "it stays where it is well"
 
 
 async def test_a_stream_stays_where_moving_would_win_next_to_nothing() -> None:

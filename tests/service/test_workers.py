@@ -396,7 +396,7 @@ async def test_a_stream_that_crashes_its_process_is_put_where_it_harms_nobody(
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     monkeypatch.setenv("PYTHONPATH", path)
     live = {"source": {"pace": "realtime", "loop": True}}
-    streams = [one(name, camera, tmp_path, **live) for name in ("bad", "far", "near")]
+    streams = [one(name, camera, tmp_path, **live) for name in ("far", "bad", "near")]
     options = ServiceConfig.model_validate({"load": NEVER})
     async with Supervisor(options, streams, workers=2, silent_seconds=60.0) as supervisor:
         workers, cameras = supervisor.workers, supervisor.cameras
@@ -418,7 +418,8 @@ async def test_a_stream_that_crashes_its_process_is_put_where_it_harms_nobody(
         assert "ovstream_streams_quarantined 1.0" in metrics
         assert f'ovstream_crashes_total{{stream="bad"}} {view["crashes"]}.0' in metrics
         await supervisor.change("bad", {"plan": {"keep_ratio": 0.1}})
-        assert (workers.quarantined, workers.number("bad")) == (set(), shared)
+        assert workers.quarantined == set()
+        assert workers.number("bad") in (shared, workers.number("far")), "it is among the others again"
         await until(lambda: cameras["bad"].state == "live" and len(workers.pids) == 2)
         assert cameras["near"].facts().restarts == 2
     for name in ("bad", "near", "far"):

@@ -77,7 +77,7 @@ function show(card, stream) {
   part(".shares").setAttribute("aria-label", `${percent(stream.shares.skip)} skipped, ${percent(stream.shares.sparse)} sparse, ${percent(stream.shares.dense)} dense`);
   const cpu = Object.values(stream.cpu).reduce((sum, one) => sum + one, 0);
   part(".numbers-1").innerHTML = "";
-  for (const [value, unit] of [[stream.fps.toFixed(0), "fps"], [percent(cpu, 1), "of a core"], [milliseconds(stream.latency.p50), "latency"], [percent(stream.shares.skip), "skipped"]]) {
+  for (const [value, unit] of [[stream.fps.toFixed(0), "fps"], [percent(cpu, 1), "of a core"], [milliseconds(stream.latency.p50), "latency"], [stream.fps ? percent(stream.shares.skip) : "–", "skipped"]]) {
     const one = document.createElement("span"), bold = document.createElement("b");
     bold.textContent = value;
     one.append(bold, unit);
