@@ -1,4 +1,4 @@
-"""Where the bytes of a journal's segment lie: in a file, or in memory."""
+"""The file that the bytes of a journal's segment lie in."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class File:
         """Cuts off what lies behind."""
         os.ftruncate(self._file, size)
 
-    def duplicate(self) -> int | None:
+    def duplicate(self) -> int:
         """A descriptor of its own for the caller."""
         return os.dup(self._file)
 
@@ -48,39 +48,3 @@ class File:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-class Memory:
-    """The same without a file.
-
-    Args:
-        capacity: Bytes that are expected; more find room too.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.size = 0
-        self._bytes = bytearray(capacity)  # of which the system gives only what is written
-
-    def write(self, parts: Sequence[bytes | memoryview], offset: int, size: int) -> None:
-        """Writes parts one after the other."""
-        end = offset + size
-        if end > len(self._bytes):
-            self._bytes = self._bytes[:offset] + bytes(size)  # a copy: readers may hold the one before
-        for part in parts:
-            self._bytes[offset : offset + len(part)] = part
-            offset += len(part)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Reads at most so many bytes."""
-        return bytes(self._bytes[offset : offset + size])
-
-    def truncate(self, size: int) -> None:
-        """Does nothing: what lies behind is written again."""
-
-    def duplicate(self) -> int | None:
-        """There is nothing to bring to the disk."""
-        return None
-
-    def close(self) -> None:
-        """Gives the memory back."""
-        self._bytes = bytearray()

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ovstream.errors import ConfigError
-from ovstream.publish.segment import FILE_HEAD, Channel, Key, Record, Segment, pack
+from ovstream.publish.memory import MemorySegment
+from ovstream.publish.segment import FILE_HEAD, Channel, Key, Record, Segment
 
 _SEGMENTS = 16  # files that the bound is divided into: the window shrinks by a sixteenth at a time
 _MIN_SEGMENT_BYTES = 64 << 10
@@ -85,9 +86,10 @@ class Journal:
         self.identity = secrets.token_hex(8)  # the same for as long as the folder lives
         self._folder = folder
         self._max_bytes = max_bytes
+        self._pack = MemorySegment.pack if folder is None else Segment.pack
         self._segment_bytes = max(max_bytes // _SEGMENTS, _MIN_SEGMENT_BYTES)
         self._lock = threading.Lock()  # against reading from a file that gives way
-        self._segments: list[Segment] = []
+        self._segments: list[Segment | MemorySegment] = []
         self._positions: dict[Key, Position] = {}
         self._lock_file = -1
         if folder is not None:
@@ -153,16 +155,18 @@ class Journal:
         if self._folder is None:
             return
         with self._lock:  # a file may give way meanwhile: the copies stay valid
-            files = [(one, one.size, one.duplicate()) for one in self._segments if one.size > one.synced]
+            files = [
+                (one, one.size, one.duplicate())
+                for one in self._segments
+                if isinstance(one, Segment) and one.size > one.synced
+            ]
         try:
             for segment, size, file in files:
-                if file is not None:
-                    os.fdatasync(file)
+                os.fdatasync(file)
                 segment.synced = size
         finally:
             for _, _, file in files:
-                if file is not None:
-                    os.close(file)
+                os.close(file)
 
     def close(self) -> None:
         """Syncs and closes; may be called twice.
@@ -213,7 +217,7 @@ class Journal:
             self.stats.torn_bytes += segment.torn_bytes
 
     def _write(self, record: Record) -> bool:
-        parts, size = pack(record)
+        parts, size = self._pack(record)
         for _ in range(2):
             try:
                 self._active(size).append(record, parts, size)
@@ -233,7 +237,7 @@ class Journal:
                 if segment is not but:
                     segment.index.pop(key, None)
 
-    def _active(self, size: int) -> Segment:
+    def _active(self, size: int) -> Segment | MemorySegment:
         """The file to write to; begins a new one, and gives up old ones, when it is full."""
         active = self._segments[-1] if self._segments else None
         if active is not None and active.size + size <= self._segment_bytes:
@@ -242,8 +246,12 @@ class Journal:
             while len(self._segments) > 1 and self._bytes() + self._segment_bytes > self._max_bytes:
                 self._give_way()
             number = 1 if active is None else active.number + 1
-            path = None if self._folder is None else self._folder / f"{number:020d}.ovj"
-            active = Segment(path, number=number, capacity=max(size + len(FILE_HEAD), self._segment_bytes))
+            folder = self._folder
+            active = (
+                MemorySegment(number=number)
+                if folder is None
+                else Segment(folder / f"{number:020d}.ovj", number=number)
+            )
             self._segments.append(active)
         return active
 

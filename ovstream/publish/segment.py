@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ovstream.publish.files import File, Memory
+from ovstream.publish.files import File
 
 Channel = Literal["e", "s"]
 Key = tuple[str, Channel]
@@ -77,17 +77,21 @@ class Entries:
 
 def pack(record: Record) -> tuple[list[bytes | memoryview], int]:
     """Turns a record into byte strings to be written one after the other, and says how long they are together."""
+    body, pieces, length = pack_body(record)
+    crc = zlib.crc32(body)
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+    return [_HEAD.pack(_MARKER, length, crc) + body, *pieces], _HEAD.size + length
+
+
+def pack_body(record: Record) -> tuple[bytes, Sequence[bytes | memoryview], int]:
+    """What the checksum speaks of: what stands before the frames, the frames in pieces, and the length of all."""
     (stream_id, channel), seq, epoch, time_ns, frames, joined = record
     name, sizes = stream_id.encode(), [*map(len, frames)]
     count = len(sizes)
     layout = _layout(len(name), count)
     body = layout.pack(seq, epoch, time_ns, ord(channel), len(name), count, 0, name, *sizes)
-    pieces = frames if joined is None else (joined,)
-    crc = zlib.crc32(body)
-    for piece in pieces:
-        crc = zlib.crc32(piece, crc)
-    length = len(body) + sum(sizes)
-    return [_HEAD.pack(_MARKER, length, crc) + body, *pieces], _HEAD.size + length
+    return body, frames if joined is None else (joined,), len(body) + sum(sizes)
 
 
 @functools.lru_cache(maxsize=256)
@@ -112,6 +116,11 @@ def unpack(data: bytes | memoryview, offset: int = 0) -> tuple[Record, int] | No
     body = memoryview(data)[start:end]
     if length < _PLACE.size or zlib.crc32(body) != crc:
         return None
+    return unpack_body(body), end
+
+
+def unpack_body(body: bytes | memoryview) -> Record:
+    """The reverse of `pack_body`, of bytes that nothing happened to."""
     seq, epoch, time_ns, channel, name_bytes, count, _ = _PLACE.unpack_from(body)
     at = _PLACE.size + name_bytes
     sizes = struct.unpack_from(f"<{count}I", body, at)
@@ -121,26 +130,34 @@ def unpack(data: bytes | memoryview, offset: int = 0) -> tuple[Record, int] | No
         frames.append(bytes(body[at : at + size]))
         at += size
     name = str(body[_PLACE.size : _PLACE.size + name_bytes], "ascii")
-    return Record((name, _CHANNELS[channel]), seq, epoch, time_ns, frames), end
+    return Record((name, _CHANNELS[channel]), seq, epoch, time_ns, frames)
+
+
+def note(index: dict[Key, Entries], record: Record, offset: int) -> None:
+    """Enters a record into the index of its segment."""
+    key, seq = record.key, record.seq
+    entries = index.get(key)
+    if entries is None or (entries.seqs and seq <= entries.seqs[-1]):  # or the numbering began anew
+        entries = index[key] = Entries()
+    entries.add(seq, offset, record.time_ns)
 
 
 class Segment:
     """An append-only file and the index of what lies in it.
 
     Args:
-        path: None: in memory only, gone with the process.
+        path: Made if it is not there.
         number: Order among the files of a journal.
-        capacity: Bytes that are expected.
     """
 
-    def __init__(self, path: Path | None, *, number: int, capacity: int = 0) -> None:
+    def __init__(self, path: Path, *, number: int) -> None:
         self.path = path
         self.number = number
         self.index: dict[Key, Entries] = {}
         self.damaged = 0
         self.torn_bytes = 0
         self.synced = 0  # bytes known to be on the disk
-        self._store: Memory | File = Memory(capacity) if path is None else File(path)
+        self._store = File(path)
         self.size = self._store.size
         try:
             if self.size < len(FILE_HEAD):
@@ -148,6 +165,8 @@ class Segment:
         except OSError:
             self.close()
             raise
+
+    pack = staticmethod(pack)
 
     def append(self, record: Record, parts: Sequence[bytes | memoryview], size: int) -> None:
         """Writes a record behind the others.
@@ -166,7 +185,7 @@ class Segment:
         except OSError:
             self._store.truncate(at)
             raise
-        self._note(record, at)
+        note(self.index, record, at)
         self.size = at + size
 
     def records(self) -> Iterator[Record]:
@@ -182,7 +201,7 @@ class Segment:
                 continue
             if offset != good_end:
                 self.damaged += 1
-            self._note(found[0], offset)
+            note(self.index, found[0], offset)
             offset = good_end = found[1]
             yield found[0]
         self.torn_bytes = len(data) - good_end
@@ -199,8 +218,8 @@ class Segment:
         found = unpack(head + self._store.read(offset + _HEAD.size, length))
         return found and found[0]
 
-    def duplicate(self) -> int | None:
-        """A descriptor of the file for the caller to sync and to close; None: there is no file."""
+    def duplicate(self) -> int:
+        """A descriptor of the file for the caller to sync and to close."""
         return self._store.duplicate()
 
     def close(self) -> None:
@@ -210,17 +229,9 @@ class Segment:
     def remove(self) -> None:
         """Closes the file and takes it away."""
         self.close()
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def _begin(self) -> None:
         self._store.truncate(0)
         self._store.write([FILE_HEAD], 0, len(FILE_HEAD))
         self.size = len(FILE_HEAD)
-
-    def _note(self, record: Record, offset: int) -> None:
-        key, seq = record.key, record.seq
-        entries = self.index.get(key)
-        if entries is None or (entries.seqs and seq <= entries.seqs[-1]):  # or the numbering began anew
-            entries = self.index[key] = Entries()
-        entries.add(seq, offset, record.time_ns)

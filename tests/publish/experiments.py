@@ -8,7 +8,7 @@ All four must be 0; *told* are the numbers in gaps, where some cannot be had any
 from __future__ import annotations
 
 import argparse
-import itertools
+import faulthandler
 import os
 import random
 import shutil
@@ -20,124 +20,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import zmq
 
 from ovstream.config import PublishConfig
-from ovstream.publish import Gap, Publisher, Subscription, subscribe
-from ovstream.types import Embedding, StreamEvent
-from tests.wire.samples import embedding
+from ovstream.publish import Publisher, subscribe
+from tests.publish.tally import HEAD, Row, Tally, numbered, outcome, read_until, resident_kib
 
 ROOT = Path(__file__).parents[2]
-DIM = 256
-
-
-def numbered(seq: int, *, stream_id: str = "door", epoch: int = 0) -> Embedding:
-    """An embedding whose vector follows from its number."""
-    vector = np.random.default_rng(seq).integers(-1000, 1000, DIM).astype(np.float32)
-    return embedding(seq, stream_id=stream_id, epoch=epoch, vector=vector, publish_time_ns=time.time_ns())
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a subscriber was given."""
-
-    delivered: dict[str, list[int]] = field(default_factory=dict)
-    gaps: dict[str, list[int]] = field(default_factory=dict)
-    events: list[StreamEvent] = field(default_factory=list)
-    corrupt: int = 0
-
-    def take(self, event: object) -> None:
-        """Notes one event."""
-        if isinstance(event, Embedding):
-            self.delivered.setdefault(event.stream_id, []).append(event.seq)
-            expected = numbered(event.seq).vector
-            self.corrupt += not np.array_equal(event.vector, expected)
-        elif isinstance(event, Gap) and event.channel == "e":
-            self.gaps.setdefault(event.stream_id, []).extend(range(event.first, event.last + 1))
-        elif isinstance(event, StreamEvent):
-            self.events.append(event)
-
-    def seen(self, stream_id: str = "door") -> int:
-        """The number after the last one that was delivered or given up."""
-        return max([-1, *self.delivered.get(stream_id, [])[-1:], *self.gaps.get(stream_id, [])[-1:]]) + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The outcome of an experiment."""
-
-    name: str
-    sent: int
-    delivered: int
-    recovered: int
-    told: int
-    lost: int
-    duplicated: int
-    corrupt: int
-    unreported: int
-    remark: str = ""
-
-    def __str__(self) -> str:
-        """A line of the table."""
-        numbers = (
-            self.sent,
-            self.delivered,
-            self.recovered,
-            self.told,
-            self.lost,
-            self.duplicated,
-            self.corrupt,
-            self.unreported,
-        )
-        return f"| {self.name} | " + " | ".join(f"{number:,}" for number in numbers) + f" | {self.remark} |"
-
-
-HEAD = """| experiment | sent | delivered | recovered | told | lost | duplicated | corrupt | unreported | |
-|---|---|---|---|---|---|---|---|---|---|"""
-
-
-def outcome(
-    name: str,
-    tally: Tally,
-    recovered: int,
-    sent: dict[str, range],
-    *,
-    may_be_told: Callable[[int], bool] = lambda seq: False,
-    remark: str = "",
-) -> Row:
-    """Compares what was given with what was sent."""
-    delivered = sum(map(len, tally.delivered.values()))
-    told = sum(map(len, tally.gaps.values()))
-    lost = duplicated = unreported = 0
-    for stream_id, numbers in sent.items():
-        got, gone = tally.delivered.get(stream_id, []), set(tally.gaps.get(stream_id, []))
-        duplicated += len(got) - len(set(got)) + sum(one >= other for one, other in itertools.pairwise(got))
-        missing = set(numbers) - set(got)
-        unreported += len(missing - gone)
-        lost += sum(not may_be_told(seq) for seq in missing)
-        duplicated += len(set(got) & gone)
-    total = sum(map(len, sent.values()))
-    return Row(name, total, delivered, recovered, told, lost, duplicated, tally.corrupt, unreported, remark)
-
-
-def read_until(events: Subscription, tally: Tally, done: Callable[[], bool], *, seconds: float = 60) -> None:
-    """Reads until a condition holds; a thread ends the subscription when that takes too long."""
-    guard = threading.Timer(seconds, events.close)
-    guard.start()
-    try:
-        for event in events:
-            tally.take(event)
-            if done():
-                return
-        raise TimeoutError(f"not done after {seconds} s: {events.stats}")
-    except zmq.ZMQError:  # closed under the reader by the guard
-        raise TimeoutError(f"not done after {seconds} s: {events.stats}") from None
-    finally:
-        guard.cancel()
 
 
 @contextmanager
@@ -225,7 +116,8 @@ PUBLISHER = """
 import select, sys, time
 from ovstream.config import PublishConfig
 from ovstream.publish import Publisher
-from tests.publish.experiments import numbered
+from tests.publish.tally import end_with_parent, numbered
+end_with_parent()
 endpoint, folder, pause, count = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 config = PublishConfig(journal=folder, journal_bytes=1 << 26, journal_sync_seconds=0.1)
 with Publisher(endpoint, config=config) as publisher:
@@ -251,6 +143,7 @@ def publishing(
     process = subprocess.Popen(
         [sys.executable, "-c", PUBLISHER, endpoint, str(folder), str(pause), str(count)],
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **(env or {})},
@@ -344,7 +237,8 @@ def gone_before_the_ask() -> Row:
 SUBSCRIBER = """
 import sys
 from ovstream.publish import subscribe
-from tests.publish.experiments import Tally, read_until
+from tests.publish.tally import Tally, end_with_parent, read_until
+end_with_parent()
 tally, last = Tally(), int(sys.argv[2])
 with subscribe(sys.argv[1], policy="lossless", start="oldest", recover_seconds=60) as events:
     print("ready", flush=True)
@@ -365,7 +259,9 @@ def stopped_subscriber(count: int) -> Row:
     ):
         publisher.announce("door")
         command = [sys.executable, "-c", SUBSCRIBER, publisher.endpoint, str(count)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         try:
             assert process.stdout is not None
             process.stdout.readline()
@@ -404,23 +300,19 @@ def _read_numbers(process: subprocess.Popen[str], tally: Tally) -> None:
     tally.gaps["door"], tally.delivered["door"] = numbers[:gone], numbers[gone:]
 
 
-def resident_kib() -> int:
-    """Memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-
-
 DISK_FULL = """
 import sys, time
 from pathlib import Path
 from ovstream.config import PublishConfig
 from ovstream.publish import Publisher
-from tests.publish.experiments import numbered
+from tests.publish.tally import end_with_parent, numbered
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 config = PublishConfig(journal=str(folder / "j"), journal_bytes=1 << 22)
 with Publisher("tcp://127.0.0.1:*", config=config) as publisher:
     publisher.resume("door")
     print(publisher.endpoint, flush=True)
     sys.stdin.readline()
+    end_with_parent()
     for seq in range(count):
         if count // 3 <= seq < 2 * count // 3:  # somebody else takes every byte that is free
             with (folder / "other").open("ab", buffering=0) as other:
@@ -580,11 +472,19 @@ def main() -> None:
         lambda: damaged_journal(5000 if long else 300),
         lambda: clock_jumps(8.0 if long else 1.2),
     ]
+    faulthandler.enable()
+    signal.signal(signal.SIGTERM, _ended)
     print(HEAD, flush=True)
     for run in runs:
         row = run()
         if row is not None:
             print(row, flush=True)
+            assert (row.duplicated, row.corrupt, row.unreported) == (0, 0, 0), row
+
+
+def _ended(number: int, _: object) -> None:
+    """Somebody ends this process: says so, and takes the children along, which a signal alone would leave behind."""
+    raise SystemExit(f"ended by {signal.Signals(number).name}")
 
 
 if __name__ == "__main__":

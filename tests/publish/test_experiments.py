@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from tests.publish import experiments
-from tests.publish.experiments import Row
+from tests.publish.tally import Row, resident_kib
 
 
 def check(row: Row | None, *, told: bool = False) -> Row:
@@ -46,9 +46,9 @@ def test_a_publisher_gone_before_the_ask() -> None:
 
 @pytest.mark.timeout(240)
 def test_a_stopped_subscriber_costs_the_publisher_nothing() -> None:
-    before = experiments.resident_kib()
+    before = resident_kib()
     check(experiments.stopped_subscriber(1500))
-    assert experiments.resident_kib() - before < 64 << 10
+    assert resident_kib() - before < 64 << 10
 
 
 def test_a_full_disk() -> None:
