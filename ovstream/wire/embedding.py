@@ -13,9 +13,9 @@ from ovstream.wire import limits
 from ovstream.wire.drafts import embedding_of
 from ovstream.wire.fields import Fields, check_topic
 from ovstream.wire.forms import Forms
-from ovstream.wire.heads import MAP_OF_11, Constant, HeadMemory, check_shape
+from ovstream.wire.heads import MAP_OF_11, Constant, HeadMemory, Known, check_shape
 from ovstream.wire.tails import KEYS, Tail, tail_of
-from ovstream.wire.vectors import DTYPES, VectorDtype, to_arrays
+from ovstream.wire.vectors import DTYPES, VectorDtype, layout_of
 
 _ACTIONS = frozenset(get_args(Action))
 _memory = HeadMemory()
@@ -114,7 +114,7 @@ def parse_embedding(frames: Sequence[bytes]) -> Published:
     if known.tail is not None:
         values = known.tail.read(rest)
         if values is not None:
-            quickly = _at_once(frames, known.constant, known.tail, values)
+            quickly = _at_once(frames, known, known.tail, values)
             if quickly is not None:
                 return quickly
     fields = Fields.unpack_rest(MAP_OF_11 + rest)
@@ -130,17 +130,15 @@ def _layout(fields: Fields) -> Tail | None:
     return tail_of(tuple(get(key) is not None for key in KEYS), names)
 
 
-def _at_once(
-    frames: Sequence[bytes], constant: Constant, tail: Tail, values: tuple[Any, ...]
-) -> Published | None:
+def _at_once(frames: Sequence[bytes], known: Known, tail: Tail, values: tuple[Any, ...]) -> Published | None:
     """What was read in one step, if nothing is wrong with it; None: read field by field, which says what is."""
-    present = tail.present
+    constant = known.constant
     if tail.complete:
         seq, previous, sent, captured, pts, keep_ratio, drift, staleness, updated, flops, *counts = values
     else:
         left = iter(values)
         seq, previous, sent, captured, pts, keep_ratio, drift, staleness, updated, flops = (
-            next(left) if there else None for there in present
+            next(left) if there else None for there in tail.present
         )
         counts = list(left)
     if not (
@@ -151,7 +149,7 @@ def _at_once(
         and (drift is None or math.isfinite(drift))
     ):
         return None
-    vector, changed = to_arrays(frames[2], constant.code, constant.shape, frames[3], constant.grid)
+    vector, changed = known.layout.read(frames[2], frames[3])
     embedding = embedding_of(
         constant.stream_id,
         constant.epoch,
@@ -213,7 +211,7 @@ def _published(frames: Sequence[bytes], fields: Fields, constant: Constant) -> P
     keep_ratio = fields.real("kr")
     if not 0 <= keep_ratio <= 1:
         raise WireError("'kr' must be in 0..1")
-    vector, changed = to_arrays(frames[2], constant.code, constant.shape, frames[3], constant.grid)
+    vector, changed = layout_of(constant.code, constant.shape, constant.grid).read(frames[2], frames[3])
     embedding = Embedding(
         constant.stream_id,
         constant.epoch,

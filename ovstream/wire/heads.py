@@ -10,6 +10,7 @@ from ovstream.types import Action, Kind
 from ovstream.wire import limits
 from ovstream.wire.fields import WIRE_MAJOR, pack
 from ovstream.wire.tails import Tail
+from ovstream.wire.vectors import Layout, layout_of
 
 # Most of a header is the same from message to message. Both sides keep that part packed, in this order, at the front;
 # a header that begins otherwise, from another implementation, is read field by field.
@@ -64,6 +65,7 @@ class Known:
 
     head: bytes
     constant: Constant
+    layout: Layout
     tail: Tail | None = None
 
 
@@ -88,7 +90,7 @@ class HeadMemory:
         if len(self._received) >= _MAX_REMEMBERED:
             self._received.clear()
         kept = self._received.setdefault(topic, [])
-        kept.insert(0, Known(head, constant))
+        kept.insert(0, Known(head, constant, layout_of(constant.code, constant.shape, constant.grid)))
         del kept[_HEADS_PER_TOPIC:]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Literal, cast
 
@@ -18,7 +19,13 @@ DTYPES: dict[str, np.dtype[Any]] = {"<f2": np.dtype("<f2"), "<f4": np.dtype("<f4
 _MAX_FLOAT16 = float(np.finfo(np.float16).max)
 _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(np.bool_)
 _FLOATS = ffi.typeof("float[]")
-_from_buffer, _pack, _unpack, _OK = ffi.from_buffer, lib.ovbits_pack, lib.ovbits_unpack, lib.OVBITS_OK
+_empty, _from_buffer, _pack, _unpack, _OK = (
+    np.empty,
+    ffi.from_buffer,
+    lib.ovbits_pack,
+    lib.ovbits_unpack,
+    lib.OVBITS_OK,
+)
 
 
 class Room:
@@ -74,35 +81,47 @@ def room_of(code: str, count: int, patches: int, offset: int = 0) -> tuple[int, 
     return mask_at, mask_at + ((patches + 7) >> 3)
 
 
-def to_arrays(
-    payload: bytes, code: str, shape: tuple[int, ...], bits: bytes, grid: tuple[int, int]
-) -> tuple[FloatArray, BoolArray]:
-    """Turns bytes back into a vector and a mask, owned by the caller.
+class Layout:
+    """How the vectors and masks of one kind lie in their frames.
 
-    Raises:
-        WireError: They are not as long as the shapes say, or hold what they must not.
+    Args:
+        code: "<f2" or "<f4".
+        shape: Of the vector.
+        grid: (rows, cols) of the mask.
     """
-    count, patches = math.prod(shape), grid[0] * grid[1]
-    expected_bytes = count * DTYPES[code].itemsize
-    if len(payload) != expected_bytes:
-        raise WireError(f"vector of {len(payload)} bytes where 'sh' and 'dt' say {expected_bytes}")
-    if len(bits) != (patches + 7) >> 3:
-        raise WireError(f"a mask of {len(bits)} bytes for {patches} patches")
-    if patches % 8 and bits[-1] >> patches % 8:
-        raise WireError("the mask marks patches outside the grid")
-    vector, changed = np.empty(shape, _FLOAT32), np.empty(grid, _BOOL)
-    halves = payload if code == "<f2" else b""
-    finite = _unpack(
-        halves,
-        len(halves) >> 1,
-        bits,
-        patches,
-        _from_buffer(_FLOATS, vector),
-        _from_buffer(changed),
-    )
-    if code == "<f4":
-        vector[...] = np.frombuffer(payload, DTYPES[code]).reshape(shape)
-        finite = _OK if np.isfinite(vector).all() else not _OK
-    if finite != _OK:
-        raise WireError("the vector holds values that are not finite")
-    return vector, changed
+
+    def __init__(self, code: str, shape: tuple[int, ...], grid: tuple[int, int]) -> None:
+        self._code, self._shape, self._grid = code, shape, grid
+        count, self._patches = math.prod(shape), grid[0] * grid[1]
+        self._bytes, self._mask_bytes = count * DTYPES[code].itemsize, (self._patches + 7) >> 3
+        self._spare = self._patches % 8  # bits of the last byte that may be set; 0: all of them
+        self._halves = count if code == "<f2" else 0
+
+    def read(self, payload: bytes, bits: bytes) -> tuple[FloatArray, BoolArray]:
+        """Turns frames back into a vector and a mask, owned by the caller.
+
+        Raises:
+            WireError: They are not as long as the shapes say, or hold what they must not.
+        """
+        if len(payload) != self._bytes:
+            raise WireError(f"vector of {len(payload)} bytes where 'sh' and 'dt' say {self._bytes}")
+        if len(bits) != self._mask_bytes:
+            raise WireError(f"a mask of {len(bits)} bytes for {self._patches} patches")
+        if self._spare and bits[-1] >> self._spare:
+            raise WireError("the mask marks patches outside the grid")
+        vector, changed = _empty(self._shape, _FLOAT32), _empty(self._grid, _BOOL)
+        finite = _unpack(
+            payload, self._halves, bits, self._patches, _from_buffer(_FLOATS, vector), _from_buffer(changed)
+        )
+        if not self._halves:
+            vector[...] = np.frombuffer(payload, DTYPES[self._code]).reshape(self._shape)
+            finite = _OK if np.isfinite(vector).all() else not _OK
+        if finite != _OK:
+            raise WireError("the vector holds values that are not finite")
+        return vector, changed
+
+
+@functools.lru_cache(maxsize=1024)
+def layout_of(code: str, shape: tuple[int, ...], grid: tuple[int, int]) -> Layout:
+    """The layout for these shapes."""
+    return Layout(code, shape, grid)

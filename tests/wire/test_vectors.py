@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ovstream.errors import WireError
 from ovstream.types import Embedding
 from ovstream.wire.drafts import embedding_of
-from ovstream.wire.vectors import CODES, Room, room_of, to_arrays
+from ovstream.wire.vectors import CODES, Room, layout_of, room_of
 
 NONE = np.zeros((1, 1), np.bool_)
 floats = st.floats(width=32, min_value=-65504, max_value=65504)
@@ -27,6 +27,13 @@ def to_bytes(vector: np.ndarray, changed: np.ndarray, dtype: str) -> tuple[str, 
         if room.fill(vector, changed):
             break
     return code, bytes(buffer[3 : room.mask_at]), bytes(buffer[room.mask_at :])
+
+
+def to_arrays(
+    payload: bytes, code: str, shape: tuple[int, ...], mask: bytes, grid: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """The reverse."""
+    return layout_of(code, shape, grid).read(payload, mask)
 
 
 @given(st.lists(floats, min_size=1, max_size=40))
