@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovstream.errors import ConfigError, FencedError
 
-BLOCK = 64  # numbers reserved at once: what a predecessor may still send after it was replaced
+BLOCK = 64  # numbers reserved at once: with those asked for ahead, what a predecessor may still send when replaced
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIMEOUT_SECONDS = 2.0
 
@@ -37,7 +38,7 @@ class Lease:
 
 
 class Leases:
-    """The store of leases, shared by all publishers that may ever send the same streams.
+    """The store of leases, shared by all publishers that may ever send the same streams; for any thread.
 
     Args:
         path: Of the file, made if it is not there.
@@ -51,6 +52,7 @@ class Leases:
         self.path = path
         self._owner = secrets.token_hex(8)
         self._trace = f"{_boot_id()}/{journal_id}"
+        self._lock = threading.Lock()
         try:
             self._base = sqlite3.connect(
                 path, timeout=_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
@@ -99,10 +101,11 @@ class Leases:
             FencedError: It is no longer ours.
             sqlite3.Error: The store cannot be written.
         """
-        changed = self._base.execute(
-            "UPDATE lease SET epoch = ? WHERE stream = ? AND owner = ? AND epoch <= ?",
-            (epoch, stream_id, self._owner, epoch),
-        ).rowcount
+        with self._lock:
+            changed = self._base.execute(
+                "UPDATE lease SET epoch = ? WHERE stream = ? AND owner = ? AND epoch <= ?",
+                (epoch, stream_id, self._owner, epoch),
+            ).rowcount
         if not changed:
             raise FencedError(stream_id)
 
@@ -113,10 +116,11 @@ class Leases:
             FencedError: It is no longer ours.
             sqlite3.Error: The store cannot be written.
         """
-        changed = self._base.execute(
-            "UPDATE lease SET reserved = max(reserved, ?) WHERE stream = ? AND owner = ?",
-            (up_to, stream_id, self._owner),
-        ).rowcount
+        with self._lock:
+            changed = self._base.execute(
+                "UPDATE lease SET reserved = max(reserved, ?) WHERE stream = ? AND owner = ?",
+                (up_to, stream_id, self._owner),
+            ).rowcount
         if not changed:
             raise FencedError(stream_id)
 
@@ -126,13 +130,14 @@ class Leases:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._base.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._base.execute("ROLLBACK")
-            raise
-        self._base.execute("COMMIT")
+        with self._lock:
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("COMMIT")
 
 
 def _boot_id() -> str:

@@ -6,12 +6,14 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, ItemsView
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ovstream.errors import WireError
 from ovstream.publish.journal import Journal
 from ovstream.publish.leases import BLOCK, Leases
 
+_AHEAD = 4  # the next block is asked for when a fourth of this one is left: nobody waits for the disk
 _BLOCK_SECONDS = 0.5  # a block that lasts less is followed by a larger one: each costs a write to the disk
 _MAX_BLOCK = 128 * BLOCK
 
@@ -20,14 +22,31 @@ _log = logging.getLogger("ovstream")
 
 @dataclass(slots=True)
 class Sequence:
-    """Where the numbering of one stream stands."""
+    """Where the numbering of one stream stands.
+
+    Attributes:
+        epoch: Of the publisher.
+        first_seq: Where the numbering of the epoch began.
+        next_seq: Number of the next embedding.
+        first_event: Where that of the status messages began.
+        next_event: Number of the next status message.
+        reserved: Numbers below may be used; None: there are no leases.
+        asked: Reserves the next block, up to `asked_up_to`; None: nobody does.
+        ask_at: The number at which there is something to reserve, or to wait for.
+        block: Numbers reserved at once.
+        reserved_at: Monotonic seconds when that began the last time.
+        ended: The stream is over.
+    """
 
     epoch: int
     first_seq: int
     next_seq: int
     first_event: int = 0
     next_event: int = 0
-    reserved: int | None = None  # numbers below may be used; None: there are no leases
+    reserved: int | None = None
+    asked: Future[None] | None = None
+    asked_up_to: int = 0
+    ask_at: int = 0
     block: int = BLOCK
     reserved_at: float = 0.0
     ended: bool = False
@@ -50,6 +69,7 @@ class Numbering:
         self._journal = journal
         self._leases = leases
         self._leasing = True  # so far; a change is told once
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="ovstream-lease")
         self._sequences: dict[str, Sequence] = {}
 
     def items(self) -> ItemsView[str, Sequence]:
@@ -109,9 +129,13 @@ class Numbering:
             sequence = self._enter(stream_id, epoch, seq)
         elif seq < sequence.next_seq:
             raise WireError(f"{stream_id}: number {seq} after {sequence.next_seq - 1}")
-        if sequence.reserved is not None and seq >= sequence.reserved:
-            self._reserve(stream_id, sequence, seq)
+        if sequence.reserved is not None and seq >= sequence.ask_at:
+            sequence.reserved = self._reserve(stream_id, sequence, sequence.reserved, seq)
         return sequence
+
+    def close(self) -> None:
+        """Ends the thread that reserves numbers; may be called twice."""
+        self._beside.shutdown()
 
     def _enter(self, stream_id: str, epoch: int, next_seq: int) -> Sequence:
         """Begins an epoch."""
@@ -132,16 +156,34 @@ class Numbering:
         self._sequences[stream_id] = sequence
         return sequence
 
-    def _reserve(self, stream_id: str, sequence: Sequence, seq: int) -> None:
+    def _reserve(self, stream_id: str, sequence: Sequence, reserved: int, seq: int) -> int:
+        """Has the next block reserved by a thread, waits for that only if this number needs it; returns the new bound.
+
+        Raises:
+            FencedError: Another publisher has taken the stream over.
+        """
+        asked = sequence.asked or self._ask(stream_id, sequence, max(reserved, seq))
+        while seq >= reserved:
+            asked.result()
+            reserved, sequence.asked = sequence.asked_up_to, None
+            if seq >= reserved:  # it jumped
+                asked = self._ask(stream_id, sequence, seq)
+        sequence.ask_at = reserved if sequence.asked else reserved - sequence.block // _AHEAD
+        return reserved
+
+    def _ask(self, stream_id: str, sequence: Sequence, start: int) -> Future[None]:
         now = time.monotonic()
         lasted = now - sequence.reserved_at
         if lasted < _BLOCK_SECONDS:
             sequence.block = min(2 * sequence.block, _MAX_BLOCK)
         elif lasted > 4 * _BLOCK_SECONDS:
             sequence.block = max(sequence.block // 2, BLOCK)
-        up_to = seq + sequence.block
-        self._with_leases(lambda leases: leases.reserve(stream_id, up_to=up_to))
-        sequence.reserved, sequence.reserved_at = up_to, now
+        sequence.reserved_at = now
+        sequence.asked_up_to = up_to = start + sequence.block
+        sequence.asked = self._beside.submit(
+            self._with_leases, lambda leases: leases.reserve(stream_id, up_to=up_to)
+        )
+        return sequence.asked
 
     def _with_leases(self, call: Callable[[Leases], None]) -> None:
         """Asks the lease store; one that cannot be written does not stop the live messages."""

@@ -102,6 +102,7 @@ class Publisher:
             if leases is not None:
                 stack.callback(leases.close)
             self._numbering = Numbering(self._journal, leases)
+            stack.callback(self._numbering.close)
             self._standing = Standing(self._numbering, self._journal)
             if context is None:
                 context = zmq.Context()
