@@ -87,6 +87,11 @@ class Following:
         return any(one.embeddings.missing or one.events.missing for one in self.streams.values())
 
     @property
+    def asking(self) -> bool:
+        """Whether somebody was asked who has not answered."""
+        return bool(self._asked)
+
+    @property
     def recovered(self) -> int:
         """Messages that came by asking."""
         return sum(one.embeddings.recovered + one.events.recovered for one in self.streams.values())

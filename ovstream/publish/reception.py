@@ -122,6 +122,7 @@ class Reception:
         self._stats = SubscriptionStats()
         self._old: set[str] = set()  # streams of which a stale embedding was told
         self._polled = 0.0
+        self._expecting = True  # answers, as far as is known; otherwise it is enough to look now and then
         self._lists = _LIST_TRIES if early else 0
         self._listed = 0.0
 
@@ -159,12 +160,13 @@ class Reception:
         for frames in messages:
             self._take(frames, now)
         count = len(messages)
-        for publisher in range(self.sockets.publishers):
-            while not self._ring.full and (answers := self.sockets.answer(publisher)):
-                count += 1
-                self._take_answer(answers[0], publisher, now)
-        if now - self._polled >= _POLL_SECONDS:
-            self._look(now)
+        look = now - self._polled >= _POLL_SECONDS
+        if look or self._expecting or not messages:
+            answered = self._read_answers(now)
+            count += answered
+            if look:
+                self._expecting = answered > 0 or self._lists > 0 or self._following.asking
+                self._look(now)
         self._until_end_reached()
         return count
 
@@ -194,6 +196,14 @@ class Reception:
         self.sockets.close()
         while self._ring:
             self._ring.pop()
+
+    def _read_answers(self, now: float) -> int:
+        count = 0
+        for publisher in range(self.sockets.publishers):
+            while not self._ring.full and (answers := self.sockets.answer(publisher)):
+                count += 1
+                self._take_answer(answers[0], publisher, now)
+        return count
 
     def _take(self, frames: list[bytes], now: float) -> None:
         try:
@@ -251,6 +261,7 @@ class Reception:
             return
         for request in self._following.poll(now):
             self._stats.requests += 1
+            self._expecting = True
             self.sockets.ask(request)
 
     def _look(self, now: float) -> None:
@@ -265,6 +276,7 @@ class Reception:
         if self._lists and now - self._listed >= _LIST_AGAIN_SECONDS:
             self._listed = now
             self._lists -= 1
+            self._expecting = True
             self.sockets.ask(Request("list"))
 
     def _push(self, event: Event) -> None:
