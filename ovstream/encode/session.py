@@ -1,4 +1,4 @@
-"""The only module that talks to onnxruntime."""
+"""One model folder, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from ovstream.encode.backend import Job
 from ovstream.encode.batcher import batches
+from ovstream.encode.ort import onnxruntime as ort
 from ovstream.encode.state import EncoderState
 from ovstream.errors import ConfigError, ModelError
 from ovstream.types import FloatArray

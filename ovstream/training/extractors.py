@@ -130,7 +130,7 @@ class OnnxFeatures:
     """
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
+        from ovstream.encode.ort import onnxruntime
 
         if not path.is_file():
             raise TrainingError(f"there is no file {path}")

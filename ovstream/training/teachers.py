@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 
+from ovstream.encode.ort import onnxruntime
 from ovstream.errors import TrainingError
 from ovstream.model.encoder import OneVisionEncoder
 from ovstream.model.folder import CLIP_MEAN, CLIP_STD
