@@ -11,7 +11,7 @@ import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, while onnxruntime is imported
 
-import onnxruntime  # noqa: E402 - after the line above
+import onnxruntime
 
 if os.environ["ORT_DISABLE_TELEMETRY"] != "0":
     onnxruntime.disable_telemetry_events()  # where the application imported it first
