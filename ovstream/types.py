@@ -61,7 +61,7 @@ class BlockClass(IntEnum):
 
 
 class IntraMode(IntEnum):
-    """How a 16x16 cell that was predicted as one block continues its neighbours."""
+    """How a 16x16 cell that is predicted in one way continues its neighbours."""
 
     NONE = 0
     """Not intra."""
@@ -72,9 +72,11 @@ class IntraMode(IntEnum):
     HORIZONTAL = 3
     """The column to the left."""
     PLANE = 4
-    """Gradients of both (VP8: TrueMotion)."""
+    """Gradients of both (VP8: TrueMotion; H.265: planar)."""
     OTHER = 5
-    """Smaller blocks with modes of their own, H.265, or not read."""
+    """Smaller blocks with modes of their own, or not read."""
+    ANGULAR = 6
+    """Along one of the other 31 angles (H.265)."""
 
 
 # One record per 16x16 cell and one per cell with divided motion; the layout of native/src/picture.rs.
@@ -107,6 +109,10 @@ _PART_NXN = 3  # H.265 PartMode
 _B_PRED = 4  # VP8, native/src/vp8/modes.rs
 _H264_INTRA_16X16 = np.array([IntraMode.VERTICAL, IntraMode.HORIZONTAL, IntraMode.DC, IntraMode.PLANE])
 _VP8_INTRA = np.array([IntraMode.DC, IntraMode.VERTICAL, IntraMode.HORIZONTAL, IntraMode.PLANE])
+# IntraPredModeY + 1 as in `blocks["split"]`; 0 not known, 255 by 4x4 blocks.
+_H265_INTRA = np.full(256, IntraMode.OTHER)
+_H265_INTRA[1:36] = IntraMode.ANGULAR
+_H265_INTRA[[1, 2, 11, 27]] = IntraMode.PLANE, IntraMode.DC, IntraMode.HORIZONTAL, IntraMode.VERTICAL
 _QUADRANTS = np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3])
 
 
@@ -318,7 +324,7 @@ class FrameMetadata:
 
     @property
     def intra_mode(self) -> npt.NDArray[np.uint8]:
-        """(mb_rows, mb_cols) uint8 `IntraMode`: direction of intra prediction of H.264 and VP8 where it is one of the cell."""
+        """(mb_rows, mb_cols) uint8 `IntraMode`: direction of intra prediction where the whole cell has one."""
         whole, mb_type = self.intra_size == 16, self.blocks["mb_type"].astype(np.int64)
         modes = np.where(self.block_class == BlockClass.INTRA, IntraMode.OTHER, IntraMode.NONE)
         if self.codec == "vp8":
@@ -329,7 +335,16 @@ class FrameMetadata:
             inter_types = np.append(np.where(lists[:, 1] > 0, 23, np.where(lists[:, 0] > 0, 5, 0)), 0)
             first = inter_types[np.minimum(self.slice_map, len(lists))]
             modes[whole] = _H264_INTRA_16X16[(mb_type - 1 - first)[whole] & 3]
-        if self.codec == "h265" or self.unread:
+        elif self.codec == "h265":
+            quadrants = np.ascontiguousarray(self.blocks["split"]).view(np.uint8).reshape(*self.mb_shape, 4)
+            first = quadrants[..., 0]
+            same = (
+                (modes == IntraMode.OTHER)
+                & ~self._split_cells()
+                & (quadrants == first[..., None]).all(axis=2)
+            )
+            modes[same] = _H265_INTRA[first[same]]
+        if self.unread:
             modes[whole] = IntraMode.OTHER
         return modes.astype(np.uint8)
 

@@ -36,6 +36,9 @@ pub mod flags {
     pub const INTRA_16X16: u8 = 32;
 }
 
+/// In [`Block::split`]: an 8x8 quadrant of 4x4 blocks with several modes of intra prediction.
+pub const MODES_DIFFER: u8 = 255;
+
 /// One 16x16 cell. 32 bytes, part of the ABI.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
@@ -50,6 +53,8 @@ pub struct Block {
     /// See [`flags`].
     pub flags: u8,
     /// Index into the split records when [`flags::SPLIT`] is set, else 0.
+    /// H.265, intra: a byte per 8x8 quadrant from the lowest on, IntraPredModeY + 1 (0 where it is not intra, or PCM),
+    /// [`MODES_DIFFER`] where its 4x4 blocks differ.
     pub split: u32,
     /// Squared dequantised coefficients (luma + chroma), scaled to squared sample units (Parseval), so that they
     /// compare across QP, scaling lists and transform sizes; samples of more than 8 bits count in 8-bit steps.

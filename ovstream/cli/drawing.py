@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from ovstream.types import BlockClass, BoolArray, FrameMetadata
+from ovstream.types import BlockClass, BoolArray, FrameMetadata, IntraMode
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -31,6 +31,15 @@ _CLASS_COLOURS = {
     BlockClass.INTER: (52, 130, 190),
     BlockClass.INTRA: (240, 140, 40),
     BlockClass.PCM: (230, 60, 160),
+}
+_INTRA_COLOURS = {
+    IntraMode.NONE: ((34, 38, 48), ""),
+    IntraMode.DC: ((70, 96, 150), "mean slate"),
+    IntraMode.VERTICAL: ((240, 140, 40), "above orange"),
+    IntraMode.HORIZONTAL: ((80, 190, 110), "left green"),
+    IntraMode.PLANE: ((52, 130, 190), "plane blue"),
+    IntraMode.OTHER: ((235, 225, 190), "several pale"),
+    IntraMode.ANGULAR: ((205, 70, 120), "angle red"),
 }
 
 
@@ -114,8 +123,16 @@ def heat(plane: npt.NDArray[np.generic], *, top: float | None = None) -> Rgb:
     return np.asarray((_MAP[low] * (1 - part) + _MAP[low + 1] * part).round(), np.uint8)
 
 
+def _intra_legend(frame: FrameMetadata) -> str:
+    """Names the colours of the commonest modes; more do not fit under a panel."""
+    counts = np.bincount(frame.intra_mode.ravel(), minlength=len(IntraMode))
+    counts[IntraMode.NONE] = 0
+    common = [IntraMode(mode) for mode in np.argsort(-counts, kind="stable")[:4] if counts[mode]]
+    return ", ".join(_INTRA_COLOURS[mode][1] for mode in common) or "none"
+
+
 def heat_maps(frame: FrameMetadata, *, cell_px: int | None = None) -> Image.Image:
-    """Draws the planes of one picture side by side: class, motion, QP, residual, bits.
+    """Draws the planes of one picture side by side: class, motion, QP, residual, bits, intra modes.
 
     Args:
         frame: Metadata to draw.
@@ -123,6 +140,7 @@ def heat_maps(frame: FrameMetadata, *, cell_px: int | None = None) -> Image.Imag
     """
     cell = cell_px or max(4, 400 // frame.mb_shape[1] // 4 * 4)  # motion is drawn in quarters of a cell
     classes = np.array([_CLASS_COLOURS[kind] for kind in BlockClass], np.uint8)[frame.block_class]
+    modes = np.array([_INTRA_COLOURS[mode][0] for mode in IntraMode], np.uint8)[frame.intra_mode]
     mv = frame.mv.astype(np.float32) / 4
     speed = np.hypot(mv[..., 0], mv[..., 1]).max(axis=0)
     tiles = [
@@ -139,6 +157,7 @@ def heat_maps(frame: FrameMetadata, *, cell_px: int | None = None) -> Image.Imag
             f"root of energy, 0 to {np.sqrt(frame.residual_energy.max()):.0f}",
         ),
         Tile(_enlarge(heat(frame.bit_cost), cell), "bit cost", f"0 to {frame.bit_cost.max()} bits"),
+        Tile(_enlarge(modes, cell), "intra mode", _intra_legend(frame)),
     ]
     when = "" if frame.pts_seconds is None else f" at {frame.pts_seconds:.2f} s"
     return contact_sheet(

@@ -17,6 +17,9 @@ class Bits:
     def __init__(self) -> None:
         self._bits: list[str] = []
 
+    def __len__(self) -> int:
+        return sum(map(len, self._bits))
+
     def u(self, width: int, value: int) -> Bits:
         self._bits.append(f"{value:0{width}b}" if width else "")
         return self

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
+import threading
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from ovstream.bitstream import Parser
-from ovstream.errors import BitstreamError, UnsupportedBitstream
+from ovstream.errors import BitstreamError, InvalidBitstream, UnsupportedBitstream
 from ovstream.types import AccessUnit, FrameMetadata
 from tests.hostile.helpers import Bits
 from tests.native.hevc_proof import encode
 from tests.native.streams import Tool
 
 SPS, PPS = 33 << 1, 34 << 1
+# Python itself takes most of it.
+SMALL_STACK_BYTES = 256 << 10
 
 
 @pytest.fixture(scope="module")
@@ -102,20 +105,29 @@ def test_a_lost_slice_leaves_its_cells_unknown(clip: list[bytes]) -> None:
     assert 0 < halved.coverage < 1
 
 
-def sps(width: int, height: int, *, sets: int = 0) -> bytes:
+# Logarithms of sizes: smallest coding unit, tree block, smallest and largest transform (each above the one before), and how often
+# transforms may be divided in inter and intra units. The deepest that there is: 64 down to 8, transforms down to 4.
+DEEPEST = (0, 3, 0, 3, 4, 4)
+
+
+def sps(width: int, height: int, *, sets: int = 0, sizes: tuple[int, ...] = (0, 3, 0, 3, 1, 1)) -> bytes:
     """A Main profile sequence parameter set with `sets` empty short-term sets."""
     bits = Bits().u(8, 0).u(8, 1).u(32, 0).u(32, 0).u(16, 0).u(8, 93)
-    bits.ue(0, 1, width, height).u(1, 0).ue(0, 0, 4).u(1, 1).ue(4, 0, 0).ue(0, 3, 0, 3, 1, 1).u(4, 0)
+    bits.ue(0, 1, width, height).u(1, 0).ue(0, 0, 4).u(1, 1).ue(4, 0, 0).ue(*sizes).u(4, 0)
     bits.ue(sets)
     for number in range(sets):
         bits.u(int(number > 0), 0).ue(0, 0)
     return bits.u(5, 0).nal(SPS)
 
 
+def pps() -> bytes:
+    """The plainest picture parameter set."""
+    bits = Bits().ue(0, 0).u(7, 0).ue(0, 0).se(0).u(3, 0).se(0, 0).u(10, 0).ue(0)
+    return bits.u(2, 0).nal(PPS)
+
+
 def test_huge_pictures_are_refused_before_memory_is_taken() -> None:
-    parameters = sps(32768, 32768) + Bits().ue(0, 0).u(7, 0).ue(0, 0).se(0).u(3, 0).se(0, 0).u(10, 0).ue(0).u(
-        2, 0
-    ).nal(PPS)
+    parameters = sps(32768, 32768) + pps()
     slice_ = Bits().u(2, 0b10).ue(0, 2).nal(19 << 1)
     result = attempt(Parser("h265"), _two_byte_headers(parameters + slice_))
     assert isinstance(result, UnsupportedBitstream)
@@ -126,6 +138,43 @@ def test_too_many_reference_picture_sets() -> None:
     result = attempt(Parser("h265"), _two_byte_headers(sps(64, 64, sets=65)))
     assert isinstance(result, BitstreamError)
     assert result.element.startswith("num_short_term_ref_pic_sets")
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_trees_deeper_than_the_standard_has_them_are_refused(place: int) -> None:
+    """Coding and transform trees are read by recursion: nothing but these numbers keeps it from going on."""
+    for more in (1, 30, 2**31 - 2):
+        sizes = tuple(size + more * (index == place) for index, size in enumerate(DEEPEST))
+        result = attempt(Parser("h265"), _two_byte_headers(sps(64, 64, sizes=sizes)))
+        assert isinstance(result, InvalidBitstream)
+        assert result.element.startswith(("log2_", "max_transform_hierarchy_depth"))
+
+
+def test_the_deepest_trees_fit_on_a_small_stack() -> None:
+    """Noise divides tree blocks at every level that the parameter sets allow: on the stack of a small thread."""
+    parameters = sps(128, 128, sizes=DEEPEST) + pps()
+    header = Bits().u(2, 0b10).ue(0, 2).se(0).u(1, 1)
+    header.u(-len(header) % 8, 0)
+    found: list[FrameMetadata | BitstreamError] = []
+
+    def read() -> None:
+        rng = random.Random(5)
+        for _ in range(60):
+            noise = Bits().append(header)
+            for byte in rng.randbytes(600):
+                noise.u(8, byte)
+            data = _two_byte_headers(parameters + noise.nal(19 << 1))
+            found.append(attempt(Parser("h265"), data))
+
+    before = threading.stack_size(SMALL_STACK_BYTES)
+    thread = threading.Thread(target=read)
+    thread.start()
+    threading.stack_size(before)
+    thread.join()
+    frames = [result for result in found if isinstance(result, FrameMetadata)]
+    assert len(frames) == len(found) == 60
+    sizes = np.concatenate([frame.intra_size.ravel() for frame in frames])
+    assert {4, 8} <= set(sizes.tolist())
 
 
 def _two_byte_headers(data: bytes) -> bytes:

@@ -6,6 +6,7 @@ see `tests/native/proof.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -34,13 +35,21 @@ X265 = "log-level=none:pools=none:frame-threads=1:no-deblock=1:no-sao=1:no-weigh
 
 def encode(tool: Tool, params: str, *, frames: int = 16, pixels: str = "yuv420p") -> list[bytes]:
     """Access units of x265 without loop filters."""
+    return encode_pictures(list(render(tool, frames)), params, preset=tool.preset, pixels=pixels)
+
+
+def encode_pictures(
+    rendered: Sequence[npt.NDArray[np.uint8]], params: str, *, preset: str = "medium", pixels: str = "yuv420p"
+) -> list[bytes]:
+    """Access units of x265 without loop filters, of RGB pictures (rows, cols, 3)."""
     context = av.CodecContext.create("libx265", "w")
     assert isinstance(context, VideoCodecContext)
-    context.width, context.height, context.pix_fmt = tool.width, tool.height, pixels
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-    context.options = {"preset": tool.preset, "x265-params": f"{X265}:{params}"}
+    context.options = {"preset": preset, "x265-params": f"{X265}:{params}"}
+    context.height, context.width = rendered[0].shape[:2]
+    context.pix_fmt = pixels
     units = []
-    for index, picture in enumerate(render(tool, frames)):
+    for index, picture in enumerate(rendered):
         frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixels)
         frame.pts, frame.time_base = index, Fraction(1, 25)
         units += [bytes(packet) for packet in context.encode(frame)]

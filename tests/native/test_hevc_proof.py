@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ovstream.bitstream import Parser
-from ovstream.types import FLAG_FINE_REFERENCES, FLAG_SPLIT, BlockClass
-from tests.native.hevc_proof import encode, prove
-from tests.native.proof import parse
+from ovstream.types import FLAG_FINE_REFERENCES, FLAG_SPLIT, BlockClass, IntraMode
+from tests.native.hevc_proof import encode, encode_pictures, prove
+from tests.native.proof import parse, pictures
 from tests.native.streams import Tool
 
 _B = "bframes=3:b-adapt=0"
@@ -121,3 +121,36 @@ def test_unread_intra_slices_change_nothing_else() -> None:
             np.testing.assert_array_equal(lean.blocks, full.blocks)
             np.testing.assert_array_equal(lean.splits, full.splits)
     assert kinds == {"I", "P", "B"}
+
+
+def test_intra_modes_are_those_that_made_the_samples() -> None:
+    """Without residual and loop filter a cell is its prediction: it repeats what stands beside it.
+
+    Upright stripes, lying ones, slanting ones, and a flat part. The first row and column of a block may be smoothed (8.4.4.2.6).
+    """
+    stripes = np.random.default_rng(3).integers(40, 216, 384).repeat(4)
+    rows, cols = np.mgrid[:128, :128]
+    parts = [stripes[cols], stripes[rows], stripes[128 + cols + 2 * rows], 0 * rows + 90]
+    picture = np.vstack([np.hstack(parts[:2]), np.hstack(parts[2:])]).astype(np.uint8)[..., None].repeat(3, 2)
+    frames = list(
+        pictures("h265", encode_pictures([picture] * 2, "qp=30:keyint=1:ctu=16:min-cu-size=16:aq-mode=0"))
+    )
+    assert len(frames) == 2
+    inner = np.arange(16) % 4 > 0
+    met = set()
+    for frame, by_poc in frames:
+        luma, modes = by_poc[frame.poc], frame.intra_mode
+        assert (modes != IntraMode.NONE).all()
+        upright, lying, slanting = modes[1:8, 1:8], modes[1:8, 9:], modes[9:, 1:8]
+        assert (upright == IntraMode.VERTICAL).mean() > 0.8
+        assert (lying == IntraMode.HORIZONTAL).mean() > 0.8
+        assert (slanting == IntraMode.ANGULAR).mean() > 0.8
+        for y, x in 16 * np.argwhere(frame.blocks["coefficients"] == 0):
+            mode = IntraMode(modes[y // 16, x // 16])
+            cell = luma[y : y + 16, x : x + 16]
+            met.add(mode)
+            if mode == IntraMode.VERTICAL:
+                assert (cell[:, inner] == luma[y - 1, x : x + 16][inner]).all()
+            elif mode == IntraMode.HORIZONTAL:
+                assert (cell[inner] == luma[y : y + 16, x - 1, None][inner]).all()
+    assert met >= {IntraMode.VERTICAL, IntraMode.HORIZONTAL}

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::{
-    coding_unit::{Unit, UnitKind},
+    coding_unit::{part_mode, Unit, UnitKind},
     motion::{Motion, PredictionBlock},
     sink::Sink,
     slice_data::SliceParser,
 };
-use crate::picture::{flags, Block, BlockClass, Split};
+use crate::picture::{flags, Block, BlockClass, Split, MODES_DIFFER};
 
 /// A cell that several prediction blocks share.
 #[derive(Clone, Copy, Debug)]
@@ -135,14 +135,41 @@ impl<K: Sink> SliceParser<'_, K> {
             if matches!(unit.kind, UnitKind::Intra) {
                 cell.covered |= 0x33 << ((unit.x >> 2 & 3) + (unit.y & 12));
             }
-            if (unit.x | unit.y) & 8 != 0 {
-                return;
-            }
+        }
+        if class == BlockClass::Intra {
+            self.put_intra_modes(unit);
+        }
+        if unit.log2_size == 3 && (unit.x | unit.y) & 8 != 0 {
+            return;
         }
         let class = class as u8;
         self.for_cells(unit.x, unit.y, unit.log2_size, |block| {
             (block.class, block.qp, block.mb_type) = (class, qp, mb_type);
         });
+    }
+
+    /// Modes of intra prediction of a unit, by 8x8 quadrants of its cells.
+    fn put_intra_modes(&mut self, unit: &Unit) {
+        let whole = unit.part_mode != part_mode::NXN;
+        let coded = |part: usize| u32::from(unit.luma_modes[part]) + 1;
+        if unit.log2_size == 3 {
+            let same = whole || unit.luma_modes == [unit.luma_modes[0]; 4];
+            let mode = if same { coded(0) } else { MODES_DIFFER.into() };
+            let quadrant = (unit.x >> 3 & 1) | (unit.y >> 2 & 2);
+            self.for_cells(unit.x, unit.y, 3, |block| block.split |= mode << (8 * quadrant));
+        } else if whole {
+            self.for_cells(unit.x, unit.y, unit.log2_size, |block| block.split = coded(0) * 0x0101_0101);
+        } else if unit.log2_size == 4 {
+            let modes = (0..4).fold(0, |modes, part| modes | coded(part) << (8 * part));
+            self.for_cells(unit.x, unit.y, 4, |block| block.split = modes);
+        } else {
+            let half = 1 << (unit.log2_size - 1);
+            for part in 0..4 {
+                let (x, y) = (unit.x + (part & 1) * half, unit.y + (part >> 1) * half);
+                let modes = coded(part as usize) * 0x0101_0101;
+                self.for_cells(x, y, unit.log2_size - 1, |block| block.split = modes);
+            }
+        }
     }
 
     /// Number of a cell inside the tree block.

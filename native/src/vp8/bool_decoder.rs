@@ -51,12 +51,24 @@ impl<'a> BoolDecoder<'a> {
     /// Reads B(p): one bool that is false with a probability of `probability` / 256.
     #[inline(always)]
     pub fn read_bool(&mut self, probability: u8) -> bool {
+        self.decide::<true>(probability)
+    }
+
+    /// `read_bool` of one that may well come out either way.
+    #[inline(always)]
+    pub fn read_open_bool(&mut self, probability: u8) -> bool {
+        self.decide::<false>(probability)
+    }
+
+    /// After a false that was `EXPECTED` the range rarely doubles: a branch foresees that. Else it would be wrong too often.
+    #[inline(always)]
+    fn decide<const EXPECTED: bool>(&mut self, probability: u8) -> bool {
         let split = self.split(probability);
         let threshold = u64::from(split) << DECIDING_SHIFT;
         // Branches instead of selections: most bools are as expected, and the next then need not wait for them.
         if self.window < threshold {
             self.range = split;
-            if split < 128 {
+            if !EXPECTED || split < 128 {
                 self.normalise();
             }
             return false;
@@ -75,7 +87,8 @@ impl<'a> BoolDecoder<'a> {
         let bit = self.window >= threshold;
         self.window = self.window.wrapping_sub(if bit { threshold } else { 0 });
         self.range = if bit { self.range.wrapping_sub(split) } else { split };
-        self.normalise();
+        // Half of the range is left, at least 64.
+        self.shift(u32::from(self.range < 128));
         bit
     }
 
@@ -92,7 +105,11 @@ impl<'a> BoolDecoder<'a> {
     /// Doubles the range until it is at least 128.
     #[inline(always)]
     fn normalise(&mut self) {
-        let shift = (self.range | 1).leading_zeros().wrapping_sub(u32::BITS - DECIDING_BITS) & 7;
+        self.shift((self.range | 1).leading_zeros().wrapping_sub(u32::BITS - DECIDING_BITS) & 7);
+    }
+
+    #[inline(always)]
+    fn shift(&mut self, shift: u32) {
         self.range <<= shift;
         self.window <<= shift;
         self.available = self.available.wrapping_sub(shift);

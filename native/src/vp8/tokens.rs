@@ -244,21 +244,22 @@ fn read_block<S: Sink>(
     let mut levels = Levels::default();
     let mut position = first;
     let mut node = &probabilities[position][usize::from(context)];
-    if !bits.read_bool(node[0]) {
+    if !bits.read_open_bool(node[0]) {
         return levels;
     }
     levels.has_tokens = true;
     listener.block(block);
     loop {
         // After a zero, the end of the block cannot follow.
-        while !bits.read_bool(node[1]) {
+        while !bits.read_open_bool(node[1]) {
             position += 1;
             if position == 16 {
                 return levels;
             }
             node = &probabilities[position][0];
         }
-        let (magnitude, context) = if bits.read_bool(node[2]) { (read_large(bits, node), 2) } else { (1, 1) };
+        let (magnitude, context) =
+            if bits.read_open_bool(node[2]) { (read_large(bits, node), 2) } else { (1, 1) };
         let level = if bits.read_flag() { -magnitude } else { magnitude };
         listener.level(block, position, level as i16);
         levels.coefficients = levels.coefficients.wrapping_add(1);
@@ -270,7 +271,7 @@ fn read_block<S: Sink>(
         }
         position += 1;
         node = &probabilities[position][context];
-        if position == 16 || !bits.read_bool(node[0]) {
+        if position == 16 || !bits.read_open_bool(node[0]) {
             return levels;
         }
     }
@@ -280,29 +281,29 @@ fn read_block<S: Sink>(
 // RFC 6386 13.2: coeff_tree from DCT_2 on
 #[inline(always)]
 fn read_large(bits: &mut BoolDecoder, node: &[u8; 11]) -> i32 {
-    if !bits.read_bool(node[3]) {
-        if !bits.read_bool(node[4]) {
+    if !bits.read_open_bool(node[3]) {
+        if !bits.read_open_bool(node[4]) {
             return 2;
         }
-        return 3 + i32::from(bits.read_bool(node[5]));
+        return 3 + i32::from(bits.read_open_bool(node[5]));
     }
-    if !bits.read_bool(node[6]) {
-        if !bits.read_bool(node[7]) {
-            return 5 + i32::from(bits.read_bool(159));
+    if !bits.read_open_bool(node[6]) {
+        if !bits.read_open_bool(node[7]) {
+            return 5 + i32::from(bits.read_open_bool(159));
         }
-        return 7 + 2 * i32::from(bits.read_bool(165)) + i32::from(bits.read_bool(145));
+        return 7 + 2 * i32::from(bits.read_open_bool(165)) + i32::from(bits.read_open_bool(145));
     }
     read_category(bits, node)
 }
 
 #[inline(always)]
 fn read_category(bits: &mut BoolDecoder, node: &[u8; 11]) -> i32 {
-    let category = if bits.read_bool(node[8]) {
-        2 + usize::from(bits.read_bool(node[10]))
+    let category = if bits.read_open_bool(node[8]) {
+        2 + usize::from(bits.read_open_bool(node[10]))
     } else {
-        usize::from(bits.read_bool(node[9]))
+        usize::from(bits.read_open_bool(node[9]))
     };
     let extra =
-        EXTRA_BITS[category].iter().fold(0, |value, &bit| value << 1 | i32::from(bits.read_bool(bit)));
+        EXTRA_BITS[category].iter().fold(0, |value, &bit| value << 1 | i32::from(bits.read_open_bool(bit)));
     3 + (8 << category) + extra
 }

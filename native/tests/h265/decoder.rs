@@ -11,7 +11,7 @@ use ovbits::{
         stream::Parser,
     },
     nal::Framing,
-    picture::{flags, Block, Picture},
+    picture::{flags, Block, BlockClass, Picture, MODES_DIFFER},
     unit::{Options, ParsedPicture},
 };
 
@@ -45,6 +45,44 @@ impl Frame {
         }
         samples.map(|sample| sample as u8).collect()
     }
+}
+
+/// The modes that the records keep are those that make the samples.
+fn check_intra_modes(coded: &Coded) -> Result<(), String> {
+    let mut modes = HashMap::new();
+    for event in &coded.events {
+        let Event::Unit(unit) = event else { continue };
+        let size = 1 << unit.log2_size;
+        for (y, x) in
+            (0..size).step_by(4).flat_map(|y| (0..size).step_by(4).map(move |x| (unit.y + y, unit.x + x)))
+        {
+            let mode = unit.luma_modes[unit.part_at(x, y)] + 1;
+            let known = unit.is_intra() && !unit.pcm;
+            modes.insert((x as usize / 4, y as usize / 4), if known { mode } else { 0 });
+        }
+    }
+    let picture = &coded.picture;
+    for (cell, block) in picture.blocks.iter().enumerate() {
+        if block.class != BlockClass::Intra as u8 || block.flags & flags::SPLIT != 0 {
+            continue;
+        }
+        for (quadrant, kept) in block.split.to_le_bytes().into_iter().enumerate() {
+            let x = 4 * (cell % picture.mb_cols) + 2 * (quadrant & 1);
+            let y = 4 * (cell / picture.mb_cols) + (quadrant & 2);
+            let found = [(x, y), (x + 1, y), (x, y + 1), (x + 1, y + 1)].map(|at| modes.get(&at).copied());
+            let expected = match found {
+                [first, ..] if found == [first; 4] => first.unwrap_or(kept),
+                _ => MODES_DIFFER,
+            };
+            if kept != expected {
+                return Err(format!(
+                    "cell {cell}: intra modes {:08x}, quadrant {quadrant} {found:?}",
+                    block.split
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One stream.
@@ -101,6 +139,7 @@ impl Decoder {
             slice: None,
         };
         builder.run(&coded.events)?;
+        check_intra_modes(coded)?;
         self.cells += coded.picture.blocks.len();
         let [left, _, top, _] = sps.conf_win_offsets.map(|offset| offset as usize);
         let (unit_x, unit_y) = match sps.chroma_array_type() {
