@@ -12,6 +12,7 @@ python -m benchmarks.encode --size small --size base         random weights; nee
 python -m benchmarks.encode --grid 16x16 --grid 32x32        256 and 1024 cached patches
 python -m benchmarks.encode --streams 1,2,4,8,16             runs shared by so many streams
 python -m benchmarks.encode --peers --limit 60               torch's dense pass, eager and compiled
+python -m benchmarks.encode --backend onnx --precision int8  onnxruntime where the native core would compute
 python -m benchmarks.encode --backend torch --device cuda --size large     needs torch and numpy alone
 ```
 """
@@ -26,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 
 import numpy as np
@@ -71,7 +72,15 @@ class Bench:
         """For people."""
         if self.backend == "torch":
             return f"{self.size} float32, torch on {device_name(self.device)}"
-        return f"{self.size} {'int8' if self.mode == 'fast' else 'float32'}, onnxruntime"
+        runtime = "the native core" if self.native else "onnxruntime"
+        return f"{self.size} {'int8' if self.mode == 'fast' else 'float32'}, {runtime}"
+
+    @cached_property
+    def native(self) -> bool:
+        """Whether the native core computes."""
+        from ovstream.encode.native import NativeBackend
+
+        return self.backend != "torch" and isinstance(self.encoder().backend, NativeBackend)
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -80,8 +89,9 @@ class Bench:
 
     def encoder(self, streams: int = 1) -> Encoder:
         """Opens the model; without probes, so that n patches are n patches."""
-        if self.backend == "onnx":
-            return load_encoder(self._folder, mode=self.mode, streams=streams, probes=0)
+        if self.backend != "torch":
+            backend = "onnx" if self.mode == "exact" else self.backend
+            return load_encoder(self._folder, mode=self.mode, streams=streams, probes=0, backend=backend)
         from ovstream.encode.torch_backend import TorchBackend
 
         opened = TorchBackend(self.config, random_tensors(self.config), device=self.device, lanes=streams)
@@ -246,7 +256,7 @@ def streams_table(
     print(f"\n{bench.title}, {grid[0] * grid[1]} cached patches: ms per picture, alone and in shared runs")
     print(f"{'streams':>9}{'n each':>8}{'alone':>9}{'shared':>9}{'gain':>8}")
     for count in streams:
-        width = count if bench.backend == "torch" else min(count, WIDEST)
+        width = count if bench.backend == "torch" or bench.native else min(count, WIDEST)
         rng, encoder = np.random.default_rng(SEED), bench.encoder(width)
         states = [encoder.new_state(grid) for _ in range(count)]
         for state in states:
@@ -284,7 +294,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="for each table")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds a cell may take to be measured")
     parser.add_argument("--precision", choices=["float32", "int8", "both"], default="both")
-    parser.add_argument("--backend", choices=["onnx", "torch"], default="onnx")
+    parser.add_argument("--backend", choices=["auto", "native", "onnx", "torch"], default="auto")
     parser.add_argument("--device", default="cpu", help="of torch")
     parser.add_argument("--streams", help="shared runs instead, for example 1,2,4,8,16")
     parser.add_argument("--peers", action="store_true", help="torch's dense pass as well")

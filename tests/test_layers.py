@@ -84,7 +84,7 @@ FOREIGN: dict[str, set[str]] = {
     "nal": set(),
 }
 # Layers that only some others may know, although they lie below them.
-ONLY_FOR: dict[str, set[str]] = {"decode": {"pipeline"}, "_native": {"bitstream", "wire"}}
+ONLY_FOR: dict[str, set[str]] = {"decode": {"pipeline"}, "_native": {"bitstream", "encode", "wire"}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 pub mod abi;
 pub mod bits;
+mod encoder;
 pub mod error;
 pub mod h264;
 pub mod h265;

@@ -156,8 +156,10 @@ class EncodeConfig(Section):
     )
     threads: int = Field(default=1, ge=1)
     provider: Literal["cpu", "cuda", "tensorrt", "openvino"] = "cpu"
-    runtime: Literal["onnx", "torch"] = Field(
-        default="onnx", description="onnx: onnxruntime; torch: the extra 'torch', float32 in every mode"
+    runtime: Literal["auto", "native", "onnx", "torch"] = Field(
+        default="auto",
+        description="native: the Rust core, mode fast, CPUs with AVX-512 VNNI; onnx: onnxruntime; auto: native where "
+        "it can, else onnx; torch: the extra 'torch', float32 in every mode",
     )
     device: str = Field(default="cpu", description="of runtime torch, for example cuda:0")
     cache: Literal["float32", "float16"] = Field(

@@ -98,6 +98,7 @@ def test_no_patches_no_work_same_bits(
         raise AssertionError("the graph ran")
 
     monkeypatch.setattr("ovstream.encode.session.Binding.run", fail)
+    monkeypatch.setattr("ovstream.encode.native.NativeBackend.run", fail)
     again = encoder.encode_patches(state, patches([], 0))
     assert np.array_equal(again.scene, outputs[-1].scene)
     assert np.array_equal(again.tokens, before)

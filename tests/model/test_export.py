@@ -123,13 +123,13 @@ def test_spared_matrices_are_not_rounded(tmp_path: Path) -> None:
         assert rounded == (key.endswith("weight") and value.dim() > 1 and "head." not in key), key
 
 
-@pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_int8_is_close_to_float32(tmp_path: Path, weights: str) -> None:
+@pytest.mark.parametrize(("weights", "backend"), [("float32", "onnx"), ("int8", "onnx"), ("int8", "auto")])
+def test_int8_is_close_to_float32(tmp_path: Path, weights: str, backend: str) -> None:
     """Errors in units of the distance between embeddings: cosines alone flatter."""
     export_model(nano(), tmp_path, model_id="nano", trained=False, weights=weights)
     scenes = {}
     for mode in ("exact", "fast"):
-        encoder = load_encoder(tmp_path, mode=mode)
+        encoder = load_encoder(tmp_path, mode=mode, backend=backend)
         images = np.random.default_rng(1).integers(0, 256, (3, 56, 56, 3), np.uint8)
         scenes[mode] = np.stack([encoder.encode_image(image).scene for image in images])
     spread = np.linalg.norm(scenes["exact"][0] - scenes["exact"][1])
@@ -153,7 +153,7 @@ def test_the_self_test_is_as_strict_as_int8_allows(tmp_path: Path) -> None:
     manifest = export_model(nano(), tmp_path, model_id="nano", trained=False)
     assert manifest == ModelFolder.read(tmp_path)
     assert manifest.tolerance("float32") == 1e-3
-    found = load_encoder(tmp_path, mode="fast").golden_error
+    found = load_encoder(tmp_path, mode="fast", backend="onnx").golden_error
     assert manifest.tolerance("int8") / 15 < found < manifest.tolerance("int8")
     assert manifest.tolerance("int8") < 0.6
     path = tmp_path / "config.json"
