@@ -12,7 +12,7 @@ python -m benchmarks.encode --size small --size base         random weights; nee
 python -m benchmarks.encode --grid 16x16 --grid 32x32        256 and 1024 cached patches
 python -m benchmarks.encode --streams 1,2,4,8,16             runs shared by so many streams
 python -m benchmarks.encode --peers --limit 60               torch's dense pass, eager and compiled
-python -m benchmarks.encode --backend onnx --precision int8  onnxruntime where the native core would compute
+python -m benchmarks.encode --backend onnx                   onnxruntime where the native core would compute
 python -m benchmarks.encode --backend torch --device cuda --size large     needs torch and numpy alone
 ```
 """
@@ -90,8 +90,7 @@ class Bench:
     def encoder(self, streams: int = 1) -> Encoder:
         """Opens the model; without probes, so that n patches are n patches."""
         if self.backend != "torch":
-            backend = "onnx" if self.mode == "exact" else self.backend
-            return load_encoder(self._folder, mode=self.mode, streams=streams, probes=0, backend=backend)
+            return load_encoder(self._folder, mode=self.mode, streams=streams, probes=0, backend=self.backend)
         from ovstream.encode.torch_backend import TorchBackend
 
         opened = TorchBackend(self.config, random_tensors(self.config), device=self.device, lanes=streams)

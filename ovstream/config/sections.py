@@ -158,7 +158,7 @@ class EncodeConfig(Section):
     provider: Literal["cpu", "cuda", "tensorrt", "openvino"] = "cpu"
     runtime: Literal["auto", "native", "onnx", "torch"] = Field(
         default="auto",
-        description="native: the Rust core, mode fast, CPUs with AVX-512 VNNI; onnx: onnxruntime; auto: native where "
+        description="native: the Rust core, CPUs with AVX-512 VNNI; onnx: onnxruntime; auto: native where "
         "it can, else onnx; torch: the extra 'torch', float32 in every mode",
     )
     device: str = Field(default="cpu", description="of runtime torch, for example cuda:0")

@@ -53,8 +53,8 @@ def load_encoder(
         cache: How states hold keys and values; "float16" halves their memory, for one more rounding.
         streams: Most streams that a run may serve; more than one opens a second graph, which holds the weights once
             more. Calls come together where somebody gathers them: see `ovstream.pipeline.gather`.
-        backend: "native" runs mode "fast" in the native core, several times faster where few patches change: on one
-            thread of a CPU with AVX-512 VNNI, with float32 caches. "onnx" runs the graphs on onnxruntime. "auto":
+        backend: "native" runs in the native core, about twice as fast where few patches change: on one thread of a
+            CPU with AVX-512 VNNI, with float32 caches. "onnx" runs the graphs on onnxruntime. "auto":
             "native" where that is possible, else "onnx". "torch" (extra `torch`) computes the same in torch, in
             float32 in every mode.
         device: Of torch, say "cuda:0".
@@ -82,13 +82,13 @@ def load_encoder(
     if threads < 1:
         raise ConfigError(f"threads is {threads}: must be at least 1")
     opened: Backend
-    obstacle = _native_obstacle(manifest, precision, threads, provider, cache)
+    obstacle = _native_obstacle(manifest, threads, provider, cache)
     if backend == "native" and obstacle:
         raise ConfigError(f"backend 'native' cannot run this: {obstacle}")
     if backend == "auto":
         backend = "onnx" if obstacle else "native"
     if backend == "native":
-        opened = _native(folder, manifest, streams)
+        opened = _native(folder, manifest, precision, streams)
     elif backend == "torch":
         precision = "float32"
         opened = _torch(folder, manifest, device=device, lanes=streams)
@@ -104,14 +104,11 @@ def load_encoder(
     return encoder
 
 
-def _native_obstacle(
-    manifest: ModelFolder, precision: Precision, threads: int, provider: Provider, cache: CacheType
-) -> str:
+def _native_obstacle(manifest: ModelFolder, threads: int, provider: Provider, cache: CacheType) -> str:
     """Why the native core cannot run a model; empty if it can."""
     from ovstream.encode.native import supported
 
     obstacles = {
-        "it computes mode 'fast' alone": precision != "int8",
         f"its graph is a foreign one ({manifest.graph})": manifest.graph != OWN_GRAPH,
         "it runs on one thread": threads != 1,
         f"provider is '{provider}'": provider != "cpu",
@@ -123,16 +120,25 @@ def _native_obstacle(
     return next((text for text, stands in obstacles.items() if stands), "")
 
 
-def _native(folder: Path, manifest: ModelFolder, streams: int) -> Backend:
+def _native(folder: Path, manifest: ModelFolder, precision: Precision, streams: int) -> Backend:
     """Lays the weights out for the native core."""
     from ovstream.encode.native import NativeBackend
 
-    weights = folder / manifest.weights_name("int8")
-    if not weights.is_file():
-        raise ModelError(f"{folder} lacks {weights.name}: export the model again")
-    if manifest.storage == "int8":
+    weights = _checked_weights(folder, manifest, precision)
+    return NativeBackend(
+        manifest.architecture, weights, precision=precision, max_tokens=manifest.max_tokens, lanes=streams
+    )
+
+
+def _checked_weights(folder: Path, manifest: ModelFolder, precision: Precision) -> Path:
+    """The file with the weights of a graph; the folder is complete, whatever runs it."""
+    weights = folder / manifest.weights_name(precision)
+    for file in (folder / graph_name(precision), weights):
+        if not file.is_file():
+            raise ModelError(f"{folder} lacks {file.name}: export the model again")
+    if precision == "float32" or manifest.storage == "int8":
         _check_digest(weights, manifest.digest)
-    return NativeBackend(manifest.architecture, weights, max_tokens=manifest.max_tokens, lanes=streams)
+    return weights
 
 
 def _onnx(
@@ -147,12 +153,7 @@ def _onnx(
     """Opens the graphs that a choice of options needs."""
     from ovstream.encode.session import GraphSession
 
-    weights = folder / manifest.weights_name(precision)
-    for file in (folder / graph_name(precision), weights):
-        if not file.is_file():
-            raise ModelError(f"{folder} lacks {file.name}: export the model again")
-    if precision == "float32" or manifest.storage == "int8":
-        _check_digest(weights, manifest.digest)
+    weights = _checked_weights(folder, manifest, precision)
 
     def variant(lanes: int) -> bytes:
         from ovstream.model.graph import build_graph

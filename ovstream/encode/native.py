@@ -1,8 +1,8 @@
-"""The native core as a backend: int8 on CPUs with AVX-512 VNNI, made for few tokens.
+"""The native core as a backend: CPUs with AVX-512 VNNI, made for few tokens.
 
-The same model folders and states as onnxruntime's: the core computes what the graph `int8.onnx` does, in place, but rounds
-the activations of each token by themselves instead of all of a run together. So a token's numbers do not depend on its
-company, and shared runs give what each stream alone would have got, bit for bit.
+The same model folders and states as onnxruntime's: the core computes what the graphs do, in place. Where matrices are
+rounded to int8 it rounds the activations of each token by themselves instead of all of a run together. So in every mode a
+token's numbers do not depend on its company, and shared runs give what each stream alone would have got, bit for bit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ovstream.encode.backend import Job
 from ovstream.encode.state import EncoderState
 from ovstream.errors import ModelError
 from ovstream.model.config import TEMPORAL_POSITIONS, VisionConfig
-from ovstream.model.folder import SCALE_SUFFIX
+from ovstream.model.folder import SCALE_SUFFIX, Precision
 from ovstream.model.nodes import stored_tensors
 from ovstream.model.rope import frequencies, pair_split
 from ovstream.types import FloatArray
@@ -39,7 +39,8 @@ class NativeBackend:
 
     Args:
         config: Shape of the model.
-        weights: safetensors file with the weights of the graph `int8.onnx`.
+        weights: safetensors file with the weights of the graph of that precision.
+        precision: "float32" computes in float32; "int8" multiplies int8 by activations that are rounded on the fly.
         max_tokens: Most patches that a state may hold.
         lanes: Most jobs that one run takes.
 
@@ -47,9 +48,17 @@ class NativeBackend:
         ModelError: The file lacks a tensor.
     """
 
-    def __init__(self, config: VisionConfig, weights: Path, *, max_tokens: int, lanes: int = 1) -> None:
+    def __init__(
+        self,
+        config: VisionConfig,
+        weights: Path,
+        *,
+        precision: Precision,
+        max_tokens: int,
+        lanes: int = 1,
+    ) -> None:
         self._lanes = lanes
-        self._packed = pack(config, weights, places=max(max_tokens, TEMPORAL_POSITIONS))
+        self._packed = pack(config, weights, precision=precision, places=max(max_tokens, TEMPORAL_POSITIONS))
         packed = self._packed
         self._model = ffi.new(
             "OvbitsModel *",
@@ -136,13 +145,13 @@ class Packed:
     places: int
 
 
-def pack(config: VisionConfig, weights: Path, *, places: int) -> Packed:
+def pack(config: VisionConfig, weights: Path, *, precision: Precision, places: int) -> Packed:
     """Reads and lays out the weights of a model.
 
     Raises:
         ModelError: The file lacks a tensor.
     """
-    return _Packer(config, read_tensors(weights)).packed(places)
+    return _Packer(config, read_tensors(weights), precision).packed(places)
 
 
 def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -165,8 +174,11 @@ def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
 class _Packer:
     """Puts one thing after the other."""
 
-    def __init__(self, config: VisionConfig, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    def __init__(
+        self, config: VisionConfig, tensors: Mapping[str, npt.NDArray[Any]], precision: Precision
+    ) -> None:
         self._config = config
+        self._precision = precision
         self._tensors = tensors
         self._floats: list[npt.NDArray[Any]] = []
         self._bytes: list[npt.NDArray[Any]] = []
@@ -187,8 +199,8 @@ class _Packer:
             self._norm("layernorm_post")
             self._head()
         return Packed(
-            np.concatenate([part.astype(np.float32).reshape(-1) for part in self._floats]),
-            np.concatenate([np.zeros(0, np.uint8), *(part.reshape(-1) for part in self._bytes)]),
+            _in_a_row(self._floats, np.float32),
+            _in_a_row(self._bytes, np.uint8),
             np.array(self._kinds, np.uint8),
             np.argmax(per_position != 0, axis=0).astype(np.uint8),
             places,
@@ -237,7 +249,7 @@ class _Packer:
         """The joined matrices of `keys`; `rows` picks and reorders their outputs."""
         names = [f"{key}weight" for key in keys]
         chosen = slice(None) if rows is None else rows
-        rounded = all(self._tensor(name).dtype == np.int8 for name in names)
+        rounded = self._precision == "int8" and all(self._tensor(name).dtype == np.int8 for name in names)
         self._kinds.append(int(rounded))
         if rounded:
             matrix = np.concatenate(
@@ -258,6 +270,16 @@ class _Packer:
         filled[:, :inputs] = matrix.view(np.uint8) + np.uint8(128)
         self._bytes.append(filled.reshape(outputs // PANEL, PANEL, -1, 4).transpose(0, 2, 1, 3))
         self._floats += [matrix.sum(axis=1, dtype=np.int64), scales]
+
+
+def _in_a_row(parts: list[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """One array of all numbers; parts may be views in another order, which are copied once."""
+    row = np.empty(sum(part.size for part in parts), dtype)
+    start = 0
+    for part in parts:
+        row[start : start + part.size].reshape(part.shape)[...] = part
+        start += part.size
+    return row
 
 
 def _pointer(kind: str, array: npt.NDArray[Any]) -> Any:

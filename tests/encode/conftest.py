@@ -25,6 +25,18 @@ def exact(folder: Path) -> Encoder:
 
 
 @pytest.fixture(scope="session")
+def graph(folder: Path) -> Encoder:
+    """As `exact`, on onnxruntime whatever the processor."""
+    return load_encoder(folder, mode="exact", backend="onnx")
+
+
+@pytest.fixture(scope="session")
+def fast_graph(folder: Path) -> Encoder:
+    """As `fast`, on onnxruntime whatever the processor."""
+    return load_encoder(folder, mode="fast", probes=8, backend="onnx")
+
+
+@pytest.fixture(scope="session")
 def fast(folder: Path) -> Encoder:
     return load_encoder(folder, mode="fast", probes=8)
 

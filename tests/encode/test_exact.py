@@ -23,8 +23,12 @@ def run(encoder: Encoder, pictures: list[Patches]) -> tuple[EncoderState, list[O
     return state, [encoder.encode_patches(state, picture) for picture in pictures]
 
 
-def test_exact_mode_is_one_call_with_a_staleness_mask(exact: Encoder, folder: Path) -> None:
+@pytest.mark.parametrize("encoder", ["exact", "graph"])
+def test_exact_mode_is_one_call_with_a_staleness_mask(
+    encoder: str, folder: Path, request: pytest.FixtureRequest
+) -> None:
     """All versions of all tokens at once, each seeing those that were alive when it was encoded."""
+    exact: Encoder = request.getfixturevalue(encoder)
     state = exact.new_state(GRID)
     pictures = [(everything(0), 0)] + [(patches(slots, 7 + t), t) for slots, t in UPDATES]
     owner = np.zeros(SLOTS, np.int64)  # version living in each slot
@@ -60,7 +64,7 @@ def test_exact_mode_is_one_call_with_a_staleness_mask(exact: Encoder, folder: Pa
     assert np.abs(output.tokens - unmasked).max() > 0.1
 
 
-@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("mode", ["exact", "fast", "graph", "fast_graph"])
 def test_all_patches_equal_a_dense_pass_bit_for_bit(mode: str, request: pytest.FixtureRequest) -> None:
     encoder: Encoder = request.getfixturevalue(mode)
     history = [everything(0), *(patches(slots, t) for slots, t in UPDATES)]
@@ -86,7 +90,7 @@ def test_dense_mode_equals_exact_mode_with_all_patches(exact: Encoder, dense: En
     assert np.array_equal(found[1].event, state.tokens[[3, 17]].mean(axis=0))
 
 
-@pytest.mark.parametrize("mode", ["exact", "fast", "dense"])
+@pytest.mark.parametrize("mode", ["exact", "fast", "dense", "graph"])
 def test_no_patches_no_work_same_bits(
     mode: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +109,7 @@ def test_no_patches_no_work_same_bits(
     assert (again.event, again.n_updated, again.flops) == (None, 0, 0)
 
 
-@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("mode", ["exact", "fast", "graph", "fast_graph"])
 def test_order_of_patches_makes_no_difference(mode: str, request: pytest.FixtureRequest) -> None:
     encoder: Encoder = request.getfixturevalue(mode)
     picture = patches([2, 5, 11, 20, 21], 1)
@@ -116,7 +120,7 @@ def test_order_of_patches_makes_no_difference(mode: str, request: pytest.Fixture
     assert one.snapshot() == other.snapshot()
 
 
-@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("mode", ["exact", "fast", "graph", "fast_graph"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_streams_do_not_leak_into_each_other(mode: str, threads: int, request: pytest.FixtureRequest) -> None:
     encoder: Encoder = request.getfixturevalue(mode)
@@ -138,8 +142,10 @@ def test_streams_do_not_leak_into_each_other(mode: str, threads: int, request: p
     assert len(set(alone)) == 3
 
 
-def test_dead_slots_are_masked(exact: Encoder, folder: Path) -> None:
+@pytest.mark.parametrize("encoder", ["exact", "graph"])
+def test_dead_slots_are_masked(encoder: str, folder: Path, request: pytest.FixtureRequest) -> None:
     """A state that knows some patches equals the model on these alone, whatever lies in the other slots."""
+    exact: Encoder = request.getfixturevalue(encoder)
     known = patches([1, 2, 8, 15, 22], 3)
     state = exact.new_state(GRID)
     state.keys[:] = 50
@@ -157,11 +163,11 @@ def test_dead_slots_are_masked(exact: Encoder, folder: Path) -> None:
     assert np.abs(output.scene - scene[0].numpy()).max() < 5e-5
 
 
-def test_update_in_place_equals_update_of_copies(exact: Encoder, folder: Path) -> None:
+def test_update_in_place_equals_update_of_copies(graph: Encoder, folder: Path) -> None:
     """Inputs and outputs of a cache share memory; a plain run with memory of its own must agree bit for bit."""
     import onnxruntime
 
-    state, _ = run(exact, [everything(0)])
+    state, _ = run(graph, [everything(0)])
     assert state.head_keys is not None
     assert state.head_values is not None
     names = {
@@ -177,7 +183,7 @@ def test_update_in_place_equals_update_of_copies(exact: Encoder, folder: Path) -
     feeds["slots"] = picture.indices.astype(np.int64)
     session = onnxruntime.InferenceSession(str(folder / "float32.onnx"), providers=["CPUExecutionProvider"])
     outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True))
-    exact.encode_patches(state, picture)
+    graph.encode_patches(state, picture)
     for name, array in names.items():
         assert np.array_equal(outputs[f"{name}.out"], array), name
         changed = np.any(array != feeds[name], axis=-1).reshape(-1, SLOTS).any(axis=0)

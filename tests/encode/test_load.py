@@ -94,7 +94,7 @@ def test_changed_weights_are_noticed(copy: Path) -> None:
 def test_an_unreadable_graph_is_named(copy: Path) -> None:
     (copy / "float32.onnx").write_bytes(b"no graph")
     with pytest.raises(ModelError, match=r"float32\.onnx"):
-        load_encoder(copy, mode="exact")
+        load_encoder(copy, mode="exact", backend="onnx")
 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])

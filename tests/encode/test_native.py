@@ -53,7 +53,7 @@ def test_as_close_to_float32_as_the_graph(tmp_path: Path, name: str) -> None:
     model = random_model(config, seed=7)
     export_model(model, tmp_path, model_id="nano", trained=False, weights="int8", spare=spare)
     exact, graph, native = (
-        load_encoder(tmp_path, mode="exact"),
+        load_encoder(tmp_path, mode="exact", backend="onnx"),
         opened(tmp_path, backend="onnx"),
         opened(tmp_path),
     )
@@ -73,9 +73,28 @@ def test_as_close_to_float32_as_the_graph(tmp_path: Path, name: str) -> None:
 
 
 @needs_kernels
-def test_company_makes_no_difference(folder: Path) -> None:
+@pytest.mark.parametrize("name", SHAPES)
+def test_float32_equals_the_graph(tmp_path: Path, name: str) -> None:
+    config, spare = SHAPES[name]
+    model = random_model(config, seed=7)
+    export_model(model, tmp_path, model_id="nano", trained=False, weights="int8", spare=spare)
+    graph, native = (load_encoder(tmp_path, mode="exact", backend=one) for one in ("onnx", "native"))
+    states = {encoder: encoder.new_state(GRID) for encoder in (graph, native)}
+    for seed, indices in enumerate([list(range(SLOTS)), [3], [9, 2, 4]]):
+        picture = noise(indices, seed, config.patch_size)
+        for encoder, state in states.items():
+            encoder.encode_patches(state, picture)
+        for what in ("scene", "tokens", "keys", "values", "head_keys", "head_values"):
+            found, wanted = (getattr(states[one], what) for one in (native, graph))
+            if wanted is not None:
+                assert missed(found, wanted) < 3e-6, (what, seed)
+
+
+@needs_kernels
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_company_makes_no_difference(folder: Path, mode: str) -> None:
     """Ragged streams in one run: the same bits as each alone."""
-    encoder = opened(folder, streams=3)
+    encoder = opened(folder, mode=mode, streams=3)
     grids = [GRID, (3, 5), GRID]
     scripts = [[list(range(24)), [3, 4, 9]], [list(range(15)), [1]], [[2, 5], list(range(1, 20))]]
     alone = [encoder.new_state(grid) for grid in grids]
@@ -142,14 +161,13 @@ def test_weights_of_another_length_are_refused(folder: Path) -> None:
 def test_auto_takes_the_core_where_it_can(folder: Path) -> None:
     native = bool(lib.ovbits_encode_supported())
     assert isinstance(load_encoder(folder).backend, NativeBackend) == native
-    for options in ({"mode": "exact"}, {"threads": 2}, {"cache": "float16"}, {"backend": "onnx"}):
+    for options in ({"threads": 2}, {"cache": "float16"}, {"backend": "onnx"}):
         assert not isinstance(load_encoder(folder, **options).backend, NativeBackend), options
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"mode": "exact"}, "mode 'fast' alone"),
         ({"threads": 2}, "one thread"),
         ({"cache": "float16"}, "cache is 'float16'"),
         ({"provider": "cuda"}, "provider is 'cuda'"),

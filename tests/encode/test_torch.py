@@ -57,7 +57,7 @@ def test_torch_equals_onnxruntime(folder: Path, cache: str, place: str) -> None:
     encoder = away(encoder) if place == "away" else encoder
     close(
         play(encoder),
-        play(load_encoder(folder, mode="exact", cache=cache)),
+        play(load_encoder(folder, mode="exact", cache=cache, backend="onnx")),
         1e-4 if cache == "float32" else 2e-2,
     )
 
@@ -67,7 +67,7 @@ def test_without_a_head_and_with_int8_rows(tmp_path: Path, weights: str) -> None
     export_model(nano(use_head=False, rope="rotary"), tmp_path, model_id="n", trained=False, weights=weights)
     close(
         play(away(load_encoder(tmp_path, mode="exact", backend="torch"))),
-        play(load_encoder(tmp_path, mode="exact")),
+        play(load_encoder(tmp_path, mode="exact", backend="onnx")),
         1e-4,
     )
 
@@ -83,7 +83,7 @@ def test_drift_is_corrected_where_the_caches_are(folder: Path) -> None:
 
 def test_a_snapshot_goes_on_in_the_other_backend(folder: Path) -> None:
     torch_encoder = away(load_encoder(folder, mode="exact", backend="torch"))
-    onnx_encoder = load_encoder(folder, mode="exact")
+    onnx_encoder = load_encoder(folder, mode="exact", backend="onnx")
     start, state = play(torch_encoder), onnx_encoder.new_state(GRID)
     state.restore(start.snapshot())
     back = torch_encoder.new_state(GRID)

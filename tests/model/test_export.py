@@ -80,10 +80,11 @@ def test_weights_are_not_copied_into_the_graph() -> None:
 @pytest.mark.parametrize("rope", ["onevision", "rotary"])
 @pytest.mark.parametrize("use_head", [True, False])
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_onnx_equals_torch(tmp_path: Path, rope: str, use_head: bool, weights: str) -> None:
+@pytest.mark.parametrize("backend", ["onnx", "auto"])
+def test_onnx_equals_torch(tmp_path: Path, rope: str, use_head: bool, weights: str, backend: str) -> None:
     model = nano(rope=rope, use_head=use_head)
     export_model(model, tmp_path, model_id="nano", trained=False, weights=weights)
-    encoder = load_encoder(tmp_path, mode="exact")
+    encoder = load_encoder(tmp_path, mode="exact", backend=backend)
     positions = np.array([(t, h, w) for h, t in ((0, 0), (1, 40), (2, 63)) for w in range(5)])
     patches = np.random.default_rng(0).standard_normal((15, 3, 14, 14), np.float32)
     output = encoder.encode_patches(encoder.new_state((3, 5)), patches, positions)
@@ -97,7 +98,7 @@ def test_onnx_equals_torch(tmp_path: Path, rope: str, use_head: bool, weights: s
     assert np.abs(output.scene - scene[0].numpy()).max() < 1e-4
 
 
-@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize("backend", ["auto", "onnx", "torch"])
 def test_patches_with_a_bias_and_no_first_norm(tmp_path: Path, backend: str) -> None:
     config = dataclasses.replace(NANO, pre_norm=False, patch_bias=True)
     export_model(random_model(config, seed=3), tmp_path, model_id="nano", trained=False)

@@ -93,13 +93,18 @@ def play(encoder: Encoder, streams: Sequence[int]) -> list[EncoderState]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "cache", "limit"),
-    [("exact", "float32", 1e-5), ("exact", "float16", 1e-2), ("dense", "float32", 1e-5)],
+    ("mode", "cache", "backend", "limit"),
+    [
+        ("exact", "float32", "onnx", 1e-5),
+        ("exact", "float16", "onnx", 1e-2),
+        ("dense", "float32", "onnx", 1e-5),
+        ("exact", "float32", "auto", 1e-5),
+    ],
 )
 def test_a_shared_run_gives_what_each_stream_gets_alone(
-    folder: Path, mode: Any, cache: Any, limit: float
+    folder: Path, mode: Any, cache: Any, backend: Any, limit: float
 ) -> None:
-    encoder = load_encoder(folder, mode=mode, cache=cache, streams=LANES, probes=0)
+    encoder = load_encoder(folder, mode=mode, cache=cache, streams=LANES, probes=0, backend=backend)
     recorder = Recorder(encoder.backend)
     shared = encoder.through(Gather(recorder, max_delay_seconds=5.0))
     recorder.sizes.clear()  # the self-test is over
@@ -115,8 +120,9 @@ def test_a_shared_run_gives_what_each_stream_gets_alone(
     assert max(recorder.sizes) > 1, "nothing was shared"
 
 
-def test_mode_fast_shares_runs_within_its_rounding(folder: Path) -> None:
-    encoder = load_encoder(folder, mode="fast", streams=LANES)
+@pytest.mark.parametrize("backend", ["onnx", "auto"])
+def test_mode_fast_shares_runs_within_its_rounding(folder: Path, backend: Any) -> None:
+    encoder = load_encoder(folder, mode="fast", streams=LANES, backend=backend)
     found = play(share(encoder, max_batch_delay_ms=5000), range(LANES))
     for stream, state in enumerate(found):
         alone = encoder.new_state(GRIDS[stream])

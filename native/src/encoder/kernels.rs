@@ -3,6 +3,8 @@
 // The compiler is new enough where this is built at all; tiles are indexed to be unrolled.
 #![allow(clippy::incompatible_msrv, clippy::needless_range_loop, clippy::type_complexity)]
 
+use std::ops::Range;
+
 use super::{
     model::{PANEL, ROWS},
     simd::{Avx512, Simd},
@@ -266,84 +268,89 @@ unsafe fn int8_tile<S: Simd, const R: usize>(panel: &[u8], words: &[i32], starts
     sums
 }
 
+/// Rows of a tile times one panel.
 #[inline(always)]
 unsafe fn int8_rows<S: Simd, const R: usize>(
     x: &Rounded,
-    first: usize,
-    rows: usize,
+    rows: Range<usize>,
+    words: usize,
+    panel: &[u8],
+    column: usize,
     matrix: Int8,
     to: &mut Target,
 ) {
-    let words = x.words.len() / x.scales.len().div_ceil(ROWS);
-    let tile = &x.words[first / ROWS * words..][..words];
-    let starts = &x.starts[first..first + rows];
-    let length = words / ROWS * 4 * PANEL;
-    for (number, panel) in matrix.panels.chunks_exact(length).enumerate() {
-        let sums = int8_tile::<S, R>(panel, tile, starts);
+    let tile = &x.words[rows.start / ROWS * words..][..words];
+    let sums = int8_tile::<S, R>(panel, tile, &x.starts[rows.clone()]);
+    let weight_sums = S::load(sixteen(&matrix.sums[column..column + PANEL]));
+    let scales = S::load(sixteen(&matrix.scales[column..column + PANEL]));
+    let bias = part_of::<S>(matrix.bias, column);
+    for row in 0..R {
+        let number = rows.start + row;
+        if number < rows.end {
+            let place = number * to.columns + column;
+            let out = sixteen_mut(&mut to.out[place..place + PANEL]);
+            let product = S::fma(S::splat(-x.zeros[number]), weight_sums, S::to_floats(sums[row]));
+            let start = if to.add { S::add(S::load(out), bias) } else { bias };
+            let scaled = S::mul(product, S::splat(x.scales[number]));
+            S::store(S::fma(scaled, scales, start), out);
+        }
+    }
+}
+
+/// A panel goes over all rows before the next one: matrices come from far away, activations are near.
+#[inline(always)]
+unsafe fn int8_product<S: Simd>(x: &Rounded, rows: usize, matrix: Int8, mut to: Target) {
+    let words = x.words.len() / rows.div_ceil(ROWS);
+    for (number, panel) in matrix.panels.chunks_exact(words / ROWS * 4 * PANEL).enumerate() {
         let column = number * PANEL;
-        let weight_sums = S::load(sixteen(&matrix.sums[column..column + PANEL]));
-        let scales = S::load(sixteen(&matrix.scales[column..column + PANEL]));
-        let bias = if matrix.bias.is_empty() {
-            S::splat(0.0)
-        } else {
-            S::load(sixteen(&matrix.bias[column..column + PANEL]))
-        };
-        for row in 0..R {
-            if row < rows {
-                let place = (first + row) * to.columns + column;
-                let out = sixteen_mut(&mut to.out[place..place + PANEL]);
-                let product = S::fma(S::splat(-x.zeros[first + row]), weight_sums, S::to_floats(sums[row]));
-                let start = if to.add { S::add(S::load(out), bias) } else { bias };
-                let scaled = S::mul(product, S::splat(x.scales[first + row]));
-                S::store(S::fma(scaled, scales, start), out);
+        for first in (0..rows).step_by(ROWS) {
+            let tile = first..rows.min(first + ROWS);
+            match tile.len() {
+                1 => int8_rows::<S, 1>(x, tile, words, panel, column, matrix, &mut to),
+                2 => int8_rows::<S, 2>(x, tile, words, panel, column, matrix, &mut to),
+                3..=4 => int8_rows::<S, 4>(x, tile, words, panel, column, matrix, &mut to),
+                5..=8 => int8_rows::<S, 8>(x, tile, words, panel, column, matrix, &mut to),
+                9..=12 => int8_rows::<S, 12>(x, tile, words, panel, column, matrix, &mut to),
+                _ => int8_rows::<S, 16>(x, tile, words, panel, column, matrix, &mut to),
             }
         }
     }
 }
 
+/// Sixteen numbers of a vector that may be absent.
 #[inline(always)]
-unsafe fn int8_product<S: Simd>(x: &Rounded, rows: usize, matrix: Int8, mut to: Target) {
-    for first in (0..rows).step_by(ROWS) {
-        let count = ROWS.min(rows - first);
-        match count {
-            1 => int8_rows::<S, 1>(x, first, count, matrix, &mut to),
-            2 => int8_rows::<S, 2>(x, first, count, matrix, &mut to),
-            3..=4 => int8_rows::<S, 4>(x, first, count, matrix, &mut to),
-            5..=8 => int8_rows::<S, 8>(x, first, count, matrix, &mut to),
-            9..=12 => int8_rows::<S, 12>(x, first, count, matrix, &mut to),
-            _ => int8_rows::<S, 16>(x, first, count, matrix, &mut to),
-        }
+unsafe fn part_of<S: Simd>(vector: &[f32], start: usize) -> S::F {
+    if vector.is_empty() {
+        S::splat(0.0)
+    } else {
+        S::load(sixteen(&vector[start..start + PANEL]))
     }
 }
 
 #[inline(always)]
 unsafe fn float_rows<S: Simd, const R: usize>(
-    x: &[f32],
-    first: usize,
-    rows: usize,
-    panels: &[f32],
-    bias: &[f32],
+    tile: &[f32],
+    rows: Range<usize>,
+    panel: &[f32],
+    column: usize,
+    bias: S::F,
     to: &mut Target,
 ) {
-    for (number, panel) in panels.chunks_exact(x.len()).enumerate() {
-        let mut sums = [S::splat(0.0); R];
-        for (weights, x) in panel.chunks_exact(PANEL).zip(x.chunks_exact(ROWS)) {
-            S::fetch(weights.as_ptr().cast::<u8>().wrapping_add(AHEAD));
-            let weights = S::load(sixteen(weights));
-            for row in 0..R {
-                sums[row] = S::fma(S::splat(x[row]), weights, sums[row]);
-            }
-        }
-        let column = number * PANEL;
-        let bias =
-            if bias.is_empty() { S::splat(0.0) } else { S::load(sixteen(&bias[column..column + PANEL])) };
+    let mut sums = [S::splat(0.0); R];
+    for (weights, x) in panel.chunks_exact(PANEL).zip(tile.chunks_exact(ROWS)) {
+        S::fetch(weights.as_ptr().cast::<u8>().wrapping_add(AHEAD));
+        let weights = S::load(sixteen(weights));
         for row in 0..R {
-            if row < rows {
-                let place = (first + row) * to.columns + column;
-                let out = sixteen_mut(&mut to.out[place..place + PANEL]);
-                let start = if to.add { S::add(S::load(out), bias) } else { bias };
-                S::store(S::add(sums[row], start), out);
-            }
+            sums[row] = S::fma(S::splat(x[row]), weights, sums[row]);
+        }
+    }
+    for row in 0..R {
+        let number = rows.start + row;
+        if number < rows.end {
+            let place = number * to.columns + column;
+            let out = sixteen_mut(&mut to.out[place..place + PANEL]);
+            let start = if to.add { S::add(S::load(out), bias) } else { bias };
+            S::store(S::add(sums[row], start), out);
         }
     }
 }
@@ -357,21 +364,29 @@ unsafe fn float_product<S: Simd>(
     packed: &mut Vec<f32>,
     mut to: Target,
 ) {
-    packed.resize(inputs * ROWS, 0.0);
-    for (tile, x) in x.chunks(ROWS * inputs).enumerate() {
-        let (first, count) = (tile * ROWS, x.len() / inputs);
+    let rows = x.len() / inputs;
+    let length = inputs * ROWS;
+    packed.resize(rows.div_ceil(ROWS) * length, 0.0);
+    for (x, tile) in x.chunks(length).zip(packed.chunks_exact_mut(length)) {
         for (row, x) in x.chunks_exact(inputs).enumerate() {
-            for (out, &x) in packed.chunks_exact_mut(ROWS).zip(x) {
+            for (out, &x) in tile.chunks_exact_mut(ROWS).zip(x) {
                 out[row] = x;
             }
         }
-        match count {
-            1 => float_rows::<S, 1>(packed, first, count, panels, bias, &mut to),
-            2 => float_rows::<S, 2>(packed, first, count, panels, bias, &mut to),
-            3..=4 => float_rows::<S, 4>(packed, first, count, panels, bias, &mut to),
-            5..=8 => float_rows::<S, 8>(packed, first, count, panels, bias, &mut to),
-            9..=12 => float_rows::<S, 12>(packed, first, count, panels, bias, &mut to),
-            _ => float_rows::<S, 16>(packed, first, count, panels, bias, &mut to),
+    }
+    for (number, panel) in panels.chunks_exact(inputs * PANEL).enumerate() {
+        let column = number * PANEL;
+        let bias = part_of::<S>(bias, column);
+        for (first, x) in (0..rows).step_by(ROWS).zip(packed.chunks_exact(length)) {
+            let tile = first..rows.min(first + ROWS);
+            match tile.len() {
+                1 => float_rows::<S, 1>(x, tile, panel, column, bias, &mut to),
+                2 => float_rows::<S, 2>(x, tile, panel, column, bias, &mut to),
+                3..=4 => float_rows::<S, 4>(x, tile, panel, column, bias, &mut to),
+                5..=8 => float_rows::<S, 8>(x, tile, panel, column, bias, &mut to),
+                9..=12 => float_rows::<S, 12>(x, tile, panel, column, bias, &mut to),
+                _ => float_rows::<S, 16>(x, tile, panel, column, bias, &mut to),
+            }
         }
     }
 }
