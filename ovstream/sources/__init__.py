@@ -6,6 +6,7 @@ Every source is an async iterator of `AccessUnit`s; nothing is decoded.
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import unquote
 
 from ovstream.config import SourceConfig
@@ -14,7 +15,7 @@ from ovstream.sources.base import OnEvent, Source, SourceStats, ignore_event
 from ovstream.sources.fallback import FallbackSource
 from ovstream.sources.memory import MemorySource, Notice, Pause
 from ovstream.sources.scene import Scene
-from ovstream.sources.urls import redact_url
+from ovstream.sources.urls import parse_url, redact_url
 
 __all__ = [
     "MemorySource",
@@ -65,6 +66,10 @@ def open_source(
         )
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
+    if separator and scheme in (*NETWORK_SCHEMES, *WHEP_SCHEMES) and not _port_is_right(text):
+        raise ConfigError(
+            f"{redact_url(text)}: a port is a number from 1 to 65535, and an IPv6 address stands in brackets"
+        )
     if separator and scheme in RTSP_SCHEMES and used.backend != "ffmpeg":
         return _rtsp(text, config=used, on_event=on_event)
     if separator and scheme in WHEP_SCHEMES:
@@ -87,6 +92,13 @@ def open_source(
     from ovstream.sources.file import FileSource
 
     return FileSource(_path(rest) if separator else text, config=used, on_event=on_event)
+
+
+def _port_is_right(url: str) -> bool:
+    """Whether what follows the host can be a port, or nothing follows it."""
+    authority = re.split(r"[/?#]", parse_url(url).location, maxsplit=1)[0]
+    _, colon, port = authority.rpartition("]")[2].partition(":")
+    return not colon or (re.fullmatch(r"[0-9]{1,5}", port) is not None and 0 < int(port) < 65_536)
 
 
 def _path(rest: str) -> str:

@@ -288,6 +288,10 @@ def _open(
         missing = url.partition(":")[0]
     except (av.error.FFmpegError, ValueError) as error:
         missing, failure = "", translate(error, name)
+        if isinstance(error, av.error.ArgumentError) and "format_whitelist" in options:
+            failure = SourceProtocolError(
+                f"{name} is no video of a kind that is read here: {options['format_whitelist']}"
+            )
     if missing:
         raise ConfigError(
             f"{name}: this build of FFmpeg (PyAV) has no {missing}; put a gateway such as MediaMTX in front"

@@ -53,7 +53,7 @@ class FileSource(ThreadedSource):
 
     def _read(self, worker: Worker[Timed]) -> None:
         if not self._path.is_file():
-            raise SourceNotFound(f"{self.name} is not a file")
+            raise SourceNotFound(f"{self.name} is not a file{_instead(self._path)}")
         offset, again = 0, False
         while True:
             with self._open() as demuxer:
@@ -115,6 +115,15 @@ class FileSource(ThreadedSource):
             self._report_damage(worker)
         if sample.params_changed:
             self._emit(worker, "params", f"{self.name}: parameter sets changed")
+
+
+def _instead(path: Path) -> str:
+    """What a path is that is no file, where that helps."""
+    if path.is_dir():
+        return " but a folder"
+    if path.is_fifo() or str(path) == "-":
+        return " but a pipe: name the file, or send what is live by tcp:// or udp://"
+    return "" if path.exists() else ": there is nothing of that name"
 
 
 def to_unit(sample: Sample, demuxer: Demuxer, *, pts: int, discontinuity: bool) -> AccessUnit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+import wave
 from fractions import Fraction
 from pathlib import Path
 
@@ -234,9 +235,28 @@ async def test_a_playlist_cannot_reach_other_files(tmp_path: Path, clips: dict[s
             await collect(FileSource(path))
 
 
-@pytest.mark.parametrize("path", ["missing.mp4", ".", "/dev/null"])
-async def test_what_is_not_a_file_is_not_found(path: str) -> None:
-    with pytest.raises(SourceNotFound):
+async def test_sound_and_pictures_are_told_from_damage(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(1600))
+    with pytest.raises(SourceProtocolError, match="no video of a kind that is read here: mov,matroska"):
+        await collect(FileSource(path))
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("missing.mp4", "nothing of that name"),
+        (".", "but a folder"),
+        ("-", "but a pipe"),
+        ("/dev/null", "is not a file$"),
+    ],
+)
+async def test_what_is_not_a_file_is_not_found(path: str, reason: str) -> None:
+    with pytest.raises(SourceNotFound, match=reason):
         await collect(FileSource(path))
     assert reader_threads() == []
 

@@ -26,6 +26,8 @@ from ovstream.sources import open_source
         ("RTSPS://cam/1", "FallbackSource", True),
         ("http://cam/1.ts", "FFmpegSource", True),
         ("srt://cam:9000", "FFmpegSource", True),
+        ("udp://@:1234?pkt_size=1316", "FFmpegSource", True),
+        ("rtsp://user:a/b@[fe80::1]:8554/1", "FallbackSource", True),
         ("/dev/video0", "FFmpegSource", True),
         ("whip://127.0.0.1:8080/cam1", "WhipSource", True),
         ("whep+https://host/cam/whep", "WhepSource", True),
@@ -84,6 +86,10 @@ def test_a_file_may_be_named_like_a_user_at_a_host(tmp_path: Path) -> None:
         ("rtsp:/user:CANARY@cam/1", "neither a file nor a URL"),
         ("rtsp//user:CANARY@cam/1", "neither a file nor a URL"),
         ("user:CANARY@cam/1", "cam/1 is neither a file nor a URL"),
+        ("rtsp://user:CANARY@cam:99999/1", "cam:99999/1: a port is a number from 1 to 65535"),
+        ("whep+http://cam:http/1", "a port is a number"),
+        ("udp://0.0.0.0:0", "a port is a number"),
+        ("rtsp://fe80::1/1", "an IPv6 address stands in brackets"),
     ],
 )
 def test_other_schemes_list_the_right_ones(url: str, complaint: str) -> None:
