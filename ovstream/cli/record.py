@@ -65,7 +65,10 @@ async def _record(config: StreamConfig, seconds: float | None) -> None:
                         break
     finally:
         path = stream.recording
-        if path is not None and path.exists():
+        if path is not None and stream.stats.units == 0:
+            path.unlink(missing_ok=True)  # so that the name is free for the next try
+            error_console.print("[dim]nothing was recorded[/]", highlight=False)
+        elif path is not None and path.exists():
             size = path.stat().st_size
             rate = size / 1000 / max(time.monotonic() - started, 1e-9)
             console.print(

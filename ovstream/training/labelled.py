@@ -69,7 +69,14 @@ def _of_folder(data: Path) -> list[Item]:
 
 def _of_table(table: Path) -> list[Item]:
     items = []
-    for number, line in enumerate(table.read_text().splitlines(), 1):
+    try:
+        lines = table.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "is no text" if isinstance(error, ValueError) else error.strerror
+        raise TrainingError(
+            f"{table}: {reason}; give a folder of classes, or a table of lines: path TAB label [TAB group]"
+        ) from None
+    for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, *rest = line.split("\t")

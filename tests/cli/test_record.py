@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.programs import ovstream
+from tests.cli.programs import ovstream, ovstream_each
 
 CAMERA = "synthetic:?seconds=2&width=320&height=192"
 
@@ -36,7 +36,17 @@ def test_a_change_is_noticed(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_explained(tmp_path: Path) -> None:
-    assert "No such file" in ovstream("replay", str(tmp_path / "none.ovr"), status=1)
-    (tmp_path / "x.ovr").write_text("hello")
-    assert "no recording" in ovstream("replay", str(tmp_path / "x.ovr"), status=1)
-    assert "exists" in ovstream("record", CAMERA, str(tmp_path / "x.ovr"), status=1)
+    there, free = tmp_path / "x.ovr", tmp_path / "free.ovr"
+    there.write_text("hello")
+    none, other, taken, nothing = ovstream_each(
+        ["replay", str(tmp_path / "none.ovr")],
+        ["replay", str(there)],
+        ["record", CAMERA, str(there)],
+        ["record", str(tmp_path / "none.mp4"), str(free)],
+        status=1,
+    )
+    assert "No such file" in none
+    assert "no recording" in other
+    assert "exists" in taken
+    assert "nothing was recorded" in nothing
+    assert not free.exists()  # the name is free for the next try

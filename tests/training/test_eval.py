@@ -120,6 +120,12 @@ def test_what_a_table_must_be(tmp_path: Path, lines: str, problem: str) -> None:
         read_labelled(tmp_path / "t.tsv")
 
 
+def test_a_clip_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\xff\x00\xfe")
+    with pytest.raises(TrainingError, match=r"clip\.mp4: is no text; give a folder of classes, or a table"):
+        read_labelled(tmp_path / "clip.mp4")
+
+
 def test_files_beside_the_classes_are_named(tmp_path: Path) -> None:
     Image.new("RGB", (30, 30)).save(tmp_path / "stray.png")
     with pytest.raises(TrainingError, match=r"stray\.png lies in no sub-folder"):
