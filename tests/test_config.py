@@ -140,6 +140,8 @@ def test_wrong_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -
         ("streams:\n- url: a\n  url: b\n", ":3: 'url' is given twice"),
         ("streams:\n- url: a\n  source: {password: '${NOT_SET}'}\n", ":3: streams[0].source.password: environment"),
         ("streams: [\n", ":2: "),
+        ("streams: []\0", ": is not YAML"),
+        ("streams: " + 2000 * "[", ": is nested too deeply"),
         ("", ": must be a mapping"),
         ("- a", ": must be a mapping"),
     ],

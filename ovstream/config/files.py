@@ -95,10 +95,15 @@ class _Document:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
             raise ConfigError(f"{path}: {reason}") from None
-        loader = yaml.SafeLoader(text)
+        try:
+            loader = yaml.SafeLoader(text)
+        except yaml.YAMLError as error:  # control characters
+            raise ConfigError(f"{path}{_yaml_problem(error)}") from None
         try:
             root = loader.get_single_node()
             data = None if root is None else loader.construct_document(root)
+        except RecursionError:
+            raise ConfigError(f"{path}: is nested too deeply") from None
         except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"{path}{_yaml_problem(error)}") from None
         finally:

@@ -42,6 +42,15 @@ def open_sink(config: SinkConfig) -> Sink:
     return factory(**_checked(config.type, factory, config.options))
 
 
+def check_sink(config: SinkConfig) -> None:
+    """Says what is wrong in the description of a sink, without opening it.
+
+    Raises:
+        ConfigError: As `open_sink` would.
+    """
+    _checked(config.type, _load(config.type), config.options)
+
+
 def sink_types() -> list[str]:
     """Names that `open_sink` knows, sorted."""
     return sorted(_known())

@@ -34,6 +34,30 @@ def test_a_file_is_checked_without_starting_anything(tmp_path: Path) -> None:
         run("config", "check", str(file))
 
 
+def test_checking_finds_what_a_start_would_refuse(tmp_path: Path) -> None:
+    file = tmp_path / "o.yaml"
+    file.write_text(
+        """service: {http: {host: 0.0.0.0}}
+streams:
+- {stream_id: a, url: "rtps://me:CANARY@cam/1"}
+- {stream_id: b, url: "whip:b", publish: {endpoint: "tcp://0.0.0.0:5555"}}
+- {stream_id: c, url: clip.mp4, sinks: [{type: stor}, {type: jsonl, pth: x}]}
+"""
+    )
+    with pytest.raises(ConfigError) as caught:
+        run("config", "check", str(file))
+    told = str(caught.value)
+    assert "CANARY" not in told
+    for problem in (
+        "service: service.http.host 0.0.0.0 can be reached",
+        "stream 'a': rtps:// is not supported",
+        "stream 'b': tcp://0.0.0.0:5555 would be open",
+        "stream 'c': there is no sink 'stor'; choose one of jsonl",
+        "stream 'c': sink 'jsonl': unknown option 'pth'",
+    ):
+        assert f"{file}: {problem}" in told
+
+
 def test_bench_counts_cameras_and_draws(tmp_path: Path) -> None:
     picture = tmp_path / "bench.png"
     printed = run("bench", "--size", "160x96", "--fps", "5", "--seconds", "3", "--png", str(picture))
