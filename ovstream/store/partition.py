@@ -13,6 +13,7 @@ import numpy as np
 from ovstream.errors import StoreError
 from ovstream.store.base import Moment, Query, StoredModel
 from ovstream.types import FloatArray, Kind
+from ovstream.wire.vectors import widen
 
 _FORMAT = 1
 _MOST_MARKS = 500  # SQLite allows some thousand
@@ -118,8 +119,8 @@ class Partition:
                 f"SELECT id, vector FROM moments WHERE {where} AND id > ?", [*values, above_id]
             )
             while chunk := rows.fetchmany(_CHUNK_ROWS):
-                vectors = np.frombuffer(b"".join(row[1] for row in chunk), "<f2").astype(np.float32)
-                yield Candidates([row[0] for row in chunk], vectors.reshape(len(chunk), -1))
+                ids, halves = zip(*chunk, strict=True)
+                yield Candidates(list(ids), widen(b"".join(halves)).reshape(len(chunk), -1))
 
     def get(self, ids: Sequence[int]) -> dict[int, Moment]:
         """Reads moments by row number."""

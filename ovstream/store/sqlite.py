@@ -245,7 +245,7 @@ class SqliteStore:
                     f"the vector has {vector.size} numbers, those in the store {part.vectors.shape[1]}: "
                     "they come from different models; name one by model_digest"
                 )
-            lengths = np.linalg.norm(part.vectors, axis=1) * np.linalg.norm(vector)
+            lengths = np.sqrt(np.einsum("ij,ij->i", part.vectors, part.vectors)) * np.linalg.norm(vector)
             scores = part.vectors @ vector / np.maximum(lengths, np.float32(1e-30))
             top = np.argpartition(-scores, min(k, scores.size) - 1)[:k]
             best = heapq.nlargest(k, [*best, *((float(scores[i]), part.ids[i]) for i in top)])

@@ -19,6 +19,7 @@ DTYPES: dict[str, np.dtype[Any]] = {"<f2": np.dtype("<f2"), "<f4": np.dtype("<f4
 _MAX_FLOAT16 = float(np.finfo(np.float16).max)
 _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(np.bool_)
 _FLOATS = ffi.typeof("float[]")
+_NO_MASK = ffi.from_buffer(bytearray(1))
 _empty, _from_buffer, _pack, _unpack, _OK = (
     np.empty,
     ffi.from_buffer,
@@ -125,3 +126,10 @@ class Layout:
 def layout_of(code: str, shape: tuple[int, ...], grid: tuple[int, int]) -> Layout:
     """The layout for these shapes."""
     return Layout(code, shape, grid)
+
+
+def widen(halves: bytes) -> FloatArray:
+    """(n,) float32 of little-endian numbers of 16 bits; several times faster than numpy does it."""
+    values = np.empty(len(halves) >> 1, _FLOAT32)
+    _unpack(halves, values.size, b"", 0, _from_buffer(_FLOATS, values), _NO_MASK)
+    return values

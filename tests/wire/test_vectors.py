@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ovstream.errors import WireError
 from ovstream.types import Embedding
 from ovstream.wire.drafts import embedding_of
-from ovstream.wire.vectors import CODES, Room, layout_of, room_of
+from ovstream.wire.vectors import CODES, Room, layout_of, room_of, widen
 
 NONE = np.zeros((1, 1), np.bool_)
 floats = st.floats(width=32, min_value=-65504, max_value=65504)
@@ -102,3 +102,13 @@ def test_a_draft_becomes_an_embedding_like_any_other() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.seq = 1  # type: ignore[misc]
     assert dataclasses.replace(made, seq=7).seq == 7
+
+
+def test_every_number_of_16_bits_is_widened_as_numpy_does() -> None:
+    halves = np.arange(1 << 16, dtype="<u2").view("<f2")
+    expected = halves.astype(np.float32)
+    found = widen(halves.tobytes())
+    there = ~np.isnan(expected)
+    assert np.array_equal(np.isnan(found), ~there)
+    assert found[there].tobytes() == expected[there].tobytes()
+    assert widen(b"").size == 0
