@@ -44,6 +44,7 @@ class KafkaSink(DeliveringSink):
         password: Its password.
         mechanism: Of SASL.
         batch: Most embeddings under way at a time.
+        idempotent: False for brokers, or rights, that allow no idempotent producer.
         timeout_seconds: Of connecting, and of the acknowledgements of a batch.
         allow_insecure: Send the password in the clear to other hosts.
         **delivery: See `Delivery`.
@@ -65,6 +66,7 @@ class KafkaSink(DeliveringSink):
         password: SecretStr | None = None,
         mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512",
         batch: int = 64,
+        idempotent: bool = True,
         timeout_seconds: float = 10.0,
         allow_insecure: bool = False,
         **delivery: Unpack[Delivery],
@@ -88,6 +90,7 @@ class KafkaSink(DeliveringSink):
         self._servers, self._topic = hosts, topic
         self._tls, self._ca_file = tls, ca_file
         self._login = username, password, mechanism
+        self._idempotent = idempotent
         self._timeout_seconds = timeout_seconds
         self._loop: asyncio.Runner | None = None
         self._producer: AIOKafkaProducer | None = None
@@ -141,7 +144,7 @@ class KafkaSink(DeliveringSink):
             bootstrap_servers=self._servers,
             client_id="ovstream",
             acks="all",
-            enable_idempotence=True,
+            enable_idempotence=self._idempotent,
             request_timeout_ms=round(1000 * self._timeout_seconds),
             security_protocol=protocol,
             ssl_context=trust,

@@ -81,7 +81,7 @@ def test_what_waits_while_nobody_is_there_is_delivered_by_the_next_process(tmp_p
     away.close()
     until(lambda: not away._thread.is_alive())
     cluster = Cluster()
-    back = sink_to(cluster.address, tmp_path)
+    back = sink_to(cluster.address, tmp_path, idempotent=False)
     until(lambda: back.delivered == 20)
     back.close()
     assert [one["seq"] for _, one in cluster.messages("ovstream", 20)] == list(range(20))
