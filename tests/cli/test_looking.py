@@ -12,7 +12,7 @@ from PIL import Image
 
 import ovstream as ovstream_package
 from ovstream.cli.doctor import _pipeline
-from ovstream.cli.drawing import Tile, contact_sheet, heat, highlight
+from ovstream.cli.drawing import Tile, contact_sheet, heat, heat_maps, highlight
 from ovstream.publish import Publisher
 from ovstream.sources.scene import Scene
 from tests.cli.programs import ovstream, running
@@ -51,6 +51,19 @@ def test_inspect_tells_and_exports(clip: Path, tmp_path: Path) -> None:
         assert planes["bit_cost"].shape == (30, 15, 20)
         assert planes["bit_cost"].sum() > 0
     assert len(list(png.glob("*.png"))) == 3
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "vp8"])
+def test_heat_maps_show_every_codec(codec: str) -> None:
+    options = "width=160&height=96&noise=1&speed=6&seconds=0.2"
+    frames = list(ovstream_package.inspect(f"synthetic:?codec={codec}&{options}"))
+    assert [frame.slice_type for frame in frames] == ["I", "P", "P", "P", "P"]
+    first, later = (np.asarray(heat_maps(frame)) for frame in (frames[0], frames[4]))
+    assert first.shape == later.shape
+    # Class, motion, residual, bits, intra modes: none of them is the same in both; only the quantiser may be.
+    for top, left in ((66, 14), (66, 428), (360, 14), (360, 428), (360, 842)):
+        before, after = (sheet[top : top + 240, left : left + 400] for sheet in (first, later))
+        assert (before != after).any(axis=2).mean() > 0.02
 
 
 def test_inspect_stops_where_it_is_told(clip: Path) -> None:

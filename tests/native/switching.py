@@ -83,17 +83,17 @@ def rewrite(units: Sequence[bytes], frames: Sequence[FrameMetadata], *, of_sp: b
         of_sp: SP slices are rewritten, and each I_NxN macroblock becomes SI; else P and I slices, and every other one.
     """
     sets: Sets | None = None
-    order = b""
+    sps = b""
     rewritten = []
     for unit, frame in zip(units, frames, strict=True):
         out = b""
         for nal in re.split(rb"\0*\0\0\x01", unit)[1:]:
             kind = nal[0] & 31
             if kind == 7:
-                order = nal
+                sps = nal
                 nal = nal[:1] + bytes([EXTENDED]) + nal[2:]
             elif kind == 8:
-                sets = _sets(order, nal)
+                sets = _sets(sps, nal)
             elif kind in (1, 5):
                 assert sets is not None
                 out += _slice(nal, sets, frame, of_sp)
