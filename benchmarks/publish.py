@@ -237,6 +237,13 @@ class Peers:
             ticks += int(fields[11]) + int(fields[12])
         return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
+    def settle(self) -> None:
+        """Waits until publishers rest: what waits for further subscribers would be part of the ages."""
+        before = -1.0
+        while (now := self.cpu_seconds()) - before > 0.02:
+            before = now
+            time.sleep(0.5)
+
     def close(self) -> None:
         """Ends the processes."""
         for process in self._processes:
@@ -385,6 +392,8 @@ def _run(
     cpu_us = (peers.cpu_seconds() - cpu_before) / received * 1e6
     for _ in range(WINDOW):
         take()
+    if rate_hz != RATE_HZ:
+        peers.settle()
     count = int(seconds * rate_hz)
     peers.ask(count, rate=rate_hz)
     ages = []
