@@ -78,6 +78,9 @@ async def test_closing_waits_for_who_was_not_given_all(monkeypatch: pytest.Monke
         asking.connect(publisher.replay_endpoint)
         assert ask(0).last == 3
         closing.start()
-        await until(lambda: publisher._closed)
+        await until(
+            lambda: publisher.stats.heartbeats > 2 or not closing.is_alive()
+        )  # one every tenth of a second
+        assert closing.is_alive()
         assert ask(4).last == 5
         closing.join()  # now it has all
