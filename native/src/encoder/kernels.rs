@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Bytes between what is read and what is asked for: weights and caches come from far away.
-const AHEAD: usize = 8192;
+pub(crate) const AHEAD: usize = 8192;
 
 /// Rows of activations, rounded to bytes with a scale and an offset each: x = scale * (q - zero).
 #[derive(Default)]
@@ -57,8 +57,12 @@ pub(crate) struct Look<'a> {
 /// Room for scores, kept between calls.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    queries: Vec<f32>,
-    scores: Vec<f32>,
+    pub queries: Vec<f32>,
+    pub scores: Vec<f32>,
+    /// Pairs of bfloat16, of `coarse` alone.
+    pub query_pairs: Vec<u32>,
+    pub key_pairs: Vec<u32>,
+    pub weight_pairs: Vec<u32>,
 }
 
 /// The kernels of a processor.
@@ -80,8 +84,11 @@ pub(crate) struct Kernels {
     /// The exact GELU, in place.
     pub gelu: unsafe fn(x: &mut [f32]),
     /// Attention; `out` has the layout of the queries.
-    pub attend: unsafe fn(look: &Look, room: &mut Scratch, out: &mut [f32]),
+    pub attend: Attend,
 }
+
+/// See `Kernels`.
+pub(crate) type Attend = unsafe fn(look: &Look, room: &mut Scratch, out: &mut [f32]);
 
 macro_rules! compile {
     ($name:ident, $simd:ty, $features:literal) => {
@@ -509,17 +516,42 @@ unsafe fn weigh<S: Simd, const R: usize, const C: usize>(
     }
 }
 
+/// Queries of a head side by side: (width, 16).
+pub(crate) fn gather(look: &Look, room: &mut Scratch) {
+    room.queries.clear();
+    room.queries.resize(look.width * ROWS, 0.0);
+    for (row, query) in look.queries.chunks(look.stride).enumerate() {
+        for (out, &x) in room.queries.chunks_exact_mut(ROWS).zip(&query[look.start..look.start + look.width])
+        {
+            out[row] = x;
+        }
+    }
+}
+
+/// Turns scores, (N, 16), into weights; what these must be multiplied by for a sum of 1.
+#[inline(always)]
+pub(crate) unsafe fn soften<S: Simd>(scores: &mut [f32]) -> [f32; ROWS] {
+    let mut peak = S::splat(f32::MIN);
+    for part in scores.chunks_exact(ROWS) {
+        peak = S::max(peak, S::load(sixteen(part)));
+    }
+    let mut sum = S::splat(0.0);
+    for part in scores.chunks_exact_mut(ROWS) {
+        let part = sixteen_mut(part);
+        let weight = exp::<S>(S::sub(S::load(part), peak));
+        sum = S::add(sum, weight);
+        S::store(weight, part);
+    }
+    let mut norms = [0.0; ROWS];
+    S::store(S::div(S::splat(1.0), sum), &mut norms);
+    norms
+}
+
 #[inline(always)]
 unsafe fn attention<S: Simd>(look: &Look, room: &mut Scratch, out: &mut [f32]) {
     let (width, slots) = (look.width, look.mask.len());
     let rows = look.queries.len().div_ceil(look.stride);
-    room.queries.clear();
-    room.queries.resize(width * ROWS, 0.0);
-    for (row, query) in look.queries.chunks(look.stride).enumerate() {
-        for (out, &x) in room.queries.chunks_exact_mut(ROWS).zip(&query[look.start..look.start + width]) {
-            out[row] = x;
-        }
-    }
+    gather(look, room);
     room.scores.resize(slots * ROWS, 0.0);
     let mut slot = 0;
     while slot < slots {
@@ -540,19 +572,7 @@ unsafe fn attention<S: Simd>(look: &Look, room: &mut Scratch, out: &mut [f32]) {
             }
         };
     }
-    let mut peak = S::splat(f32::MIN);
-    for part in room.scores.chunks_exact(ROWS) {
-        peak = S::max(peak, S::load(sixteen(part)));
-    }
-    let mut sum = S::splat(0.0);
-    for part in room.scores.chunks_exact_mut(ROWS) {
-        let part = sixteen_mut(part);
-        let weight = exp::<S>(S::sub(S::load(part), peak));
-        sum = S::add(sum, weight);
-        S::store(weight, part);
-    }
-    let mut norms = [0.0; ROWS];
-    S::store(S::div(S::splat(1.0), sum), &mut norms);
+    let norms = soften::<S>(&mut room.scores);
     for first in (0..rows).step_by(4) {
         let mut column = 0;
         while column < width {

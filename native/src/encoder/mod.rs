@@ -18,6 +18,8 @@ pub(crate) mod model;
 pub(crate) mod run;
 
 #[cfg(all(target_arch = "x86_64", ovbits_avx512))]
+mod coarse;
+#[cfg(all(target_arch = "x86_64", ovbits_avx512))]
 mod kernels;
 #[cfg(all(target_arch = "x86_64", ovbits_avx512))]
 mod simd;

@@ -176,4 +176,9 @@ impl<'a> Model<'a> {
         };
         (packed.floats.is_empty() && packed.bytes.is_empty() && packed.kinds.is_empty()).then_some(model)
     }
+
+    /// Whether the keys of the layers come from rounded products.
+    pub fn is_rounded(&self) -> bool {
+        self.layers.iter().all(|layer| matches!(layer.qkv.matrix, Matrix::Int8 { .. }))
+    }
 }

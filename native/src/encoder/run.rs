@@ -67,7 +67,8 @@ mod x86 {
 
     use super::{
         super::{
-            kernels::{Int8, Kernels, Look, Rounded, Scratch, Target},
+            coarse,
+            kernels::{Attend, Int8, Kernels, Look, Rounded, Scratch, Target},
             model::{Head, Layer, Linear, Matrix, Model, Norm, ROWS},
         },
         Stream,
@@ -80,6 +81,8 @@ mod x86 {
     pub(super) struct Pass<'a> {
         model: &'a Model<'a>,
         kernels: &'static Kernels,
+        /// Of the layers: as coarse as their other products.
+        attend: Attend,
         rounded: Rounded,
         packed: Vec<f32>,
         scratch: Scratch,
@@ -101,6 +104,11 @@ mod x86 {
             Self {
                 model,
                 kernels,
+                attend: if model.is_rounded() && coarse::has_bf16() {
+                    coarse::attend
+                } else {
+                    kernels.attend
+                },
                 rounded: Rounded::default(),
                 packed: Vec::new(),
                 scratch: Scratch::default(),
@@ -267,7 +275,7 @@ mod x86 {
                         mask: one.mask,
                     };
                     // SAFETY: see `Pass`.
-                    unsafe { (self.kernels.attend)(&look, &mut self.scratch, &mut out[rows.clone()]) };
+                    unsafe { (self.attend)(&look, &mut self.scratch, &mut out[rows.clone()]) };
                 }
                 first += same;
             }
