@@ -25,6 +25,7 @@ from ovstream.errors import ConfigError, SourceError, TrainingError
 from ovstream.model.encoder import OneVisionEncoder
 from ovstream.model.export import export_model, random_model
 from ovstream.model.folder import ModelFolder
+from ovstream.sources.scene import Scene
 from ovstream.training.adapt import STATE_NAME, Adapter, AdaptOptions
 from ovstream.training.gain import Fidelity, Gain, judge
 from ovstream.training.stretches import Reservoir, Stretch, Tap
@@ -60,15 +61,35 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def seen(clip: Path, folder: Path) -> Reservoir:
-    reservoir = Reservoir(most=24)
-    assert asyncio.run(watch([str(clip)], reservoir, model=folder, seconds=60)) == {}
-    return reservoir
+def drawn() -> list[Stretch]:
+    """Stretches of four still cameras, drawn: the same ones every time, which those of an encoded clip are not."""
+    return [stretch(camera, start) for camera in range(4) for start in range(0, 300, 25)]
 
 
-def adapter(seen: Reservoir, folder: Path, out: Path, **options: Any) -> Adapter:
+def stretch(camera: int, start: int) -> Stretch:
+    """A picture, and four updates of what changed most."""
+    scene = Scene(84, 70, seed=camera, speed_px=4)
+    canvas = patches_of(scene, start)
+    pixels, slots, born = [canvas.copy()], [np.arange(30)], [np.zeros(30, np.int64)]
+    for step in range(1, 5):
+        now = patches_of(scene, start + 5 * step)
+        changed = np.argsort(-np.abs(now.astype(np.int16) - canvas).mean((1, 2, 3)), kind="stable")[:4]
+        canvas[changed] = now[changed]
+        pixels.append(now[changed])
+        slots.append(changed)
+        born.append(np.full(4, step))
+    return Stretch((5, 6), np.concatenate(pixels), np.concatenate(slots), np.concatenate(born))
+
+
+def patches_of(scene: Scene, index: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(30, 3, 14, 14)."""
+    cells = scene.render(index).reshape(5, 14, 6, 14, 3)
+    return np.ascontiguousarray(cells.transpose(0, 2, 4, 1, 3)).reshape(30, 3, 14, 14)
+
+
+def adapter(stretches: Sequence[Stretch], folder: Path, out: Path, **options: Any) -> Adapter:
     model = OneVisionEncoder.from_pretrained(folder, offline=True)
-    return Adapter(model, ModelFolder.read(folder), seen.training, AdaptOptions(**options), out)
+    return Adapter(model, ModelFolder.read(folder), stretches, AdaptOptions(**options), out)
 
 
 class Sink:
@@ -140,21 +161,25 @@ def test_the_reservoir_is_bounded_fair_and_forgets() -> None:
     assert not reservoir.training
 
 
-def test_adapting_brings_incremental_passes_nearer(seen: Reservoir, folder: Path, tmp_path: Path) -> None:
-    run = adapter(seen, folder, tmp_path, steps=30)
+def test_adapting_brings_incremental_passes_nearer(
+    drawn: list[Stretch], folder: Path, tmp_path: Path
+) -> None:
+    held_out = drawn[2::5]
+    training = [one for number, one in enumerate(drawn) if number % 5 != 2]
+    run = adapter(training, folder, tmp_path, steps=30, learning_rate=3e-4)
     logs = list(run.run())
     assert logs[-1]["done"] == 1.0
     original = OneVisionEncoder.from_pretrained(folder, offline=True)
-    gain = judge(original, run.average.model, ModelFolder.read(folder), seen.held_out)
-    assert gain.stretches >= 2
+    gain = judge(original, run.average.model, ModelFolder.read(folder), held_out)
+    assert gain.stretches == 10
     assert gain.trouble == ""
-    assert gain.after.unexplained < 0.97 * gain.before.unexplained
-    assert 0 < gain.share < 0.3
-    same = judge(original, original, ModelFolder.read(folder), seen.held_out)
+    assert gain.after.unexplained < 0.85 * gain.before.unexplained
+    assert gain.share == pytest.approx(4 / 30)
+    same = judge(original, original, ModelFolder.read(folder), held_out)
     assert "did not come nearer" in same.trouble
     with torch.no_grad():
         run.average.model.layernorm_post.weight.zero_()
-    assert judge(original, run.average.model, ModelFolder.read(folder), seen.held_out).trouble
+    assert judge(original, run.average.model, ModelFolder.read(folder), held_out).trouble
 
 
 def test_what_is_no_better_is_told() -> None:
@@ -165,18 +190,22 @@ def test_what_is_no_better_is_told() -> None:
     assert "forgot" in dataclasses.replace(good, agreement=0.5).trouble
 
 
-def test_few_stretches_or_a_foreign_state_are_refused(seen: Reservoir, folder: Path, tmp_path: Path) -> None:
+def test_few_stretches_or_a_foreign_state_are_refused(
+    drawn: list[Stretch], folder: Path, tmp_path: Path
+) -> None:
     model, manifest = OneVisionEncoder.from_pretrained(folder, offline=True), ModelFolder.read(folder)
     with pytest.raises(TrainingError, match="watch longer"):
-        Adapter(model, manifest, seen.training[:3], AdaptOptions(), tmp_path)
-    adapter(seen, folder, tmp_path).save()
+        Adapter(model, manifest, drawn[:3], AdaptOptions(), tmp_path)
+    adapter(drawn, folder, tmp_path).save()
     other = dataclasses.replace(manifest, digest="0" * 16)
     with pytest.raises(TrainingError, match="another model"):
-        Adapter(model, other, seen.training, AdaptOptions(), tmp_path)
+        Adapter(model, other, drawn, AdaptOptions(), tmp_path)
 
 
-def test_the_saved_state_holds_weights_and_no_pixels(seen: Reservoir, folder: Path, tmp_path: Path) -> None:
-    run = adapter(seen, folder, tmp_path, steps=2)
+def test_the_saved_state_holds_weights_and_no_pixels(
+    drawn: list[Stretch], folder: Path, tmp_path: Path
+) -> None:
+    run = adapter(drawn, folder, tmp_path, steps=2)
     list(run.run())
     run.save()
     state = torch.load(tmp_path / STATE_NAME, weights_only=True)
@@ -184,7 +213,7 @@ def test_the_saved_state_holds_weights_and_no_pixels(seen: Reservoir, folder: Pa
     shapes = {key: value.shape for key, value in run.model.state_dict().items()}
     for part in ("model", "average"):
         assert {key: value.shape for key, value in state[part].items()} == shapes
-    assert_no_pixels([tmp_path / STATE_NAME], list(seen.training))
+    assert_no_pixels([tmp_path / STATE_NAME], drawn)
 
 
 def assert_no_pixels(files: Sequence[Path], stretches: Sequence[Stretch]) -> None:
