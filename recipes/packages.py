@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -10,6 +11,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from recipes.rcc import Resources
 
 SUFFIXES = frozenset(
     [
@@ -32,6 +35,7 @@ SUFFIXES = frozenset(
     ]
 )
 ARCHIVES = frozenset({".zip", ".pk3"})
+RESOURCES = ".rcc"
 MOST_BYTES = 64 << 20  # of one picture file
 
 
@@ -129,12 +133,22 @@ class File:
     member: str = ""
 
     def open(self) -> BinaryIO:
-        """What it holds."""
-        return io.BytesIO(_archive(self.path).read(self.member)) if self.member else self.path.open("rb")
+        """What it holds; nothing where it is a damaged member of a compiled resource."""
+        if not self.member:
+            return self.path.open("rb")
+        if self.path.suffix.lower() != RESOURCES:
+            return io.BytesIO(_archive(self.path).read(self.member))
+        try:
+            return io.BytesIO(_resources(self.path).read(self.member))
+        except ValueError:
+            return io.BytesIO()
 
 
 def pictures(folder: Path) -> list[File]:
-    """Picture files below a folder, sorted; zip and pk3 archives are looked into, damaged ones passed over."""
+    """Picture files below a folder, sorted; zip and pk3 archives and Qt's compiled resources are looked into.
+
+    Damaged ones are passed over.
+    """
     found = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file():
@@ -148,12 +162,21 @@ def pictures(folder: Path) -> list[File]:
                 for member in _archive(path).infolist()
                 if Path(member.filename).suffix.lower() in SUFFIXES and member.file_size <= MOST_BYTES
             ]
+        elif suffix == RESOURCES:
+            with contextlib.suppress(ValueError):
+                names = [one for one in _resources(path).names if Path(one).suffix.lower() in SUFFIXES]
+                found += [File(f"{name}/{one}", path, one) for one in names]
     return found
 
 
 @functools.lru_cache(4)
 def _archive(path: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
+
+
+@functools.lru_cache(4)
+def _resources(path: Path) -> Resources:
+    return Resources(path.read_bytes(), most_bytes=MOST_BYTES)
 
 
 def _quoted(version: str) -> str:
