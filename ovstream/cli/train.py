@@ -1,4 +1,4 @@
-"""`ovstream train`: a folder of clips and pictures becomes a model folder."""
+"""`ovstream train`: clips and pictures become a model folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ GPU_STEPS = 10  # between looks at the losses, for which a GPU waits
 def train(
     data: Annotated[
         Path,
-        typer.Option(help="Folder of clips and pictures, or of packs.", exists=True, file_okay=False),
+        typer.Option(
+            help="Folder of clips and pictures, or of packs; or a text file that names clips, pictures and folders.",
+            exists=True,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for packs, checkpoints and the model.")],
     teacher: Annotated[
@@ -38,9 +41,11 @@ def train(
             help="ONNX feature extractor: normalised RGB (B, 3, H, W) in.", show_default="the model itself"
         ),
     ] = None,
-    recipe: Annotated[
+    config: Annotated[
         Path | None,
-        typer.Option(help="JSON of options; each run writes its own.", show_default="that of nano"),
+        typer.Option(
+            "--config", "--recipe", help="YAML or JSON of options: docs/training.md.", show_default="nano"
+        ),
     ] = None,
     start: Annotated[
         str | None,
@@ -89,7 +94,7 @@ def train(
         _collect(data, packs)
     peers.told(None)  # the others wait for the packs
     histories = list(read_histories(packs))
-    chosen = _recipe(recipe, run, histories, resume=resume)
+    chosen = _recipe(config, run, histories, resume=resume)
     if steps is not None:
         chosen = dataclasses.replace(chosen, steps=steps)
     trainer = Trainer(

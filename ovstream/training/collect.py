@@ -40,6 +40,42 @@ class Collected:
     skipped: tuple[tuple[str, str], ...]
 
 
+def list_data(data: Path) -> list[tuple[str, Path]]:
+    """Clips and pictures of a folder or a manifest, by name.
+
+    Args:
+        data: A folder, searched to its depths; or a text file of lines: a path, which may be a folder, and after a TAB
+            whatever else, so tables of `ovstream eval` are manifests too. Paths count from the folder of that file, lines
+            with # are comments.
+
+    Raises:
+        TrainingError: There are none, or a line names nothing.
+    """
+    if not data.is_file():
+        return [(path.relative_to(data).as_posix(), path) for path in list_files(data)]
+    found: dict[str, Path] = {}
+    try:
+        lines = data.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{data} is no list of clips and pictures: {error}") from error
+    for number, line in enumerate(lines, 1):
+        name = line.split("\t")[0].strip()
+        if not name or name.startswith("#"):
+            continue
+        path = data.parent / name
+        if path.is_dir():
+            found |= {f"{name}/{one.relative_to(path).as_posix()}": one for one in list_files(path)}
+        elif not path.is_file():
+            raise TrainingError(f"{data}, line {number}: there is no {path}")
+        elif path.suffix.lower() not in CLIP_SUFFIXES | PICTURE_SUFFIXES:
+            raise TrainingError(f"{data}, line {number}: {path.name} is no clip or picture by its suffix")
+        else:
+            found[name] = path
+    if not found:
+        raise TrainingError(f"{data} names no clips or pictures")
+    return list(found.items())
+
+
 def list_files(data: Path) -> list[Path]:
     """Clips and pictures under a folder, sorted.
 
@@ -60,13 +96,13 @@ def collect(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Collected:
-    """Turns a folder of clips and pictures into packs.
+    """Turns clips and pictures into packs.
 
     Clips run through parser, planner and encoder as a camera would; their patches become an update history, and some
     pictures that these make together become photos. `sources.tsv` is written last: without it, the packs are partial.
 
     Args:
-        data: Folder, searched to its depths.
+        data: Folder or manifest: see `list_data`.
         folder: Made if absent; gets `pictures-*.npz`, `history-*.npz` and `sources.tsv`.
         seed: Of the crops.
         progress: Called with the files read so far, and all.
@@ -74,7 +110,7 @@ def collect(
     Raises:
         TrainingError: There is nothing to learn from.
     """
-    files = list_files(data)
+    files = list_data(data)
     folder.mkdir(parents=True, exist_ok=True)
     for left in (*folder.glob("pictures-*.npz"), *folder.glob("history-*.npz")):
         left.unlink()  # of a collection that was stopped
@@ -82,8 +118,7 @@ def collect(
     items: list[SourceItem] = []
     skipped: list[tuple[str, str]] = []
     pictures, clips = PictureWriter(folder), 0
-    for done, path in enumerate(files, 1):
-        name = path.relative_to(data).as_posix()
+    for done, (name, path) in enumerate(files, 1):
         if path.suffix.lower() in CLIP_SUFFIXES:
             try:
                 history = gather(path, source=len(items))

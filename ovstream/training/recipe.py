@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ovstream.errors import TrainingError
 from ovstream.model.config import PRESETS, VisionConfig
 
@@ -148,6 +150,11 @@ class Recipe:
         try:
             if "model" in changed:
                 changed["model"] = VisionConfig(**(dataclasses.asdict(NANO) | dict(changed["model"])))
+            for field in dataclasses.fields(cls):
+                if isinstance(field.default, float) and isinstance(changed.get(field.name), str):
+                    changed[field.name] = float(
+                        changed[field.name]
+                    )  # YAML takes 1e-4, without a point, for text
             for name in {"grids", "early_grids"} & changed.keys():
                 changed[name] = tuple((int(rows), int(cols)) for rows, cols in changed[name])
             return cls(**changed)
@@ -163,17 +170,22 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Reads a JSON file of options, such as the `recipe.json` that each run writes.
+    """Reads a file of options: JSON, such as the `recipe.json` that each run writes, else YAML.
 
     Raises:
-        TrainingError: It is missing or no recipe.
+        TrainingError: It is missing or no recipe; names the file.
     """
+    is_json = path.suffix.lower() == ".json"
     try:
-        values = json.loads(path.read_text())
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if is_json else yaml.safe_load(text)
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise TrainingError(f"{path} is no JSON: {error}") from error
-    if not isinstance(values, dict):
+    except (ValueError, yaml.YAMLError) as error:
+        raise TrainingError(f"{path} is no {'JSON' if is_json else 'YAML'}: {error}") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise TrainingError(f"{path} must hold options by name")
-    return Recipe.from_mapping(values)
+    try:
+        return Recipe.from_mapping(values)
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from error

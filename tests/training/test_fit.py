@@ -96,6 +96,27 @@ def test_recipes_survive_their_file(tmp_path: Path) -> None:
         recipe(versions=16)
 
 
+def test_a_recipe_may_be_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "nano.yaml"
+    path.write_text("# small\nmodel: {hidden_size: 96}\ngrids: [[4, 4]]\nlearning_rate: 1e-4\nwarmup: 5\n")
+    found = read_recipe(path)
+    assert (found.model.hidden_size, found.grids, found.learning_rate, found.warmup) == (
+        96,
+        ((4, 4),),
+        1e-4,
+        5,
+    )
+    for text, why in (
+        ("steps: [", "no YAML"),
+        ("- steps", "by name"),
+        ("margin: much", "much"),
+        ("steps: many", "makes no sense"),
+    ):
+        path.write_text(text)
+        with pytest.raises(TrainingError, match=f"nano.yaml.*({why})"):
+            read_recipe(path)
+
+
 class Other:
     """A teacher as wide as the student itself."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from onnx import TensorProto, helper
 from PIL import Image
 from typer.testing import CliRunner
@@ -17,7 +18,7 @@ import ovstream
 from ovstream.cli.app import app
 from ovstream.errors import ConfigError, TrainingError
 from ovstream.training.bank import load_bank
-from ovstream.training.collect import collect
+from ovstream.training.collect import collect, list_data
 from ovstream.training.packs import read_histories, read_sources
 from ovstream.training.teachers import OnnxTeacher, pictures
 
@@ -89,6 +90,26 @@ def test_an_empty_folder_says_so(tmp_path: Path) -> None:
         collect(tmp_path, tmp_path / "out")
 
 
+def test_a_manifest_names_files_and_folders(data: Path, tmp_path: Path) -> None:
+    table = data / "some.tsv"
+    table.write_text("# path, and what else there is\nthing.png\tthings\n\ndeeper\n")
+    assert collect(table, tmp_path).pictures == 2
+    sources = read_sources(tmp_path)
+    assert [(item.origin, item.name) for item in sources] == [
+        ("some.tsv", "thing.png"),
+        ("some.tsv", "deeper/photo.png"),
+    ]
+    for text, why in (
+        ("none.png\n", "line 1: there is no"),
+        ("#\nsome.tsv", "line 2: some.tsv is no clip"),
+        ("", "names no"),
+    ):
+        table.write_text(text)
+        with pytest.raises(TrainingError, match=why):
+            list_data(table)
+    table.unlink()
+
+
 @pytest.mark.parametrize("size", ["side", 64])
 def test_a_teacher_sees_normalised_pictures_of_its_size(tmp_path: Path, size: int | str) -> None:
     teacher = OnnxTeacher(teacher_file(tmp_path / "t.onnx", size=size))
@@ -115,10 +136,11 @@ def test_what_is_no_teacher_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("taught", [True, False])
 def test_train_ends_with_a_model_that_runs(data: Path, tmp_path: Path, taught: bool) -> None:
-    options = recipe().to_mapping()
-    (tmp_path / "recipe.json").write_text(json.dumps(options))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe().to_mapping()))
+    (tmp_path / "data.txt").write_text(f"{data}\n")
     out = tmp_path / "mine"
-    words = ["train", "--data", str(data), "--out", str(out), "--recipe", str(tmp_path / "recipe.json")]
+    words = ["train", "--data", str(tmp_path / "data.txt" if taught else data), "--out", str(out)]
+    words += ["--config", str(tmp_path / "tiny.yaml")]
     if taught:
         words += ["--teacher", str(teacher_file(tmp_path / "t.onnx"))]
     done = CliRunner().invoke(app, [*words, "--steps", "10"], catch_exceptions=False)
