@@ -10,6 +10,7 @@ from ovstream.health.latch import Latch
 
 WINDOW_SECONDS = 2.0
 FEWEST = 8
+MOST = 512  # pictures in a window, should the stream's clock stand still
 MEMORY_SECONDS = 60.0  # how fast "usual" follows, while nothing is wrong
 COARSER_QP = 7.0  # H.264: 6 steps double the quantiser
 FEWER_BITS = 0.6
@@ -35,7 +36,8 @@ class BitWatch:
     def update(self, picture: Features) -> list[str]:
         """Takes one picture; returns the conditions that changed."""
         now = picture.seconds
-        while self._samples and not 0 <= now - self._samples[0].seconds <= WINDOW_SECONDS:
+        samples = self._samples
+        while samples and not (0 <= now - samples[0].seconds <= WINDOW_SECONDS and len(samples) < MOST):
             self._add(self._samples.popleft(), -1)
         self._samples.append(_Sample(now, picture.bits, picture.qp))
         self._add(self._samples[-1], 1)

@@ -67,6 +67,7 @@ class HealthMonitor:
             "infrared": self._texture.infrared,
         }
         self._seconds = 0.0
+        self._set_back_seconds = 0.0  # by all jumps of the stream's clock together
         self._cut_seconds: float | None = None
 
     @property
@@ -81,8 +82,7 @@ class HealthMonitor:
             frame: Of the size given.
             camera_motion_px: (x, y) motion of the whole picture, as in `PatchPlan`.
         """
-        known = frame.pts_seconds
-        self._seconds = self._seconds + USUAL_STEP_SECONDS if known is None else known
+        self._seconds = self._time_of(frame.pts_seconds)
         if frame.origin != "bitstream" or frame.unread or frame.coverage < 1:
             return []
         picture = Features.of(frame, self._seconds)
@@ -90,6 +90,13 @@ class HealthMonitor:
         if not picture.fresh:
             changed += self._motion.update(camera_motion_px, self._seconds)
         return [change for name in changed if (change := self._change(name)) is not None]
+
+    def _time_of(self, known: float | None) -> float:
+        """Seconds of a clock that never goes back, so that what is waited for comes."""
+        if known is None:
+            return self._seconds + USUAL_STEP_SECONDS
+        self._set_back_seconds += max(self._seconds - known - self._set_back_seconds, 0.0)
+        return known + self._set_back_seconds
 
     def _change(self, name: str) -> HealthChange | None:
         if name == "cut":

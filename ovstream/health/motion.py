@@ -11,6 +11,7 @@ from ovstream.health.latch import Latch
 
 WINDOW_SECONDS = 2.0
 FEWEST = 8  # pictures in a window that is judged
+MOST = 512  # and most of them, should the stream's clock stand still
 SHAKE_PX = 0.75
 SHAKE_SHARE = 0.5  # of the pictures in motion
 REVERSAL_SHARE = 0.25  # of the steps from one picture to the next
@@ -49,7 +50,8 @@ class MotionWatch:
 
     def update(self, motion_px: tuple[float, float], now_seconds: float) -> list[str]:
         """Takes the motion since the picture before; returns the conditions that changed."""
-        while self._steps and not 0 <= now_seconds - self._steps[0].seconds <= WINDOW_SECONDS:
+        steps = self._steps
+        while steps and not (0 <= now_seconds - steps[0].seconds <= WINDOW_SECONDS and len(steps) < MOST):
             self._swift -= self._steps.popleft().is_swift
         self._steps.append(_Step(now_seconds, *motion_px))
         self._swift += self._steps[-1].is_swift

@@ -116,7 +116,7 @@ class StreamWorker:
         self._watcher = Watcher(config.watch)
         self._scores = Scores()
         self._health: HealthMonitor | None = None
-        self._health_size = (0, 0)
+        self._health_shape = (0, 0, 0, 0)
         self.effort = FULL_EFFORT
 
     @property
@@ -279,9 +279,9 @@ class StreamWorker:
 
     def _check_health(self, frame: FrameMetadata, camera_motion_px: tuple[float, float]) -> list[Condition]:
         """Tells what begins or ends, and returns it; what is known of a camera outlives its reconnects."""
-        size = frame.width, frame.height
-        if self._health is None or self._health_size != size:
-            self._health, self._health_size = HealthMonitor(size), size
+        shape = frame.width, frame.height, *frame.mb_shape  # encoders pad pictures of a size differently
+        if self._health is None or self._health_shape != shape:
+            self._health, self._health_shape = HealthMonitor((frame.width, frame.height)), shape
         with self._stats.clock("health"):
             changes = self._health.observe(frame, camera_motion_px=camera_motion_px)
         for change in changes:

@@ -171,6 +171,17 @@ def test_a_new_picture_size_starts_an_epoch(encoder: Encoder, units: Units) -> N
     assert any(kind == "params" for kind, _ in bench.events)
 
 
+def test_an_encoder_that_pads_the_same_size_otherwise_goes_on(encoder: Encoder, units: Units) -> None:
+    """320x232 are 15 rows of cells, of interlaced video 16; the camera's health outlives the change."""
+    scene = Scene(320, 232, noise=1.0)
+    frames = units(frames=3, scene=scene, options={"x264-params": "bframes=0"})
+    fields = units(frames=3, scene=scene, options={"x264-params": "tff=1:bframes=0"})
+    later = [replace(unit, pts=(unit.pts or 0) + round(2 / unit.time_base)) for unit in fields]
+    bench = Bench(encoder)
+    assert len(bench.feed([*frames, *later])) == 6
+    assert {trace.frame.mb_shape for trace in bench.traces} == {(15, 20), (16, 20)}
+
+
 def test_damage_is_counted_and_the_stream_goes_on(encoder: Encoder, units: Units) -> None:
     some = units(options={"x264-params": "bframes=0:keyint=10"})
     broken = [
