@@ -252,6 +252,8 @@ def _fit_similarity(position: ComplexArray, motion: ComplexArray) -> tuple[compl
 def _best_through_pairs(position: ComplexArray, motion: ComplexArray) -> tuple[complex, complex]:
     probes, judges = _spread(PROBES, motion.size), _spread(JUDGES, motion.size)
     one, other = np.triu_indices(PROBES, 1)
+    apart = probes[one] != probes[other]  # of few cells two may be the same
+    one, other = one[apart], other[apart]
     span = position[probes[other]] - position[probes[one]]
     slopes = (motion[probes[other]] - motion[probes[one]]) / span
     shifts = motion[probes[one]] - slopes * position[probes[one]]

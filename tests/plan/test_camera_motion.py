@@ -75,6 +75,14 @@ def test_zoom_and_rotation_are_found_beside_objects_and_outliers(
     assert np.quantile(moved[followers], 0.9) < 2.5 * QUARTER_PX
 
 
+@pytest.mark.parametrize("size", [(112, 64), (464, 16)])  # 28 and 29 cells
+def test_a_zoom_is_found_in_few_cells(size: tuple[int, int]) -> None:
+    maker = PictureMaker(*size)
+    with np.errstate(all="raise"):
+        camera, _ = MotionReader(maker.shape).read(maker.inter(content_px=similarity(maker, 0j, 0.05 + 0j)))
+    assert camera.slope == pytest.approx(0.05, abs=0.01)
+
+
 def test_the_same_picture_gives_the_same_motion() -> None:
     maker = PictureMaker()
     picture = maker.inter(content_px=similarity(maker, 3 - 1j, 0.01 + 0.02j))
