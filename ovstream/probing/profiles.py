@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from ovstream.nal import front
 
 # H.264 A.2: profile_idc; H.265 A.3: general_profile_idc.
 _H264 = {
@@ -22,9 +22,8 @@ def profile_and_level(codec: str, data: bytes) -> tuple[str, str] | None:
     """Reads them from an access unit; None when it has no sequence parameter set (VP8: no keyframe)."""
     if codec == "vp8":
         return (f"version {data[0] >> 1 & 7}", "") if len(data) > 3 and not data[0] & 1 else None
-    for nal in _nals(data):
-        kind = nal[0] & 0x1F if codec == "h264" else nal[0] >> 1 & 0x3F
-        if kind == _SPS.get(codec):
+    for kind, nal in front(data, codec) if codec in _SPS else ():
+        if nal and kind == _SPS[codec]:
             bare = nal[:32].replace(b"\0\0\3", b"\0\0")
             if codec == "h264" and len(bare) >= 4:
                 return _h264(bare)
@@ -49,12 +48,3 @@ def _h265(sps: bytes) -> tuple[str, str]:
     name = _H265.get(sps[3] & 0x1F, f"profile {sps[3] & 0x1F}")
     tier = ", High tier" if sps[3] & 0x20 else ""
     return name, f"{sps[14] / 30:.1f}{tier}"
-
-
-def _nals(data: bytes) -> Iterator[bytes]:
-    """NAL units of Annex B, without start codes."""
-    start = data.find(b"\0\0\1")
-    while 0 <= start < len(data) - 3:
-        end = data.find(b"\0\0\1", start + 3)
-        yield data[start + 3 : end if end >= 0 else len(data)]
-        start = end

@@ -16,6 +16,7 @@ from ovstream.config import SourceConfig
 from ovstream.errors import ConfigError, SourceAuthError, SourceError, SourceNotFound, SourceTimeout
 from ovstream.probing.judge import judge
 from ovstream.probing.measure import Pace
+from ovstream.probing.profiles import profile_and_level
 from ovstream.probing.report import ProbeReport
 from tests.cli.programs import ovstream as run_command
 from tests.clips import make_clip
@@ -231,6 +232,11 @@ async def test_a_look_always_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys.modules["ovstream.probing.probe"], "_OPENINGS", 0)
         with pytest.raises(SourceTimeout, match="no picture in"):
             await ovstream.probe(url, seconds=0.3, open_timeout_seconds=60.0, read_timeout_seconds=60.0)
+
+
+def test_empty_nal_units_before_the_parameter_sets_are_passed_over() -> None:
+    sps = bytes((0x67, 100, 0, 40, 0x80))
+    assert profile_and_level("h264", b"\0\0\1\0\0\1" + sps) == ("High", "4.0")
 
 
 async def test_a_section_that_is_none_is_told() -> None:
