@@ -9,7 +9,7 @@ from typing import Any
 
 from ovstream.bitstream import Level
 from ovstream.config import stream_config
-from ovstream.errors import DecodeError, InvalidBitstream
+from ovstream.errors import BitstreamError, DecodeError
 from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.metadata import MetadataReader
 from ovstream.sources import Source, open_source
@@ -49,7 +49,7 @@ def inspect(
 async def _frames(source: Source, reader: MetadataReader) -> AsyncGenerator[FrameMetadata, None]:
     async with contextlib.aclosing(source.units()) as units:
         async for unit in units:
-            with contextlib.suppress(InvalidBitstream, DecodeError):
+            with contextlib.suppress(BitstreamError, DecodeError):
                 for reading in reader.read(unit):
                     yield reading.frame
     for reading in reader.flush():

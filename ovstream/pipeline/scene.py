@@ -276,7 +276,7 @@ class Scene:
             What was encoded, and what came out; operations are those of both passes.
         """
         if self._windowed:
-            whole = self._paid(self._sight.refresh(), whole=True)
+            whole = replace(self._paid(self._sight.refresh(), whole=True), event=sparse.event)
         else:
             patches = self._sight.cut(picture, _everything(plan).indices, self.masked)
             whole = self._run(patches)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from ovstream.config import StreamConfig
 from ovstream.decode import Picture
 from ovstream.encode import Encoder, Output
-from ovstream.errors import DecodeError, InvalidBitstream
+from ovstream.errors import BitstreamError, DecodeError
 from ovstream.health import MOMENTARY, Condition, HealthMonitor
 from ovstream.pipeline.effort import FULL_EFFORT
 from ovstream.pipeline.metadata import Reading
@@ -105,6 +105,7 @@ class StreamWorker:
         self._reader, self._pixels, self._sight = parts.reader, parts.pixels, parts.sight
         self._tape = tape
         self._scene: Scene | None = None
+        self._decoded: Picture | None = None  # the newest one, where a decoder stands in for the parser
         self._source_epoch = 0
         self._epoch = max(restore.epoch + 1 if restore else 0, first_epoch)
         self._next_seq = max(restore.next_seq if restore else 0, first_seq)
@@ -148,7 +149,7 @@ class StreamWorker:
         """
         if self._scene is None:
             raise DecodeError("nothing was received yet")
-        return self._pixels.picture(), self._scene.masked
+        return self._decoded or self._pixels.picture(), self._scene.masked
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -178,7 +179,7 @@ class StreamWorker:
         try:
             with self._stats.clock("parse"):
                 readings: Sequence[Reading] = self._reader.read(unit, every=self.effort.read)
-        except (InvalidBitstream, DecodeError) as error:
+        except (BitstreamError, DecodeError) as error:
             if not self._stats.parse_errors:
                 self._on_event("error", f"damaged picture: {error}")
             self._stats.parse_errors += 1
@@ -207,7 +208,7 @@ class StreamWorker:
         """Frees decoders; the worker cannot be used afterwards."""
         self._reader.close()
         self._pixels.close()
-        self._scene = None
+        self._scene = self._decoded = None
         if self._tape is not None:
             self._tape.close()
 
@@ -216,7 +217,7 @@ class StreamWorker:
         self._source_epoch = source_epoch
         self._epoch += 1
         self._newest_poc = None
-        self._scene = None
+        self._scene = self._decoded = None
         self._capture_times_ns.clear()
         self._pixels.close()
 
@@ -246,6 +247,7 @@ class StreamWorker:
     def _analyse(self, reading: Reading) -> list[Embedding]:
         frame = reading.frame
         capture_time_ns = self._capture_times_ns.pop(frame.pts, None)
+        self._decoded = reading.picture
         if reading.picture is None:
             self._stats.frames_parsed += 1
             self._stats.frames_unread += frame.unread != ""

@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any, cast, get_args
@@ -14,7 +13,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from ovstream.bitstream import Codec, Parser
-from ovstream.errors import InvalidBitstream, UnsupportedBitstream
+from ovstream.errors import BitstreamError, UnsupportedBitstream
 from ovstream.probing.profiles import profile_and_level
 from ovstream.types import AccessUnit, BlockClass, ClockQuality
 
@@ -138,10 +137,11 @@ class Anatomy:
         if self._parser is None:
             self._parser = Parser(cast(Codec, unit.codec), level="motion", max_pixels=max_pixels)
         try:
-            with suppress(InvalidBitstream):
-                self._look(self._parser.parse(unit))
+            self._look(self._parser.parse(unit))
         except UnsupportedBitstream as error:
             self.unparsed_reason = str(error)
+        except BitstreamError:  # damaged: the next one may be whole
+            pass
 
     @property
     def b_frames(self) -> int:

@@ -121,3 +121,11 @@ def test_a_stream_may_remember_a_window(
     assert any(not np.array_equal(a.vector, b.vector) for a, b in zip(canvas, found, strict=True))
     assert bench.stats.audits >= 2
     assert 0.9 < bench.stats.audit_cosine_sum / bench.stats.audits <= 1
+
+
+def test_what_changed_in_an_audited_picture_is_told(encoder: Encoder, units: Units) -> None:
+    options = {"memory": "window", "audit_seconds": 0.2, "max_flops": 1.0}
+    bench = Bench(encoder, encode=options, plan={"dense_above": 1.0}, kinds=("event",))
+    found = bench.feed(units(options=PLAIN)[:12])
+    assert bench.stats.audits >= 1
+    assert len(found) == bench.stats.frames_encoded

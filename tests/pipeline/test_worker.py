@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ovstream
 from ovstream.bitstream import Parser
 from ovstream.config import stream_config
 from ovstream.encode import Encoder
-from ovstream.errors import UnsupportedBitstream
+from ovstream.errors import BitstreamError, UnsupportedBitstream
 from ovstream.pipeline import FrameTrace, StreamStats, StreamWorker, metadata
+from ovstream.sources import MemorySource
 from ovstream.sources.scene import Scene
 from ovstream.types import AccessUnit, Checkpoint, Embedding, FrameMetadata
 from tests.pipeline.conftest import Units
@@ -196,6 +198,25 @@ def test_damage_is_counted_and_the_stream_goes_on(encoder: Encoder, units: Units
     assert any(one.action == "dense" for one in whole)
 
 
+def test_a_parser_that_fails_costs_pictures_not_the_stream(
+    encoder: Encoder, units: Units, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = units(frames=10, options={"x264-params": "bframes=0"})
+    parse = Parser.parse
+
+    def fail(self: Parser, unit: AccessUnit, **options: Any) -> FrameMetadata:
+        if unit.pts == some[4].pts:
+            raise BitstreamError("h264: failed at an internal error of the parser")
+        return parse(self, unit, **options)
+
+    monkeypatch.setattr(Parser, "parse", fail)
+    bench = Bench(encoder)
+    assert len(bench.feed(some)) == 9
+    assert bench.stats.parse_errors == 1
+    monkeypatch.setattr(ovstream.pipeline.inspection, "open_source", lambda *_, **__: MemorySource(some))
+    assert len(list(ovstream.inspect("camera"))) == 9
+
+
 def test_noise_as_input_never_raises(encoder: Encoder, units: Units) -> None:
     rng = np.random.default_rng(0)
     some = units(frames=10)
@@ -213,6 +234,9 @@ def test_streams_without_a_parser_go_through_the_decoder(encoder: Encoder, units
     assert bench.stats.frames_fallback == bench.stats.frames_decoded == 12
     assert len(found) == 12
     assert [kind for kind, _ in bench.events] == ["fallback"]
+    picture, masked = bench.worker.picture()
+    assert picture.pts == bench.traces[-1].frame.pts
+    assert masked.shape == found[-1].grid
 
 
 def test_interlaced_h264_is_parsed_like_any_other(encoder: Encoder, units: Units) -> None:
