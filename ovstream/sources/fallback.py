@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import astuple
 
 from ovstream.errors import SourceProtocolError
 from ovstream.sources.base import OnEvent, Source, SourceStats
@@ -33,14 +34,18 @@ class FallbackSource:
         self._second_name = second_name
         self._on_event = on_event
         self._closed = False
+        self._before: SourceStats | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._source!r})"
 
     @property
     def stats(self) -> SourceStats:
-        """Counters of the source in use."""
-        return self._source.stats
+        """Counters of the source in use, and of the one before it."""
+        if self._before is None:
+            return self._source.stats
+        both = zip(astuple(self._before), astuple(self._source.stats), strict=True)
+        return SourceStats(*(one + other for one, other in both))
 
     async def units(self) -> AsyncGenerator[AccessUnit, None]:
         """Yields access units in coded order; see `Source`."""
@@ -54,6 +59,7 @@ class FallbackSource:
                 raise
             reason = str(error)
         self._on_event("fallback", f"{reason}; going on with {self._second_name}")
+        self._before = self._source.stats
         self._source, self._make_second = self._make_second(), None
         async with aclosing(self._source.units()) as units:
             async for unit in units:

@@ -46,11 +46,13 @@ class Timeline:
         return pts
 
     def leaps(self, pts: int, arrival_ns: int) -> bool:
-        """Whether the sender set its clock: pts runs ahead of its arrival, or farther back than reordering goes."""
+        """Whether the sender set its clock: pts runs ahead of its arrival, farther back than reordering goes, or stands."""
         if not self.joined or self.last_arrival_ns is None:
             return False
         ahead = pts + self.shift - self._resume_pts(arrival_ns)
         back = self.last_pts - pts - self.shift
+        if back == 0 and arrival_ns - self.last_arrival_ns > LONGEST_REORDER_SECONDS * 1e9:
+            return True
         return ahead * self.time_base > LONGEST_GAP_SECONDS or back * self.time_base > LONGEST_REORDER_SECONDS
 
     def _first_pts(self, pts: int, arrival_ns: int) -> int:

@@ -12,8 +12,8 @@ _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#:@\[\]]+)(?::\d{1,5})?(?
 _SECRET = re.compile(
     r"((?:user\w*?|pass\w*?|pwd|token|secret|key|auth\w*?|sig\w*?)=)[^&/;?#\s]*", re.IGNORECASE
 )
-# me:password@camera/stream1: the scheme was forgotten.
-_MISTYPED = re.compile(r"^[^/@]*:.*@", re.DOTALL)
+# me:password@camera/stream1: the scheme was forgotten; or rtsp//me:password@camera/stream1.
+_MISTYPED = re.compile(r"^(?:[\w+.-]*//)?[^/@]*:.*@", re.DOTALL)
 # In a query everything may be a secret (jwt=, streamid=read:cam:user:password) but what is known to be none.
 _QUERY_VALUE = re.compile(r"([?&;][^=&;?#]*=)([^&;?#\s]*)")
 _HARMLESS = re.compile(
@@ -63,6 +63,15 @@ class CameraUrl:
         port = re.search(r":(\d+)$", matched.group()) if matched else None
         return int(port[1]) if port and 0 < int(port[1]) < 65_536 else None
 
+    @property
+    def fault(self) -> str:
+        """What is wrong with host and port; empty when nothing is."""
+        matched = _HOST_PORT.match(self.location)
+        port = re.search(r":(\d+)$", matched.group()) if matched else None
+        if port and int(port[1]) >= 65_536:
+            return "names a port above 65535"
+        return "" if self.host else "names no host"
+
 
 def parse_url(url: str) -> CameraUrl:
     """Takes a URL apart; special characters in the password need not be percent-encoded.
@@ -86,7 +95,9 @@ def redact_url(url: str) -> str:
     if "://" not in url:
         return _MISTYPED.sub("***@", url)
     parsed = parse_url(url)
-    _, at, after = parsed.location.rpartition("@")
+    before, at, after = parsed.location.rpartition("@")
+    if "=" in before:  # the "@" may stand inside of a value: rtsp://cam/user=admin&password=p@ss&channel=1
+        after = re.sub(r"^[^&/;?#\s]*", "", after)
     shown = _SECRET.sub(r"\1***", f"***@{after}" if at else after)
     return f"{parsed.scheme}://{_QUERY_VALUE.sub(_shown_pair, shown)}"
 

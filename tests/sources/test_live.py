@@ -73,16 +73,20 @@ async def test_the_queue_is_bounded() -> None:
 
 async def test_another_source_stands_in_after_a_protocol_error() -> None:
     events: list[tuple[str, str]] = []
-    second = MemorySource([make_unit(5, keyframe=True)])
-    source = FallbackSource(
+    first, second = (
         Scripted(0, end=SourceProtocolError("cam is odd")),
+        MemorySource([make_unit(5, keyframe=True)]),
+    )
+    first.stats.dropped = 2
+    source = FallbackSource(
+        first,
         lambda: second,
         second_name="FFmpeg",
         on_event=lambda kind, detail: events.append((kind, detail)),
     )
     assert [unit.pts for unit in await collect(source)] == [5]
     assert events == [("fallback", "cam is odd; going on with FFmpeg")]
-    assert source.stats is second.stats
+    assert (source.stats.units, source.stats.dropped) == (1, 2)  # counters only grow
     await source.aclose()
 
 

@@ -82,6 +82,8 @@ def test_a_file_may_be_named_like_a_user_at_a_host(tmp_path: Path) -> None:
         ("whip+https://127.0.0.1/cam", "write whip://, and put a proxy in front"),
         ("whep://host/cam", r"write whep\+https:// or whep\+http://"),
         ("whep+https:///cam", "names no host"),
+        ("whip://127.0.0.1:99999/cam", "names a port above 65535"),
+        ("whip://:9000/cam", "names no host"),
         ("rtps://user:CANARY@cam/1", "rtps:// is not supported"),
         ("rtsp:/user:CANARY@cam/1", "neither a file nor a URL"),
         ("rtsp//user:CANARY@cam/1", "neither a file nor a URL"),

@@ -41,6 +41,8 @@ def test_time_never_stands_still() -> None:
         (0.04, 30, False),  # a long way through the network
         (-0.5, 0.04, False),  # B pictures
         (-1.1, 0.04, True),
+        (0, 0.04, False),  # two fields
+        (0, 1.1, True),  # all have the same
     ],
 )
 def test_leaps_of_the_senders_clock(pts_seconds: float, away_seconds: float, leaps: bool) -> None:

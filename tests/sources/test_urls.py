@@ -63,6 +63,10 @@ def test_a_password_is_never_shown(password: str) -> None:
         ("/files/a@b.mp4", "/files/a@b.mp4"),
         ("/files/12:30/a@b.mp4", "/files/12:30/a@b.mp4"),
         ("me:se/cret@cam/1", "***@cam/1"),
+        ("rtsp//me:se/cret@cam/1", "***@cam/1"),
+        ("//me:secret@cam/1", "***@cam/1"),
+        ("rtsp://cam/user=admin&password=se@cret&channel=1", "rtsp://***@&channel=1"),
+        ("rtsp://cam/user=admin_password=se@cret_channel=1", "rtsp://***@"),
     ],
 )
 def test_what_is_shown(url: str, shown: str) -> None:

@@ -57,6 +57,8 @@ def whip_source(text: str, *, config: SourceConfig, on_event: OnEvent) -> WhipSo
     url, name = parse_url(text), redact_url(text)
     if config.token is None and url.password:
         config = SourceConfig.model_validate(config.model_dump() | {"token": url.password})
+    if url.fault and not url.location.startswith("/"):
+        raise ConfigError(f"{name} {url.fault}")
     host = url.host or "127.0.0.1"
     if config.token is None and not is_local(host):
         raise InsecureBindError(
