@@ -75,8 +75,10 @@ async def probe(
     except TimeoutError:
         pass  # a camera has no end
     finally:
+        to_parse.put(
+            None
+        )  # first: whoever is cancelled while the source closes must not leave the thread waiting
         await source.aclose()
-        to_parse.put(None)
         await asyncio.shield(parsing)
     if not codec:
         waited = time.monotonic() - started

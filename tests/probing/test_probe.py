@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -18,6 +21,7 @@ from ovstream.probing.judge import judge
 from ovstream.probing.measure import Pace
 from ovstream.probing.profiles import profile_and_level
 from ovstream.probing.report import ProbeReport
+from ovstream.sources import MemorySource, Pause
 from tests.cli.programs import ovstream as run_command
 from tests.clips import make_clip
 from tests.net.fault_matrix import make_streams
@@ -237,6 +241,43 @@ async def test_a_look_always_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_empty_nal_units_before_the_parameter_sets_are_passed_over() -> None:
     sps = bytes((0x67, 100, 0, 40, 0x80))
     assert profile_and_level("h264", b"\0\0\1\0\0\1" + sps) == ("High", "4.0")
+
+
+async def test_who_is_cancelled_twice_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second Ctrl-C, while the source closes."""
+    reached = {name: asyncio.Event() for name in ("units", "aclose")}
+    parsed = threading.Event()
+
+    async def forever(_seconds: float) -> None:
+        reached["units"].set()
+        await asyncio.Event().wait()
+
+    async def aclose() -> None:
+        reached["aclose"].set()
+        await asyncio.Event().wait()
+
+    queues = []
+
+    def parse(units: SimpleQueue[object], *_: object) -> None:
+        queues.append(units)
+        while units.get() is not None:
+            pass
+        parsed.set()
+
+    module = sys.modules["ovstream.probing.probe"]
+    source = MemorySource([Pause(1)], live=True, sleep=forever)
+    monkeypatch.setattr(source, "aclose", aclose)
+    monkeypatch.setattr(module, "open_source", lambda *_, **__: source)
+    monkeypatch.setattr(module, "_parse", parse)
+    look = asyncio.create_task(ovstream.probe("rtsp://cam/1"))
+    for event in reached.values():
+        await event.wait()
+        look.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await look
+    ended = await asyncio.to_thread(parsed.wait, 5.0)
+    queues[0].put(None)  # else a failure would hang
+    assert ended
 
 
 async def test_a_section_that_is_none_is_told() -> None:
