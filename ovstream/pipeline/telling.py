@@ -63,7 +63,9 @@ class Telling:
     def announce(self, epoch: int, next_seq: int) -> None:
         """Tells the sinks which epoch begins, and with which number."""
         self._announced_epoch = epoch
-        self._each(lambda sink: sink.announce(self._stream_id, epoch=epoch, next_seq=next_seq))
+        self._each(
+            lambda sink: sink.announce(self._stream_id, epoch=epoch, next_seq=next_seq), may_be_fenced=True
+        )
 
     def packet(self, unit: AccessUnit) -> None:
         """Hands on what the camera sent, to the sinks that keep it."""
@@ -73,7 +75,7 @@ class Telling:
         """Hands on a result; waits for a slow reader unless the stream is live."""
         if embedding.epoch != self._announced_epoch:
             self.announce(embedding.epoch, embedding.seq)
-        self._each(lambda sink: sink.publish(embedding))
+        self._each(lambda sink: sink.publish(embedding), may_be_fenced=True)
         if not live:
             await self._results.put(embedding)
         elif _put_dropping_oldest(self._results, embedding):
@@ -127,13 +129,14 @@ class Telling:
             yield event
         self._events.put_nowait(None)
 
-    def _each(self, call: Callable[[Sink], None]) -> None:
+    def _each(self, call: Callable[[Sink], None], *, may_be_fenced: bool = False) -> None:
+        """Calls every sink; whether somebody else runs this stream now, the next result tells."""
         for sink in self._sinks:
             try:
                 call(sink)
-            except FencedError:
-                raise  # somebody else runs this stream now
-            except Exception:
+            except Exception as error:
+                if may_be_fenced and isinstance(error, FencedError):
+                    raise
                 if not self._stats.sink_errors:
                     _log.exception("%s: a sink failed: %r", self._stream_id, sink)
                 self._stats.sink_errors += 1

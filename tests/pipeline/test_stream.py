@@ -14,7 +14,7 @@ import pytest
 import ovstream
 from ovstream.config import stream_config
 from ovstream.encode import Encoder
-from ovstream.errors import ConfigError, SourceNotFound, SourceTimeout
+from ovstream.errors import ConfigError, FencedError, SourceNotFound, SourceTimeout
 from ovstream.pipeline import Stream
 from ovstream.pipeline.dropping import DropTeller
 from ovstream.sinks import MemorySink, Sink
@@ -162,6 +162,23 @@ async def test_a_failing_source_with_a_broken_sink_still_raises(encoder: Encoder
     async with ovstream.open(source, encoder=encoder, sinks=[BrokenSink()]) as stream:
         with pytest.raises(SourceTimeout):
             await anext(stream)
+
+
+async def test_a_sink_that_is_fenced_in_everything_ends_the_stream(encoder: Encoder, clip: Clip) -> None:
+    class Fenced(MemorySink):
+        def publish(self, embedding: Embedding) -> None:
+            raise FencedError("door")
+
+        def event(self, event: StreamEvent) -> None:
+            raise FencedError("door")
+
+        def end(self, stream_id: str) -> None:
+            raise FencedError("door")
+
+    async with asyncio.timeout(15.0):
+        async with ovstream.open(clip(**CAMERA), encoder=encoder, sinks=[Fenced()]) as stream:
+            with pytest.raises(FencedError):
+                await anext(stream)
 
 
 async def test_leaving_early_tells_the_sinks_that_the_stream_is_over(encoder: Encoder, clip: Clip) -> None:

@@ -390,3 +390,18 @@ def test_units_kept_for_a_fallback_are_bounded_in_bytes_and_counted(
         assert bench.worker.memory_bytes >= reader.memory_bytes
     bench.worker.close()
     assert reader.memory_bytes == 0
+
+
+def test_counters_may_be_read_while_a_stage_runs_for_the_first_time() -> None:
+    stats = StreamStats()
+
+    class Seconds(float):
+        def __deepcopy__(self, memo: object) -> Seconds:
+            stats.cpu_seconds.setdefault("plan", 0.5)  # as the stream's thread may at any moment
+            return self
+
+    stats.cpu_seconds["parse"] = Seconds(1.0)
+    read = stats.as_dict()
+    assert read["cpu_seconds"]["parse"] == 1.0
+    stats.cpu_seconds["parse"] = 2.0
+    assert read["cpu_seconds"]["parse"] == 1.0
