@@ -7,7 +7,8 @@ from typing import get_args
 
 from ovstream.bitstream import Parser
 from ovstream.bitstream.parser import Codec
-from ovstream.errors import BitstreamError
+from ovstream.config import DEFAULT_MAX_PIXELS
+from ovstream.errors import BitstreamError, UnsupportedBitstream
 from ovstream.types import AccessUnit
 
 # A keyframe needs no picture before it, so only the clock can tell that some are missing.
@@ -16,14 +17,16 @@ LEAST_STEPS, MOST_STEPS = 10, 100
 
 
 class Continuity:
-    """Follows the headers of a stream's pictures, about 50 us each.
+    """Follows the headers of a stream's pictures, about 50 us each. Of what the parser does not support only the clock tells.
 
     Args:
         codec: As in `AccessUnit`.
+        max_pixels: Largest picture.
     """
 
-    def __init__(self, codec: str) -> None:
-        self._parser = next((Parser(one, level="headers") for one in get_args(Codec) if one == codec), None)
+    def __init__(self, codec: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        known = (one for one in get_args(Codec) if one == codec)
+        self._parser = next((Parser(one, level="headers", max_pixels=max_pixels) for one in known), None)
         self._joined = False
         self._last_pts: int | None = None
         self._steps: deque[int] = deque(maxlen=MOST_STEPS)
@@ -36,6 +39,8 @@ class Continuity:
             return False
         try:
             self._parser.parse(unit)
+        except UnsupportedBitstream:
+            return unit.keyframe and waited
         except BitstreamError:
             return True
         return bool(self._parser.missing_references) or (unit.keyframe and waited)

@@ -171,7 +171,7 @@ class FFmpegSource(ThreadedSource):
     def _receive(self, worker: Worker[Timed], demuxer: Demuxer) -> None:
         queue = _Queue(worker)
         held: AccessUnit | None = None
-        continuity = Continuity(demuxer.codec) if self._is_rtsp else None
+        continuity = Continuity(demuxer.codec, max_pixels=self._config.max_pixels) if self._is_rtsp else None
         for sample in demuxer.samples():
             worker.wait(0)
             if sample is None:

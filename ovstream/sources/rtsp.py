@@ -103,7 +103,7 @@ class RtspSource(ReconnectingSource):
 
     def _follow(self, location: str) -> CameraUrl:
         url = parse_url(location)
-        if url.scheme not in DEFAULT_PORTS or not url.host:
+        if url.scheme not in DEFAULT_PORTS or url.fault:
             raise SourceProtocolError(f"{self.name} redirects to something that is not RTSP")
         if self._url.scheme == "rtsps" and url.scheme != "rtsps":
             raise SourceProtocolError(f"{self.name} redirects from TLS to plain text")
