@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import unescape
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from ovstream.errors import SourceError
 
@@ -117,7 +117,7 @@ class _Answers(asyncio.DatagramProtocol):
 
 
 def _camera(match: str, address: str) -> FoundCamera | None:
-    services = tuple(url for url in _element(match, "XAddrs").split() if re.match(r"https?://", url))
+    services = tuple(url for url in _element(match, "XAddrs").split() if _is_service(url))
     endpoint = _element(match, "Address")
     if not services or not endpoint:
         return None
@@ -130,6 +130,14 @@ def _camera(match: str, address: str) -> FoundCamera | None:
         services=services,
         endpoint=endpoint,
     )
+
+
+def _is_service(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that make no sense
+        return False
 
 
 def _element(xml: str, name: str) -> str:

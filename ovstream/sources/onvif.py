@@ -83,10 +83,9 @@ async def profiles(
         MissingExtraError: The extra `onvif` is not installed.
         SourceError: The camera does not answer, refuses, or is no ONVIF camera.
     """
-    parts = urlsplit(service)
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+    name = _name(service)
+    if not name:
         raise SourceProtocolError(f"{redact_url(service)} is no http:// or https:// URL")
-    name = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
     library = _library()
     camera = _camera(library, service, username, password)
     try:
@@ -101,6 +100,17 @@ async def profiles(
     finally:
         await camera.close()
     raise failure
+
+
+def _name(service: str) -> str:
+    """Scheme, host and port; empty where the URL makes no sense."""
+    try:
+        parts = urlsplit(service)
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+            return ""
+        return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+    except ValueError:  # brackets or a port that make no sense
+        return ""
 
 
 async def _ask(camera: Any, service: str, prefix: str) -> list[Profile]:

@@ -130,6 +130,15 @@ def test_damaged_answers_do_no_harm(data: st.DataObject) -> None:
         )
 
 
+@pytest.mark.parametrize("address", ["http://[::1", "http://10.0.0.1:99999/", "http://cam:abc/", "http:///x"])
+def test_services_whose_address_is_none_are_left_out(address: str) -> None:
+    text = answer("x").decode()
+    services = text.partition("XAddrs>")[2].partition("</")[0]
+    assert parse_answer(text.replace(services, address).encode(), "10.0.0.1") == []
+    (camera,) = parse_answer(text.replace(services, f"{address} http://10.0.0.1/").encode(), "10.0.0.1")
+    assert camera.services == ("http://10.0.0.1/",)
+
+
 def test_the_command_says_when_nobody_answers() -> None:
     assert "No camera answered" in ovstream("discover", "--seconds", "0.3", "--interface", "127.0.0.1")
     assert ovstream("discover", "--seconds", "0.3", "--interface", "127.0.0.1", "--json").strip() == "[]"

@@ -91,8 +91,9 @@ async def test_who_is_no_camera() -> None:
                 await profiles(service_url(address), timeout_seconds=1.0)
     with pytest.raises(SourceRefused):
         await profiles(service_url(address))
-    with pytest.raises(SourceProtocolError):
-        await profiles("rtsp://127.0.0.1/")
+    for none in ("rtsp://127.0.0.1/", "http://127.0.0.1:99999/", "http://[::1/"):
+        with pytest.raises(SourceProtocolError):
+            await profiles(none)
 
 
 async def test_the_command_shows_profiles_and_no_secret(tmp_path: Path) -> None:
