@@ -42,9 +42,11 @@ class KeyPair:
 
     @classmethod
     def new(cls) -> KeyPair:
-        """Makes a fresh pair."""
-        public, secret = zmq.curve_keypair()
-        return cls(public.decode(), secret.decode())
+        """Makes a fresh pair, whose public key no command line takes for an option."""
+        while True:
+            public, secret = zmq.curve_keypair()
+            if not public.startswith(b"-"):
+                return cls(public.decode(), secret.decode())
 
 
 @dataclass(frozen=True, slots=True)

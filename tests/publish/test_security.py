@@ -447,6 +447,12 @@ def test_the_command_line_makes_allows_lists_and_revokes(tmp_path: Path, shell: 
     assert read_allowed(tmp_path / "keys" / ALLOWED) == {}
 
 
+def test_no_key_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = iter([(b"-" + bytes(39), bytes(40)), (b"k" * 40, b"s" * 40)])
+    monkeypatch.setattr("zmq.curve_keypair", lambda: next(pairs))
+    assert KeyPair.new().public == "k" * 40
+
+
 def test_the_command_line_refuses_what_would_be_a_mistake(folder: Path, me: KeyPair, shell: Shell) -> None:
     place = ("--folder", str(folder))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
