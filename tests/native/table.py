@@ -24,7 +24,7 @@ from tests.native.streams import TOOLS, comparable, encode
 TITLE = """\
 # Syntax coverage
 
-All of this is printed by `python -m tests.native.table`. The clips named `x264` are made for one coding tool each; the others are
+All of this is printed in one run by `python -m tests.native.table`. The clips named `x264` are made for one coding tool each; the others are
 conformance and camera streams by others, used where they are on the machine (`../shared/corpus`, not part of the
 project).
 
