@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ovstream.config import SinkConfig, stream_config
+from ovstream.errors import ConfigError
 from ovstream.pipeline.loop_thread import LoopThread
 from ovstream.pipeline.stream import Stream
 from ovstream.sources import Source
@@ -35,6 +36,8 @@ def open(url: str | Path | Source, **options: Any) -> Stream:
         objects["sinks"] = [one for one in sinks if not isinstance(one, (Mapping, SinkConfig))]
         options["sinks"] = [one for one in sinks if isinstance(one, (Mapping, SinkConfig))]
     if not isinstance(url, (str, Path)):
+        if not hasattr(url, "units"):
+            raise ConfigError(f"url must be a URL, a path or a Source, not {type(url).__name__}")
         return Stream(stream_config(url.name, **options), source=url, **objects)
     return Stream(stream_config(str(url), **options), **objects)
 

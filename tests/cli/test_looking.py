@@ -141,13 +141,24 @@ def test_the_demo_of_an_endless_camera_ends_and_hides_its_password(tmp_path: Pat
     assert "s3cret" not in refused
 
 
-def test_control_c_ends_an_endless_inspection_with_totals() -> None:
-    with running("inspect", "synthetic:?width=320&height=192") as process:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_endless_inspection_with_totals(signum: signal.Signals, tmp_path: Path) -> None:
+    lines = tmp_path / "pictures.jsonl"
+    with running("inspect", "synthetic:?width=320&height=192", "--jsonl", str(lines)) as process:
         assert process.stdout is not None
         for _ in range(5):
             process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signum)
         told, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    # Four are shown; the last of them may not have been written when the signal came.
+    assert len([json.loads(line) for line in lines.read_text().splitlines()]) >= 3
     assert "stopped" in told
     assert "read without decoding: 100%" in told
+    assert "Traceback" not in told
+
+
+def test_a_full_disk_is_one_clear_sentence() -> None:
+    told = ovstream("inspect", "synthetic:?seconds=1&width=320&height=192", "--jsonl", "/dev/full", status=1)
+    assert "error  cannot write: No space left on device" in told
     assert "Traceback" not in told

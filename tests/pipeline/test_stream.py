@@ -120,6 +120,12 @@ def test_an_unknown_option_lists_its_neighbours() -> None:
         ovstream.open("synthetic:", keep_ration=0.1)
 
 
+@pytest.mark.parametrize("url", [None, 0, b"clip.mp4"])
+def test_what_is_no_url_is_named(url: object) -> None:
+    with pytest.raises(ConfigError, match=f"not {type(url).__name__}"):
+        ovstream.open(url)  # type: ignore[arg-type]
+
+
 async def test_the_fallback_is_an_event(encoder: Encoder, units: Units) -> None:
     source = MemorySource(units("old.mp4", codec="mpeg4", options={}, frames=5))
     async with ovstream.open(source, encoder=encoder) as stream:
