@@ -34,20 +34,29 @@ class LoopThread:
 
         When the caller is interrupted meanwhile (Ctrl-C), the work is cancelled and waited for.
         """
-        started, done = threading.Event(), threading.Event()
+        started, done, unwanted = threading.Event(), threading.Event(), threading.Event()
+        begun: list[asyncio.Task[_T] | None] = []
 
         async def to_the_end() -> _T:
+            begun.append(asyncio.current_task())
             started.set()
             try:
+                if unwanted.is_set():
+                    raise asyncio.CancelledError
                 return await work
             finally:
                 done.set()
 
-        future = asyncio.run_coroutine_threadsafe(to_the_end(), self._loop)
-        try:
-            return future.result()
+        def cancel() -> None:
+            for task in begun:
+                if task is not None:
+                    task.cancel()
+
+        try:  # handing over is inside: the loop works already while this thread comes back from it
+            return asyncio.run_coroutine_threadsafe(to_the_end(), self._loop).result()
         except BaseException:
-            future.cancel()
+            unwanted.set()
+            self._loop.call_soon_threadsafe(cancel)
             self._settle()
             if started.is_set():
                 done.wait()

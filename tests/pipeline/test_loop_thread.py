@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,28 @@ def test_an_interrupted_wait_leaves_nothing_running(attempt: int, monkeypatch: p
             raise KeyboardInterrupt
 
         monkeypatch.setattr(Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(anext(generator))
+        loop.run(generator.aclose())
+
+
+def test_an_interrupted_handing_over_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may also come while the loop works already and the caller is not back from waking it."""
+
+    async def silent() -> AsyncGenerator[int, None]:
+        await asyncio.Event().wait()
+        yield 1
+
+    hand_over = asyncio.run_coroutine_threadsafe
+
+    def interrupted(work: Coroutine[Any, Any, int], loop: asyncio.AbstractEventLoop) -> Future[int]:
+        hand_over(work, loop)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with LoopThread() as loop:
+        generator = silent()
+        monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
         with pytest.raises(KeyboardInterrupt):
             loop.run(anext(generator))
         loop.run(generator.aclose())
