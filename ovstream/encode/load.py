@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,6 +22,10 @@ Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 BackendName = Literal["auto", "native", "onnx", "torch"]
 
 EMBEDDED = Path(__file__).parents[1] / "models"
+CACHE_ROUNDING: Mapping[CacheType, float] = {"float32": 0.0, "float16": 0.02}
+"""What the self-test may show beside the rounding of the model: keys and values of 11 bits cost ov-nano 0.003, models
+with large activations more; an unrelated input is 1 away."""
+
 MAX_STREAMS = 64
 """Of a run; the weights are then long paid for."""
 
@@ -95,11 +100,11 @@ def load_encoder(
     else:
         opened = _onnx(folder, manifest, precision, threads, provider, cache, streams)
     encoder = Encoder(manifest, opened, mode=mode, probes=probes, cache=cache)
-    tolerance = manifest.tolerance(precision)
+    tolerance = manifest.tolerance(precision) + CACHE_ROUNDING[cache]
     if not encoder.golden_error <= tolerance:  # NaN is wrong as well
         raise ModelError(
-            f"{folder}: self-test failed: error {encoder.golden_error:.2g}, tolerance {tolerance} "
-            f"({precision}, backend {backend}, provider {provider}, device {device})"
+            f"{folder}: self-test failed: error {encoder.golden_error:.2g}, tolerance {tolerance:.3g} "
+            f"({precision}, backend {backend}, provider {provider}, device {device}, cache {cache})"
         )
     return encoder
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ovstream.encode import load_encoder
+from ovstream.encode.load import EMBEDDED
 from ovstream.errors import ConfigError, ModelError
 
 
@@ -46,6 +47,20 @@ def test_the_embedded_model_loads_quickly_and_says_that_it_was_trained() -> None
 @pytest.mark.parametrize(("mode", "limit"), [("exact", 1e-4), ("dense", 1e-4), ("fast", 0.1)])
 def test_self_test_of_the_embedded_model(mode: str, limit: float) -> None:
     assert load_encoder("ov-nano", mode=mode).golden_error < limit
+
+
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_half_caches_pass_the_self_test_of_the_embedded_model(
+    mode: str, backend: str, tmp_path: Path
+) -> None:
+    """They are rounded once more, which is no fault; another model's vector is one, and the error names the cache."""
+    error = load_encoder("ov-nano", mode=mode, backend=backend, cache="float16").golden_error
+    assert error > load_encoder("ov-nano", mode="exact").golden_error
+    wrong = Path(shutil.copytree(EMBEDDED / "ov-nano", tmp_path / "copy"))
+    change(wrong, golden=json.loads((wrong / "config.json").read_text())["golden"][::-1])
+    with pytest.raises(ModelError, match=r"self-test.*cache float16"):
+        load_encoder(wrong, mode=mode, backend=backend, cache="float16")
 
 
 def test_import_is_light_and_running_needs_no_torch() -> None:
