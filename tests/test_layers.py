@@ -45,6 +45,7 @@ FOREIGN: dict[str, set[str]] = {
     "service/link.py": {"msgpack"},
     "training": {"numpy", "torch", "onnxruntime", "skimage", "sklearn", "PIL"},
     "training/graph.py": {"onnx"},
+    "training/recipe.py": {"yaml"},
     "pipeline": {"numpy", "structlog"},
     "pipeline/tracing.py": {"opentelemetry"},
     "probing": {"numpy"},
