@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from ovstream.cli.moments import parse_time
 from ovstream.publish import Gap, Reset, Stale, Subscription, subscribe
 from ovstream.sinks import as_json
 from ovstream.types import Embedding, StreamEvent
+
+_PATIENCE_SECONDS = 5.0  # a publisher gives a sign of life every second
 
 
 def listen(
@@ -66,6 +69,7 @@ def _start(text: str) -> str | int | timedelta:
 
 async def _listen(endpoint: str, subscription: Subscription, count: int | None, json_lines: bool) -> None:
     async with subscription:
+        waiting = asyncio.create_task(_say_when_silent(endpoint, subscription, quiet=json_lines))
         try:
             if not json_lines:
                 console.print(f"[dim]listening on {endpoint}, Ctrl-C ends[/]", highlight=False)
@@ -80,8 +84,21 @@ async def _listen(endpoint: str, subscription: Subscription, count: int | None, 
                 if received == count:
                     break
         finally:
+            waiting.cancel()
             if not json_lines:
                 _summary(subscription)
+
+
+async def _say_when_silent(endpoint: str, subscription: Subscription, *, quiet: bool) -> None:
+    """Says so once when nobody answers: a wrong address, a wrong key and a publisher that is away look the same."""
+    await asyncio.sleep(_PATIENCE_SECONDS)
+    stats = subscription.stats
+    if not quiet and not (stats.received or stats.heartbeats or stats.invalid):
+        console.print(
+            f"[yellow]nothing heard from {escape(endpoint)} yet[/]: is the address right, does a publisher run there, does it "
+            "allow this key? Waiting goes on.",
+            highlight=False,
+        )
 
 
 def _summary(subscription: Subscription) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -11,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from ovstream.cli import listen
 from ovstream.cli.app import VERBS
 from ovstream.cli.listen import _start
 from ovstream.cli.run import _run
 from ovstream.config import stream_config
 from ovstream.errors import ConfigError
 from ovstream.pipeline import StreamWorker
+from ovstream.publish import subscribe
 from ovstream.types import AccessUnit, Embedding
 from tests.cli.programs import ENVIRONMENT, command, free_endpoint, ovstream, ovstream_each, running
 from tests.clips import make_clip
@@ -40,6 +44,26 @@ def is_whole(found: list[dict[str, object]]) -> bool:
     """Whether no sequence number is missing between the first and the last one heard."""
     numbers = [int(str(one["seq"])) for one in found]
     return numbers == list(range(numbers[0], numbers[-1] + 1))
+
+
+async def test_silence_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(listen, "_PATIENCE_SECONDS", 0.05)
+    endpoint = free_endpoint()
+    hearing = asyncio.create_task(listen._listen(endpoint, subscribe(endpoint), None, False))
+    said = ""
+    while "nothing heard" not in said:
+        await asyncio.sleep(0.02)
+        assert not hearing.done()
+        said += capsys.readouterr().out
+    await asyncio.sleep(0.2)
+    hearing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await hearing
+    said += capsys.readouterr().out
+    assert " ".join(said.split()).count(f"nothing heard from {endpoint} yet") == 1
+    assert "0 received" in said
 
 
 def test_every_sequence_number_of_a_camera_arrives(camera_clip: Path) -> None:
