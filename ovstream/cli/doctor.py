@@ -147,11 +147,15 @@ def _ffmpeg() -> str:
 
 def _model() -> str:
     from ovstream.encode import load_encoder
+    from ovstream.encode.native import NativeBackend
 
     encoder = load_encoder("ov-nano")
     output = encoder.encode_image(np.zeros((120, 160, 3), np.uint8))
     note = "" if encoder.info.trained else " (untrained weights)"
-    return f"{encoder.info.model_id} {encoder.info.digest}, {output.scene.size} numbers per embedding{note}"
+    where = (
+        "the native core" if isinstance(encoder.backend, NativeBackend) else "onnxruntime (no AVX-512 VNNI)"
+    )
+    return f"{encoder.info.model_id} {encoder.info.digest}, {output.scene.size} numbers per embedding, by {where}{note}"
 
 
 def _pipeline() -> str:
