@@ -32,6 +32,15 @@ SHAPES: dict[str, tuple[VisionConfig, tuple[str, ...]]] = {
 }
 
 
+def exported(folder: Path, name: str) -> VisionConfig:
+    """Writes a model of one of `SHAPES`."""
+    config, spare = SHAPES[name]
+    export_model(
+        random_model(config, seed=7), folder, model_id="nano", trained=False, weights="int8", spare=spare
+    )
+    return config
+
+
 def noise(indices: list[int], seed: int, side: int) -> Patches:
     pixels = np.random.default_rng(seed).standard_normal((len(indices), 3, side, side), np.float32)
     return Patches(np.array(indices, np.int32), pixels, GRID)
@@ -49,9 +58,7 @@ def missed(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
 @pytest.mark.parametrize("name", SHAPES)
 def test_as_close_to_float32_as_the_graph(tmp_path: Path, name: str) -> None:
     """Dense and sparse calls of every size of tile, and a state whose slots fill no vector."""
-    config, spare = SHAPES[name]
-    model = random_model(config, seed=7)
-    export_model(model, tmp_path, model_id="nano", trained=False, weights="int8", spare=spare)
+    config = exported(tmp_path, name)
     exact, graph, native = (
         load_encoder(tmp_path, mode="exact", backend="onnx"),
         opened(tmp_path, backend="onnx"),
@@ -75,9 +82,7 @@ def test_as_close_to_float32_as_the_graph(tmp_path: Path, name: str) -> None:
 @needs_kernels
 @pytest.mark.parametrize("name", SHAPES)
 def test_float32_equals_the_graph(tmp_path: Path, name: str) -> None:
-    config, spare = SHAPES[name]
-    model = random_model(config, seed=7)
-    export_model(model, tmp_path, model_id="nano", trained=False, weights="int8", spare=spare)
+    config = exported(tmp_path, name)
     graph, native = (load_encoder(tmp_path, mode="exact", backend=one) for one in ("onnx", "native"))
     states = {encoder: encoder.new_state(GRID) for encoder in (graph, native)}
     for seed, indices in enumerate([list(range(SLOTS)), [3], [9, 2, 4]]):

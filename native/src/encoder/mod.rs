@@ -14,6 +14,7 @@
 // Without kernels nothing reads what is packed.
 #![cfg_attr(not(all(target_arch = "x86_64", ovbits_avx512)), allow(dead_code))]
 
+pub mod abi;
 pub(crate) mod model;
 pub(crate) mod run;
 
